@@ -1,0 +1,1 @@
+"""Probabilistic surrogate models of training runs."""
