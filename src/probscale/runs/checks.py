@@ -1,0 +1,266 @@
+"""Validation of a long-format table of runs: each failure names the run, the row and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probscale.errors import RunLogError
+
+_NUMBERS = {"integer", "floating", "decimal", "mixed-integer-float"}
+_TEXT = {"string"}
+_PLAIN = {*_NUMBERS, *_TEXT, "boolean", "empty", "categorical"}
+
+
+def show(value: Any) -> str:
+    """A value for a message: text quoted, numbers short but exact, 3000000000 as 3e9."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return repr(value.item() if isinstance(value, np.generic) else value)
+    number = float(value)
+    brief = f"{number:g}"
+    if float(brief) != number and np.isfinite(number):
+        return str(value)
+    return brief.replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which run each row of the user's frame belongs to.
+
+    Attributes:
+        runs: Run identifiers in order of first appearance.
+        codes: Per row, position of its run in `runs`.
+        first: Per run, position of its first row.
+        order: Row positions grouped by run, order within a run kept.
+    """
+
+    runs: pd.Index
+    codes: np.ndarray
+    first: np.ndarray
+    order: np.ndarray
+
+    def where(self, row: int) -> str:
+        """The run of a row, for a message."""
+        return f"run {show(self.runs[self.codes[row]])}"
+
+    def context(self, row: int) -> dict[str, Hashable]:
+        """Attributes of an error about a row."""
+        return {"run": self.runs[self.codes[row]], "row": int(row)}
+
+
+def rows_of(frame: pd.DataFrame, run: str) -> Rows:
+    """Group the rows of a frame by run.
+
+    Raises:
+        RunLogError: if the frame is empty or a row has no usable run identifier.
+    """
+    if len(frame) == 0:
+        raise RunLogError("the run log is empty: it has no rows; check the filter or file it was read from")
+    column = plain_dtype(frame[run])
+    missing = np.flatnonzero(column.isna().to_numpy())
+    if missing.size:
+        raise RunLogError(
+            f"row {missing[0]} has no run identifier in {run!r} ({missing.size} such rows); fill or drop them",
+            row=int(missing[0]),
+        )
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind not in _PLAIN and not pd.api.types.is_datetime64_any_dtype(column):
+        raise RunLogError(f"run identifiers in {run!r} must all be text or all be numbers; use astype(str)")
+    codes, runs = pd.factorize(column)
+    order = np.argsort(codes, kind="stable")
+    first = order[np.r_[0, np.flatnonzero(np.diff(codes[order])) + 1]]
+    return Rows(pd.Index(runs, name=run), codes, first, order)
+
+
+def plain_dtype(column: pd.Series) -> pd.Series:
+    """A categorical or object column with the dtype of its values."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    return column.infer_objects() if column.dtype == object else column
+
+
+def numbers(frame: pd.DataFrame, column: str, rows: Rows) -> np.ndarray:
+    """A numeric column as float64; missing values are NaN.
+
+    Raises:
+        RunLogError: if a value is not a number.
+    """
+    values = plain_dtype(frame[column])
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    given = np.flatnonzero(values.notna().to_numpy())
+    result = np.full(len(values), np.nan)
+    for row in given:
+        value = values.iloc[row]
+        if not _is_number(value):
+            raise RunLogError(
+                f"{column} must be numbers; {rows.where(row)} has {value!r}, which is {type(value).__name__} "
+                f"(row {row}); convert the column, for example with pd.to_numeric",
+                column=column,
+                value=value,
+                **rows.context(row),
+            )
+        result[row] = float(value)
+    return result
+
+
+def _is_number(value: Any) -> bool:
+    return hasattr(value, "__float__") and not isinstance(value, (str, bytes, complex))
+
+
+def check_axis(axis: np.ndarray, name: str, rows: Rows) -> None:
+    """Check that the axis is finite, not negative and strictly increasing within each run.
+
+    Raises:
+        RunLogError: naming the first offending row.
+    """
+    for bad, must in ((~np.isfinite(axis), "be finite"), (axis < 0, "not be negative")):
+        hits = np.flatnonzero(bad)
+        if hits.size:
+            row = int(hits[0])
+            value = "no value" if np.isnan(axis[row]) else show(axis[row])
+            raise RunLogError(
+                f"{name} must {must}; {rows.where(row)} has {value} (row {row}, {hits.size} such rows); "
+                "correct or drop these rows",
+                column=name,
+                value=float(axis[row]),
+                **rows.context(row),
+            )
+    grouped = axis[rows.order]
+    same_run = np.diff(rows.codes[rows.order]) == 0
+    steps = np.flatnonzero(same_run & (np.diff(grouped) <= 0))
+    if steps.size:
+        step = steps[np.argmin(rows.order[steps + 1])]
+        _raise_order(axis, name, rows, int(rows.order[step]), int(rows.order[step + 1]))
+
+
+def _raise_order(axis: np.ndarray, name: str, rows: Rows, before: int, row: int) -> None:
+    if axis[before] == axis[row]:
+        message = (
+            f"{name} must rise within a run; {rows.where(row)} has two points at {show(axis[row])} "
+            f"(rows {before} and {row}); drop one, average them, or give repeated runs their own identifier"
+        )
+    else:
+        message = (
+            f"{name} must rise within a run; {rows.where(row)} has {show(axis[row])} after {show(axis[before])} "
+            f"(row {row}); sort with frame.sort_values([{rows.runs.name!r}, {name!r}]), or give a restarted "
+            "run its own identifier"
+        )
+    raise RunLogError(message, column=name, value=float(axis[row]), **rows.context(row))
+
+
+def check_positive(values: np.ndarray, name: str, role: str, rows: Rows) -> None:
+    """Check that a column with the role params or horizon is present, finite and positive.
+
+    Raises:
+        RunLogError: naming the first offending row.
+    """
+    hits = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+    if hits.size:
+        row = int(hits[0])
+        value = "no value" if np.isnan(values[row]) else show(values[row])
+        raise RunLogError(
+            f"{role} must be a positive number for every run; {rows.where(row)} has {value} in {name!r} "
+            f"(row {row}); fill it in, drop the run, or leave out {role}=",
+            column=name,
+            **rows.context(row),
+        )
+
+
+def check_present(column: pd.Series, rows: Rows) -> None:
+    """Check that no row misses its level.
+
+    Raises:
+        RunLogError: naming the first row without one.
+    """
+    hits = np.flatnonzero(column.isna().to_numpy())
+    if hits.size:
+        row = int(hits[0])
+        raise RunLogError(
+            f"every run needs a value of the level {column.name!r}; {rows.where(row)} has none (row {row}); "
+            "fill it, for example with 'unknown', or drop the run",
+            column=column.name,
+            **rows.context(row),
+        )
+
+
+def objection(column: pd.Series) -> str | None:
+    """Why a column cannot describe a configuration whatever its rows say, or None if it can."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        column = column.astype(dtype.categories.dtype)
+        dtype = column.dtype
+    if pd.api.types.is_numeric_dtype(dtype) or isinstance(dtype, pd.StringDtype):
+        if pd.api.types.is_complex_dtype(dtype):
+            return "holds complex numbers"
+        if (
+            pd.api.types.is_float_dtype(dtype)
+            and np.isinf(column.to_numpy(np.float64, na_value=np.nan)).any()
+        ):
+            return "holds infinite values"
+        return None
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind in _PLAIN:
+        return None
+    if kind.startswith(("datetime", "date", "timedelta", "time", "period")):
+        return "holds times"
+    return "mixes types" if kind.startswith("mixed") and _hashable(column) else "holds nested values"
+
+
+def _hashable(column: pd.Series) -> bool:
+    return all(isinstance(value, Hashable) for value in column.to_list())
+
+
+def check_types(column: pd.Series, rows: Rows) -> None:
+    """Check that a column does not mix numbers, text and truth values.
+
+    Raises:
+        RunLogError: naming one row of each kind.
+    """
+    kinds = column.map(_kind, na_action="ignore")
+    first = kinds.dropna().drop_duplicates()
+    positions = [int(np.flatnonzero((kinds == kind).to_numpy())[0]) for kind in first.to_list()[:2]]
+    if len(positions) < 2:
+        return
+    parts = [f"{show(column.iloc[row])} ({rows.where(row)}, row {row})" for row in positions]
+    raise RunLogError(
+        f"column {column.name!r} mixes {first.iloc[0]} and {first.iloc[1]}: {parts[0]} and {parts[1]}; "
+        "make it one type, for example with astype(str) or pd.to_numeric",
+        column=column.name,
+        **rows.context(positions[1]),
+    )
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "truth values"
+    if isinstance(value, (int, float, np.integer, np.floating)):
+        return "numbers"
+    return "text" if isinstance(value, str) else type(value).__name__
+
+
+def changed_row(column: pd.Series, rows: Rows) -> int | None:
+    """First row whose value differs from the first row of its run; missing equals missing."""
+    codes, _ = pd.factorize(column)
+    hits = np.flatnonzero(codes != codes[rows.first][rows.codes])
+    return int(hits[0]) if hits.size else None
+
+
+def raise_changed(column: pd.Series, row: int, rows: Rows) -> None:
+    """Report a configuration value that changes within a run.
+
+    Raises:
+        RunLogError: always, naming both values.
+    """
+    start = int(rows.first[rows.codes[row]])
+    old, new = show(column.iloc[start]), show(column.iloc[row])
+    raise RunLogError(
+        f"{column.name} must be constant within a run; {rows.where(row)} has {old} (row {start}) and {new} "
+        f"(row {row}); correct it, split the run in two, or leave {column.name!r} out of the configuration",
+        column=column.name,
+        **rows.context(row),
+    )

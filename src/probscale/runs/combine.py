@@ -1,0 +1,106 @@
+"""Joining two logs without losing or contradicting a point."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from probscale.errors import RunLogError
+from probscale.runs.checks import show
+from probscale.runs.schema import DIVERGED, Roles
+
+if TYPE_CHECKING:
+    from probscale.runs.log import RunLog
+
+_SAME = ("run", "axis", "outputs", "goal", "levels", "params", "horizon")
+
+
+def join(left: RunLog, right: RunLog) -> tuple[pd.DataFrame, pd.DataFrame, Roles, tuple[str, ...]]:
+    """Configurations, points, roles and notes of both logs together.
+
+    Configuration columns of only one log are missing in the runs of the other. A run in both keeps one
+    configuration; its points are merged along the axis, equal ones once.
+
+    Raises:
+        RunLogError: if roles differ, or a run has two configurations, or a point two values.
+    """
+    for role in _SAME:
+        mine, theirs = getattr(left.roles, role), getattr(right.roles, role)
+        if mine != theirs:
+            raise RunLogError(
+                f"logs can be added when their roles agree; {role} is {mine!r} in one and {theirs!r} in the other",
+                role=role,
+            )
+    names = tuple(dict.fromkeys((*left.roles.config, *right.roles.config)))
+    roles = replace(left.roles, config=tuple(name for name in names if name not in _special(left.roles)))
+    configs = _join_configs(left.configs, right.configs, list(roles.described), roles.run)
+    points = _join_points(left.points, right.points, roles, configs.index)
+    return configs, points, roles, tuple(dict.fromkeys((*left.notes, *right.notes)))
+
+
+def _special(roles: Roles) -> set[str | None]:
+    return {*roles.levels, roles.params, roles.horizon}
+
+
+def _join_configs(left: pd.DataFrame, right: pd.DataFrame, columns: list[str], run: str) -> pd.DataFrame:
+    both = left.index.intersection(right.index)
+    for name in columns:
+        if name in left and name in right:
+            mine, theirs = left.loc[both, name].astype(object), right.loc[both, name].astype(object)
+            differs = (mine != theirs) & mine.notna() & theirs.notna()
+            if differs.any():
+                where = differs.idxmax()
+                raise RunLogError(
+                    f"{name} of run {show(where)} is {show(mine[where])} in one log and {show(theirs[where])} in the "
+                    "other; correct it, or give the second run its own identifier",
+                    run=where,
+                    column=name,
+                )
+    new = right.loc[~right.index.isin(both)]
+    merged = {name: _stack(left, right, new, name) for name in columns}
+    index = left.index.append(new.index).rename(run)
+    return pd.DataFrame({name: values.set_axis(index) for name, values in merged.items()}, index=index)
+
+
+def _stack(left: pd.DataFrame, right: pd.DataFrame, new: pd.DataFrame, name: str) -> pd.Series:
+    if name not in left:
+        return right[name].reindex(left.index.append(new.index))
+    mine = left[name]
+    if name not in right:
+        return mine.reindex(left.index.append(new.index))
+    if mine.isna().any():
+        mine = mine.where(mine.notna(), right[name].reindex(mine.index))
+    theirs = new[name]
+    if mine.dtype != theirs.dtype and isinstance(mine.dtype, pd.CategoricalDtype):
+        mine, theirs = mine.astype(mine.cat.categories.dtype), theirs.astype(mine.cat.categories.dtype)
+    return mine if theirs.empty else pd.concat([mine, theirs])
+
+
+def _join_points(left: pd.DataFrame, right: pd.DataFrame, roles: Roles, runs: pd.Index) -> pd.DataFrame:
+    points = pd.concat([left, right], ignore_index=True)
+    codes = runs.get_indexer(pd.Index(points[roles.run]))
+    order = np.lexsort((points[roles.axis].to_numpy(), codes))
+    points, codes = points.iloc[order], codes[order]
+    again = np.r_[False, (np.diff(codes) == 0) & (np.diff(points[roles.axis].to_numpy()) == 0)]
+    if not again.any():
+        return points.reset_index(drop=True)
+    outputs = list(roles.outputs)
+    values, marks = points[outputs].to_numpy(copy=True), points[DIVERGED].to_numpy(copy=True)
+    second = np.flatnonzero(again)
+    old, new = values[second - 1], values[second]
+    clash = np.argwhere((old != new) & ~np.isnan(old) & ~np.isnan(new))
+    if clash.size:
+        row, column = clash[0]
+        point = points.iloc[second[row]]
+        raise RunLogError(
+            f"{outputs[column]} of run {show(point[roles.run])} at {roles.axis} {show(point[roles.axis])} is "
+            f"{show(old[row, column])} in one log and {show(new[row, column])} in the other; keep one of both",
+            run=point[roles.run],
+        )
+    values[second - 1] = np.where(np.isnan(old), new, old)
+    marks[second - 1] |= marks[second]
+    merged = points.assign(**dict(zip(outputs, values.T, strict=True)), **{DIVERGED: marks})
+    return merged[~again].reset_index(drop=True)

@@ -1,0 +1,41 @@
+"""Marks for diverged points, so that an explosion is visible and never silently dropped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+RELATIVE_MARGIN = 0.1
+"""Share of the first value by which a later value must exceed it."""
+
+GAIN_MARGIN = 0.5
+"""Share of the progress made so far that must be lost again on top of the start."""
+
+
+def diverged_points(values: np.ndarray, codes: np.ndarray, goal: str) -> np.ndarray:
+    """Points whose output is worse than the start of the run by a clear margin.
+
+    With goal "min", a point after the first is marked when its value exceeds the run's first value by more than
+    10 % of that value's size plus half of the progress the run had made until then. A noisy start, or overfitting
+    that costs less than all progress made, is not marked. With goal "max" scores are bounded below, so no finite
+    point is marked.
+
+    Args:
+        values: Output per point, grouped by run with the axis rising; NaN where missing.
+        codes: Run of each point.
+        goal: "min" or "max".
+
+    Returns:
+        One truth value per point.
+    """
+    if goal != "min":
+        return np.zeros(values.shape, dtype=bool)
+    groups = pd.Series(values).groupby(codes, sort=False)
+    first = groups.transform("first").to_numpy()
+    gain = (
+        first
+        - groups.ffill().groupby(codes, sort=False).cummin().groupby(codes, sort=False).shift(1).to_numpy()
+    )
+    margin = RELATIVE_MARGIN * np.abs(first) + GAIN_MARGIN * np.nan_to_num(gain)
+    with np.errstate(invalid="ignore"):
+        return values > first + margin

@@ -1,0 +1,208 @@
+"""From the user's long-format table to validated configurations, points and notes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pandas as pd
+
+from probscale.errors import RunLogError
+from probscale.runs import checks
+from probscale.runs.checks import Rows
+from probscale.runs.divergence import diverged_points
+from probscale.runs.schema import DIVERGED, Nonfinite, Roles, listed
+
+
+def read_table(
+    frame: pd.DataFrame, roles: Roles, *, explicit: bool, nonfinite: Nonfinite
+) -> tuple[pd.DataFrame, pd.DataFrame, Roles, tuple[str, ...]]:
+    """Validate a table and split it into configurations (one row a run) and points.
+
+    Args:
+        frame: The user's table.
+        roles: Meaning of its columns; `config` holds candidates unless `explicit`.
+        explicit: Whether the user named the configuration columns.
+        nonfinite: What happens to points without a finite output.
+
+    Returns:
+        Configurations, points, the roles with the configuration columns that were kept, and notes.
+
+    Raises:
+        RunLogError: naming the run, the row and the remedy.
+
+    Cost: O(rows × columns), vectorised.
+    """
+    rows = checks.rows_of(frame, roles.run)
+    axis = checks.numbers(frame, roles.axis, rows)
+    checks.check_axis(axis, roles.axis, rows)
+    _check_special(frame, roles, rows)
+    roles, notes = _choose_config(frame, roles, rows, explicit)
+    outputs, marks, keep, more = _outputs(frame, roles, rows, nonfinite)
+    points = pd.DataFrame(
+        {roles.run: rows.runs.take(rows.codes), roles.axis: _axis_dtype(frame, roles.axis, axis)}
+    )
+    points = points.assign(**outputs, **{DIVERGED: marks}).iloc[rows.order[keep[rows.order]]]
+    points = points.reset_index(drop=True)
+    if points.empty:
+        raise RunLogError(f"no point of the log has a finite {roles.outputs[0]}; nothing is left to model")
+    configs = frame[list(roles.described)].iloc[rows.first].set_axis(rows.runs, axis=0)
+    configs = configs.loc[pd.Index(points[roles.run].unique())].rename_axis(roles.run)
+    points, even_more = _mark(points, roles, given=DIVERGED in frame.columns)
+    notes = (*notes, *more, *even_more, *_plausibility(points, configs, roles))
+    return configs, points, roles, notes
+
+
+def _axis_dtype(frame: pd.DataFrame, name: str, axis: np.ndarray) -> np.ndarray:
+    whole = pd.api.types.is_integer_dtype(checks.plain_dtype(frame[name]).dtype)
+    return axis.astype(np.int64) if whole and axis.max(initial=0.0) < 2**53 else axis
+
+
+def _check_special(frame: pd.DataFrame, roles: Roles, rows: Rows) -> None:
+    for role, name in (("params", roles.params), ("horizon", roles.horizon)):
+        if name is not None:
+            checks.check_positive(checks.numbers(frame, name, rows), name, role, rows)
+    for name in roles.levels:
+        checks.check_present(frame[name], rows)
+    for name in (*roles.levels, roles.params, roles.horizon):
+        if name is not None:
+            _require_config(frame[name], rows)
+
+
+def _require_config(column: pd.Series, rows: Rows) -> None:
+    reason = checks.objection(column)
+    if reason == "mixes types":
+        checks.check_types(column, rows)
+    elif reason is not None:
+        raise RunLogError(
+            f"column {column.name!r} {reason}, which cannot describe a run; accepted are numbers, text and truth "
+            "values; convert it or leave it out of the configuration",
+            column=column.name,
+        )
+    row = checks.changed_row(column, rows)
+    if row is not None:
+        checks.raise_changed(column, row, rows)
+
+
+def _choose_config(
+    frame: pd.DataFrame, roles: Roles, rows: Rows, explicit: bool
+) -> tuple[Roles, tuple[str, ...]]:
+    kept: list[str] = []
+    empty: list[str] = []
+    varying: list[str] = []
+    unfit: list[str] = []
+    for name in roles.config:
+        column = frame[name]
+        if column.isna().all():
+            empty.append(name)
+        elif explicit:
+            _require_config(column, rows)
+            kept.append(name)
+        else:
+            reason = checks.objection(column)
+            if reason in {None, "mixes types"}:
+                if checks.changed_row(column, rows) is not None:
+                    varying.append(name)
+                    continue
+                checks.check_types(column, rows) if reason else None
+                kept.append(name)
+            else:
+                unfit.append(f"{name} ({reason})")
+    notes = []
+    if empty:
+        notes.append(f"dropped columns without any value: {listed(empty)}")
+    if varying:
+        notes.append(f"ignored columns that change within a run: {listed(varying)}")
+    if unfit:
+        notes.append(f"ignored columns that cannot describe a run: {listed(unfit)}")
+    return replace(roles, config=tuple(kept)), tuple(notes)
+
+
+def _outputs(
+    frame: pd.DataFrame, roles: Roles, rows: Rows, nonfinite: Nonfinite
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Outputs, marks given or implied, rows to keep, notes; all in the order of the frame."""
+    if nonfinite not in get_args(Nonfinite):
+        raise RunLogError(f'nonfinite must be "error", "diverged" or "drop", got {nonfinite!r}')
+    values = np.column_stack([checks.numbers(frame, name, rows) for name in roles.outputs])
+    marks = _given_marks(frame, rows)
+    lost = np.isinf(values).any(axis=1) | np.isnan(values).all(axis=1)
+    unmarked = lost & ~marks
+    notes: tuple[str, ...] = ()
+    keep = np.ones(len(frame), dtype=bool)
+    if nonfinite == "error" and unmarked.any():
+        _raise_nonfinite(values, roles, rows, unmarked)
+    values = np.where(np.isfinite(values), values, np.nan)
+    if nonfinite == "drop":
+        keep = ~np.isnan(values).all(axis=1)
+        if not keep.all():
+            gone = len(rows.runs) - len(np.unique(rows.codes[keep]))
+            text = f"dropped {np.sum(~keep)} points without a finite output"
+            notes = (text + (f", and with them {gone} whole runs" if gone else ""),)
+    elif nonfinite == "diverged" and unmarked.any():
+        notes = (
+            f"marked {np.sum(unmarked)} points in {len(np.unique(rows.codes[unmarked]))} runs as diverged: "
+            "their output is not finite",
+        )
+        marks = marks | lost
+    return dict(zip(roles.outputs, values.T, strict=True)), marks, keep, notes
+
+
+def _raise_nonfinite(values: np.ndarray, roles: Roles, rows: Rows, lost: np.ndarray) -> None:
+    row = int(np.flatnonzero(lost)[0])
+    column = int(np.flatnonzero(~np.isfinite(values[row]))[0])
+    infinite = np.flatnonzero(np.isinf(values[row]))
+    column = int(infinite[0]) if infinite.size else column
+    value, name = values[row, column], roles.outputs[column]
+    what = "has no value" if np.isnan(value) else f"has {checks.show(value)}"
+    if len(roles.outputs) > 1 and np.isnan(value):
+        name, what = "outputs", f"has none of {listed(roles.outputs)}"
+    raise RunLogError(
+        f"{name} must be finite; {rows.where(row)} {what} (row {row}, {lost.sum()} such rows); pass "
+        'nonfinite="diverged" to keep such points as marks of divergence, or nonfinite="drop" to leave them out',
+        column=name,
+        value=float(value),
+        **rows.context(row),
+    )
+
+
+def _given_marks(frame: pd.DataFrame, rows: Rows) -> np.ndarray:
+    if DIVERGED not in frame.columns:
+        return np.zeros(len(frame), dtype=bool)
+    column = checks.plain_dtype(frame[DIVERGED])
+    numeric = pd.api.types.is_numeric_dtype(column) and column.isin([0, 1]).all()
+    if not numeric or column.isna().any():
+        raise RunLogError(
+            f"the column {DIVERGED!r} is reserved for marks of diverged points and must be true or false in every "
+            "row; rename it if it means something else",
+            column=DIVERGED,
+        )
+    return column.to_numpy(dtype=bool)
+
+
+def _mark(points: pd.DataFrame, roles: Roles, given: bool) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    if given:
+        return points, ()
+    codes = pd.factorize(points[roles.run])[0]
+    exploded = diverged_points(points[roles.outputs[0]].to_numpy(), codes, roles.goal)
+    if not exploded.any():
+        return points, ()
+    runs = len(np.unique(codes[exploded]))
+    note = (
+        f"marked {exploded.sum()} points in {runs} runs as diverged: {roles.outputs[0]} rose clearly above "
+        "the start of the run"
+    )
+    return points.assign(**{DIVERGED: points[DIVERGED].to_numpy() | exploded}), (note,)
+
+
+def _plausibility(points: pd.DataFrame, configs: pd.DataFrame, roles: Roles) -> tuple[str, ...]:
+    notes = []
+    if roles.horizon is not None:
+        last = points.groupby(roles.run, sort=False)[roles.axis].last()
+        beyond = int((last.to_numpy() > 1.001 * configs[roles.horizon].to_numpy(dtype=float)).sum())
+        if beyond:
+            notes.append(
+                f"{beyond} runs go on beyond their {roles.horizon}; check that both have the same unit"
+            )
+    return tuple(notes)
