@@ -1,0 +1,103 @@
+"""Robust nonlinear regression: the sum of Huber losses, minimised by damped Newton steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Minimum", "huber", "minimize_huber"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where a minimisation ended.
+
+    Args:
+        point: Coordinates.
+        objective: Weighted sum of Huber losses there.
+        converged: Whether no further decrease was possible.
+        steps: Evaluations of the model.
+    """
+
+    point: Array
+    objective: float
+    converged: bool
+    steps: int
+
+
+def huber(residuals: Array, delta: float) -> Array:
+    """Huber loss: quadratic within `delta`, linear beyond.
+
+    Source: Huber 1964; `delta` = inf is half the square.
+    """
+    size = np.abs(residuals)
+    inside = np.minimum(size, delta)
+    return inside * (size - inside / 2)
+
+
+def minimize_huber(
+    model: Callable[[Array], tuple[Array, Array]],
+    start: Array,
+    delta: float,
+    weights: Array,
+    max_steps: int = 300,
+) -> Minimum:
+    """Local minimum of Σ wᵢ huber(rᵢ(u), delta) from one start.
+
+    The curvature mixes two matrices: JᵀJ over the points inside `delta` (Newton's, fast but flat where few points lie
+    inside) and JᵀWJ with W = min(1, delta/|r|) (iteratively reweighted least squares, an upper bound). A damping
+    factor slides between them and beyond, as in Levenberg-Marquardt.
+
+    Args:
+        model: Residuals (points,) and Jacobian (points, coordinates) at given coordinates.
+        start: Coordinates to begin from.
+        delta: Threshold, in units of the residuals.
+        weights: Multiplicity of each point.
+        max_steps: Bound on evaluations.
+
+    Cost: O(points × coordinates²) per step.
+    """
+    point, damping, quiet = np.asarray(start, dtype=np.float64), 1.0, 0
+    residuals, jacobian = model(point)
+    objective = float(weights @ huber(residuals, delta))
+    if not np.isfinite(objective):
+        return Minimum(point, np.inf, False, 1)
+    for step in range(1, max_steps):
+        move, promised = _step(residuals, jacobian, delta, weights, damping)
+        trial = model(point + move)
+        reached = float(weights @ huber(trial[0], delta))
+        gain = objective - reached
+        if np.isfinite(reached) and gain > 0:
+            quiet = quiet + 1 if gain < 1e-13 * objective else 0
+            point, objective, (residuals, jacobian) = point + move, reached, trial
+            damping *= 0.2 if gain > 0.75 * promised else (1.0 if gain > 0.25 * promised else 3.0)
+            damping = max(damping, 1e-6)
+        else:
+            damping *= 5.0
+            quiet = quiet + 1 if promised < 1e-13 * objective else quiet
+        if quiet >= 3 or damping > 1e14:
+            return Minimum(point, objective, True, step)
+    return Minimum(point, objective, False, max_steps)
+
+
+def _step(
+    residuals: Array, jacobian: Array, delta: float, weights: Array, damping: float
+) -> tuple[Array, float]:
+    """Damped Newton move and the decrease its quadratic model promises."""
+    size = np.abs(residuals)
+    slope = jacobian.T @ (weights * np.clip(residuals, -delta, delta))
+    spread = weights * (delta / np.maximum(size, delta) if np.isfinite(delta) else 1.0)
+    curvature = jacobian.T @ ((weights * (size <= delta) + damping * spread)[:, None] * jacobian)
+    diagonal = np.diag(curvature)
+    curvature[np.diag_indices_from(curvature)] += 1e-12 * diagonal + 1e-300
+    try:
+        move = -np.linalg.solve(curvature, slope)
+    except np.linalg.LinAlgError:
+        move = -slope / np.maximum(diagonal, 1e-300)
+    promised = -float(slope @ move) - 0.5 * float(move @ curvature @ move)
+    return move, promised

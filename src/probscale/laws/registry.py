@@ -1,0 +1,34 @@
+"""The laws by name."""
+
+from __future__ import annotations
+
+from probscale.errors import LawError
+from probscale.laws.chinchilla import Chinchilla
+from probscale.laws.law import Law
+
+__all__ = ["available_laws", "find_law"]
+
+LAWS: dict[str, Law] = {law.name: law for law in (Chinchilla(),)}
+
+
+def available_laws() -> tuple[str, ...]:
+    """Names that `fit_law` accepts.
+
+    Example:
+        >>> "chinchilla" in available_laws()
+        True
+    """
+    return tuple(sorted(LAWS))
+
+
+def find_law(law: str | Law) -> Law:
+    """The law of a name; a `Law` passes through.
+
+    Raises:
+        LawError: if no law has that name.
+    """
+    if isinstance(law, Law):
+        return law
+    if law not in LAWS:
+        raise LawError(f"there is no law {law!r}; available: {', '.join(available_laws())}", law=law)
+    return LAWS[law]
