@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ def show(value: Any) -> str:
     number = float(value)
     brief = f"{number:g}"
     if float(brief) != number and np.isfinite(number):
-        return str(value)
+        return f"{number:.17g}" if number.is_integer() else repr(number)
     return brief.replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 
@@ -60,11 +60,12 @@ def rows_of(frame: pd.DataFrame, run: str) -> Rows:
     """
     if len(frame) == 0:
         raise RunLogError("the run log is empty: it has no rows; check the filter or file it was read from")
-    column = plain_dtype(frame[run])
+    column = plain_dtype(column_of(frame, run))
     missing = np.flatnonzero(column.isna().to_numpy())
     if missing.size:
         raise RunLogError(
-            f"row {missing[0]} has no run identifier in {run!r} ({missing.size} such rows); fill or drop them",
+            f"row {missing[0]} has no run identifier in {run!r} ({missing.size} such rows); "
+            "fill or drop them",
             row=int(missing[0]),
         )
     kind = pd.api.types.infer_dtype(column, skipna=True)
@@ -74,6 +75,11 @@ def rows_of(frame: pd.DataFrame, run: str) -> Rows:
     order = np.argsort(codes, kind="stable")
     first = order[np.r_[0, np.flatnonzero(np.diff(codes[order])) + 1]]
     return Rows(pd.Index(runs, name=run), codes, first, order)
+
+
+def column_of(frame: pd.DataFrame, name: str) -> pd.Series:
+    """A column known to be unique, hence a series."""
+    return cast(pd.Series, frame[name])
 
 
 def plain_dtype(column: pd.Series) -> pd.Series:
@@ -89,10 +95,10 @@ def numbers(frame: pd.DataFrame, column: str, rows: Rows) -> np.ndarray:
     Raises:
         RunLogError: if a value is not a number.
     """
-    values = plain_dtype(frame[column])
+    values = plain_dtype(column_of(frame, column))
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
-    given = np.flatnonzero(values.notna().to_numpy())
+    given = np.flatnonzero(values.notna().to_numpy()).tolist()
     result = np.full(len(values), np.nan)
     for row in given:
         value = values.iloc[row]
@@ -146,9 +152,10 @@ def _raise_order(axis: np.ndarray, name: str, rows: Rows, before: int, row: int)
         )
     else:
         message = (
-            f"{name} must rise within a run; {rows.where(row)} has {show(axis[row])} after {show(axis[before])} "
-            f"(row {row}); sort with frame.sort_values([{rows.runs.name!r}, {name!r}]), or give a restarted "
-            "run its own identifier"
+            f"{name} must rise within a run; {rows.where(row)} has {show(axis[row])} after "
+            f"{show(axis[before])} (row {row}); "
+            f"sort with frame.sort_values([{rows.runs.name!r}, {name!r}]), or give a restarted run "
+            "its own identifier"
         )
     raise RunLogError(message, column=name, value=float(axis[row]), **rows.context(row))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
 
 from probscale.errors import RunLogError
-from probscale.runs.checks import show
+from probscale.runs.checks import column_of, show
 from probscale.runs.schema import DIVERGED, Roles
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def join(left: RunLog, right: RunLog) -> tuple[pd.DataFrame, pd.DataFrame, Roles
         mine, theirs = getattr(left.roles, role), getattr(right.roles, role)
         if mine != theirs:
             raise RunLogError(
-                f"logs can be added when their roles agree; {role} is {mine!r} in one and {theirs!r} in the other",
+                f"logs can be added when their roles agree; {role} is {mine!r} in one and {theirs!r} "
+                "in the other",
                 role=role,
             )
     names = tuple(dict.fromkeys((*left.roles.config, *right.roles.config)))
@@ -54,8 +55,8 @@ def _join_configs(left: pd.DataFrame, right: pd.DataFrame, columns: list[str], r
             if differs.any():
                 where = differs.idxmax()
                 raise RunLogError(
-                    f"{name} of run {show(where)} is {show(mine[where])} in one log and {show(theirs[where])} in the "
-                    "other; correct it, or give the second run its own identifier",
+                    f"{name} of run {show(where)} is {show(mine[where])} in one log and "
+                    f"{show(theirs[where])} in the other; correct it, or give one an identifier of its own",
                     run=where,
                     column=name,
                 )
@@ -67,16 +68,16 @@ def _join_configs(left: pd.DataFrame, right: pd.DataFrame, columns: list[str], r
 
 def _stack(left: pd.DataFrame, right: pd.DataFrame, new: pd.DataFrame, name: str) -> pd.Series:
     if name not in left:
-        return right[name].reindex(left.index.append(new.index))
-    mine = left[name]
+        return column_of(right, name).reindex(left.index.append(new.index))
+    mine = column_of(left, name)
     if name not in right:
         return mine.reindex(left.index.append(new.index))
-    if mine.isna().any():
-        mine = mine.where(mine.notna(), right[name].reindex(mine.index))
-    theirs = new[name]
+    if mine.isna().to_numpy().any():
+        mine = mine.where(mine.notna(), column_of(right, name).reindex(mine.index))
+    theirs = column_of(new, name)
     if mine.dtype != theirs.dtype and isinstance(mine.dtype, pd.CategoricalDtype):
         mine, theirs = mine.astype(mine.cat.categories.dtype), theirs.astype(mine.cat.categories.dtype)
-    return mine if theirs.empty else pd.concat([mine, theirs])
+    return mine if theirs.empty else cast(pd.Series, pd.concat([mine, theirs]))
 
 
 def _join_points(left: pd.DataFrame, right: pd.DataFrame, roles: Roles, runs: pd.Index) -> pd.DataFrame:
@@ -96,8 +97,8 @@ def _join_points(left: pd.DataFrame, right: pd.DataFrame, roles: Roles, runs: pd
         row, column = clash[0]
         point = points.iloc[second[row]]
         raise RunLogError(
-            f"{outputs[column]} of run {show(point[roles.run])} at {roles.axis} {show(point[roles.axis])} is "
-            f"{show(old[row, column])} in one log and {show(new[row, column])} in the other; keep one of both",
+            f"{outputs[column]} of run {show(point[roles.run])} at {roles.axis} {show(point[roles.axis])} "
+            f"is {show(old[row, column])} in one log and {show(new[row, column])} in the other; keep one",
             run=point[roles.run],
         )
     values[second - 1] = np.where(np.isnan(old), new, old)

@@ -15,10 +15,10 @@ GAIN_MARGIN = 0.5
 def diverged_points(values: np.ndarray, codes: np.ndarray, goal: str) -> np.ndarray:
     """Points whose output is worse than the start of the run by a clear margin.
 
-    With goal "min", a point after the first is marked when its value exceeds the run's first value by more than
-    10 % of that value's size plus half of the progress the run had made until then. A noisy start, or overfitting
-    that costs less than all progress made, is not marked. With goal "max" scores are bounded below, so no finite
-    point is marked.
+    With goal "min", a point after the first is marked when its value exceeds the run's first value by more
+    than 10 % of that value's size plus half of the progress the run had made until then. A noisy start, or
+    overfitting that costs less than all progress made, is not marked. With goal "max" scores are bounded
+    below, so no finite point is marked.
 
     Args:
         values: Output per point, grouped by run with the axis rising; NaN where missing.

@@ -55,7 +55,7 @@ def read_table(
 
 
 def _axis_dtype(frame: pd.DataFrame, name: str, axis: np.ndarray) -> np.ndarray:
-    whole = pd.api.types.is_integer_dtype(checks.plain_dtype(frame[name]).dtype)
+    whole = pd.api.types.is_integer_dtype(checks.plain_dtype(checks.column_of(frame, name)).dtype)
     return axis.astype(np.int64) if whole and axis.max(initial=0.0) < 2**53 else axis
 
 
@@ -64,10 +64,10 @@ def _check_special(frame: pd.DataFrame, roles: Roles, rows: Rows) -> None:
         if name is not None:
             checks.check_positive(checks.numbers(frame, name, rows), name, role, rows)
     for name in roles.levels:
-        checks.check_present(frame[name], rows)
+        checks.check_present(checks.column_of(frame, name), rows)
     for name in (*roles.levels, roles.params, roles.horizon):
         if name is not None:
-            _require_config(frame[name], rows)
+            _require_config(checks.column_of(frame, name), rows)
 
 
 def _require_config(column: pd.Series, rows: Rows) -> None:
@@ -76,8 +76,8 @@ def _require_config(column: pd.Series, rows: Rows) -> None:
         checks.check_types(column, rows)
     elif reason is not None:
         raise RunLogError(
-            f"column {column.name!r} {reason}, which cannot describe a run; accepted are numbers, text and truth "
-            "values; convert it or leave it out of the configuration",
+            f"column {column.name!r} {reason}, which cannot describe a run; accepted are numbers, text and "
+            "truth values; convert it or leave it out of the configuration",
             column=column.name,
         )
     row = checks.changed_row(column, rows)
@@ -89,34 +89,27 @@ def _choose_config(
     frame: pd.DataFrame, roles: Roles, rows: Rows, explicit: bool
 ) -> tuple[Roles, tuple[str, ...]]:
     kept: list[str] = []
-    empty: list[str] = []
-    varying: list[str] = []
-    unfit: list[str] = []
+    left_out: dict[str, list[str]] = {}
     for name in roles.config:
-        column = frame[name]
-        if column.isna().all():
-            empty.append(name)
-        elif explicit:
+        column = checks.column_of(frame, name)
+        reason = "have no value" if column.isna().to_numpy().all() else None
+        if reason is None and not explicit:
+            reason = _unfit(column, rows)
+        if reason is None:
             _require_config(column, rows)
             kept.append(name)
         else:
-            reason = checks.objection(column)
-            if reason in {None, "mixes types"}:
-                if checks.changed_row(column, rows) is not None:
-                    varying.append(name)
-                    continue
-                checks.check_types(column, rows) if reason else None
-                kept.append(name)
-            else:
-                unfit.append(f"{name} ({reason})")
-    notes = []
-    if empty:
-        notes.append(f"dropped columns without any value: {listed(empty)}")
-    if varying:
-        notes.append(f"ignored columns that change within a run: {listed(varying)}")
-    if unfit:
-        notes.append(f"ignored columns that cannot describe a run: {listed(unfit)}")
-    return replace(roles, config=tuple(kept)), tuple(notes)
+            left_out.setdefault(reason, []).append(name)
+    notes = tuple(f"ignored columns that {reason}: {listed(names)}" for reason, names in left_out.items())
+    return replace(roles, config=tuple(kept)), notes
+
+
+def _unfit(column: pd.Series, rows: Rows) -> str | None:
+    """Why a column that nobody asked for is no configuration, or None if it is."""
+    reason = checks.objection(column)
+    if reason not in {None, "mixes types"}:
+        return reason.replace("holds", "hold") if reason else None
+    return "change within a run" if checks.changed_row(column, rows) is not None else None
 
 
 def _outputs(
@@ -126,16 +119,16 @@ def _outputs(
     if nonfinite not in get_args(Nonfinite):
         raise RunLogError(f'nonfinite must be "error", "diverged" or "drop", got {nonfinite!r}')
     values = np.column_stack([checks.numbers(frame, name, rows) for name in roles.outputs])
-    marks = _given_marks(frame, rows)
-    lost = np.isinf(values).any(axis=1) | np.isnan(values).all(axis=1)
+    marks = _given_marks(frame)
+    lost = np.logical_or(np.isinf(values).any(axis=1), np.isnan(values).all(axis=1))
     unmarked = lost & ~marks
     notes: tuple[str, ...] = ()
-    keep = np.ones(len(frame), dtype=bool)
+    keep: np.ndarray = np.ones(len(frame), dtype=bool)
     if nonfinite == "error" and unmarked.any():
         _raise_nonfinite(values, roles, rows, unmarked)
     values = np.where(np.isfinite(values), values, np.nan)
     if nonfinite == "drop":
-        keep = ~np.isnan(values).all(axis=1)
+        keep = np.isfinite(values).any(axis=1, keepdims=True)[:, 0]
         if not keep.all():
             gone = len(rows.runs) - len(np.unique(rows.codes[keep]))
             text = f"dropped {np.sum(~keep)} points without a finite output"
@@ -160,22 +153,22 @@ def _raise_nonfinite(values: np.ndarray, roles: Roles, rows: Rows, lost: np.ndar
         name, what = "outputs", f"has none of {listed(roles.outputs)}"
     raise RunLogError(
         f"{name} must be finite; {rows.where(row)} {what} (row {row}, {lost.sum()} such rows); pass "
-        'nonfinite="diverged" to keep such points as marks of divergence, or nonfinite="drop" to leave them out',
+        'nonfinite="diverged" to keep such points as marks of divergence, or nonfinite="drop" to drop them',
         column=name,
         value=float(value),
         **rows.context(row),
     )
 
 
-def _given_marks(frame: pd.DataFrame, rows: Rows) -> np.ndarray:
+def _given_marks(frame: pd.DataFrame) -> np.ndarray:
     if DIVERGED not in frame.columns:
         return np.zeros(len(frame), dtype=bool)
-    column = checks.plain_dtype(frame[DIVERGED])
+    column = checks.plain_dtype(checks.column_of(frame, DIVERGED))
     numeric = pd.api.types.is_numeric_dtype(column) and column.isin([0, 1]).all()
     if not numeric or column.isna().any():
         raise RunLogError(
-            f"the column {DIVERGED!r} is reserved for marks of diverged points and must be true or false in every "
-            "row; rename it if it means something else",
+            f"the column {DIVERGED!r} is reserved for marks of diverged points and must be true or false in "
+            "every row; rename it if it means something else",
             column=DIVERGED,
         )
     return column.to_numpy(dtype=bool)

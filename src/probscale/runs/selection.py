@@ -22,8 +22,9 @@ def chosen_runs(configs: pd.DataFrame, runs: Iterable[Any] | Callable[[pd.DataFr
     wanted = runs(configs) if callable(runs) else runs
     if isinstance(wanted, str) or not isinstance(wanted, Iterable):
         wanted = [wanted]
-    if isinstance(wanted, pd.Series) and pd.api.types.is_bool_dtype(wanted) and wanted.index.is_unique:
-        if len(wanted) == len(configs) and wanted.index.isin(configs.index).all():
+    if isinstance(wanted, pd.Series) and pd.api.types.is_bool_dtype(wanted):
+        same_runs = len(wanted) == len(configs) and wanted.index.is_unique
+        if same_runs and wanted.index.isin(configs.index).all():
             wanted = wanted.reindex(configs.index)
     values = wanted if isinstance(wanted, (pd.Index, pd.Series, np.ndarray)) else list(wanted)
     keep = _mask(configs, values) if _is_mask(values) else _by_name(configs, values)
@@ -34,7 +35,7 @@ def chosen_runs(configs: pd.DataFrame, runs: Iterable[Any] | Callable[[pd.DataFr
 
 def _is_mask(values: Any) -> bool:
     dtype = getattr(values, "dtype", None)
-    if dtype is not None and dtype != object:
+    if dtype is not None and dtype.kind != "O":
         return pd.api.types.is_bool_dtype(dtype)
     return len(values) > 0 and all(isinstance(value, (bool, np.bool_)) for value in values)
 
@@ -85,8 +86,8 @@ def limits_of(
         limits = pd.Series(until, dtype=float).reindex(configs.index)
         if limits.isna().any():
             raise RunLogError(
-                f"until has no value for run {show(limits.index[limits.isna()][0])}; give one for every run, "
-                "float('inf') to keep a run whole"
+                f"until has no value for run {show(limits.index[limits.isna().to_numpy()][0])}; "
+                "give one for every run, float('inf') to keep a run whole"
             )
         return limits.to_numpy()
     return np.full(len(configs), float(until))  # type: ignore[arg-type]

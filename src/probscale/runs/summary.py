@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from probscale.runs.checks import show
+from probscale.runs.checks import column_of, show
 from probscale.runs.schema import DIVERGED, Roles, listed
 
 GAP_FACTOR = 3.0
@@ -43,8 +44,8 @@ class ColumnSummary:
 
     def __str__(self) -> str:
         if self.kind == "number":
-            text = f"{show(self.low)} to {show(self.high)}" if self.low != self.high else show(self.low)
-            text += f", {self.distinct} values"
+            text = f"{self.low:.4g}" if self.low == self.high else f"{self.low:.4g} to {self.high:.4g}"
+            text += f", {self.distinct} value{'s' * (self.distinct > 1)}"
         else:
             text = listed([f"{value} ({count})" for value, count in self.common], 6)
             more = self.distinct - len(self.common)
@@ -72,7 +73,8 @@ class LogSummary:
         axis: Summary of the axis: name, first and last value.
         outputs: Per output: name, smallest and largest value, missing points.
         levels: Summaries of the level columns, coarse to fine.
-        empty_cells: Combinations of level values without a run, and of all; (0, 0) with fewer than two levels.
+        empty_cells: Combinations of level values without a run, and of all; (0, 0) with fewer than two
+            levels.
         params: Summary of the params column, or None.
         horizon: Summary of the horizon column, or None.
         config: Summaries of the other configuration columns.
@@ -101,7 +103,7 @@ class LogSummary:
         low, middle, high = self.points_per_run
         lines = [
             f"{self.runs:,} runs, {self.points:,} points ({low} to {high} a run, median {middle:g})",
-            f"axis {self.axis[0]}: {show(self.axis[1])} to {show(self.axis[2])}",
+            f"axis {self.axis[0]}: {self.axis[1]:.4g} to {self.axis[2]:.4g}",
         ]
         for name, smallest, largest, missing in self.outputs:
             lines.append(
@@ -141,20 +143,24 @@ def summary_of(
         points=len(points),
         points_per_run=(int(counts.min()), float(np.median(counts)), int(counts.max())),
         axis=(roles.axis, float(axis.min()), float(axis.max())),
-        outputs=tuple(
-            (name, float(points[name].min()), float(points[name].max()), int(points[name].isna().sum()))
-            for name in roles.outputs
-        ),
-        levels=tuple(_column(configs[name]) for name in roles.levels),
+        outputs=tuple(_output(column_of(points, name)) for name in roles.outputs),
+        levels=tuple(_column(column_of(configs, name)) for name in roles.levels),
         empty_cells=_empty_cells(configs, roles.levels),
-        params=None if roles.params is None else _column(configs[roles.params]),
-        horizon=None if roles.horizon is None else _column(configs[roles.horizon]),
-        config=tuple(_column(configs[name]) for name in roles.config),
+        params=None if roles.params is None else _column(column_of(configs, roles.params)),
+        horizon=None if roles.horizon is None else _column(column_of(configs, roles.horizon)),
+        config=tuple(_column(column_of(configs, name)) for name in roles.config),
         unfinished=unfinished,
         gaps=_gaps(configs.index, codes, axis),
         diverged=tuple(configs.index[diverged]),
         notes=notes,
     )
+
+
+def _output(column: pd.Series) -> tuple[str, float, float, int]:
+    values = column.to_numpy(dtype=float)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (math.nan, math.nan)
+    return (str(column.name), low, high, len(values) - len(finite))
 
 
 def _column(column: pd.Series) -> ColumnSummary:
@@ -176,7 +182,7 @@ def _column(column: pd.Series) -> ColumnSummary:
 def _empty_cells(configs: pd.DataFrame, levels: tuple[str, ...]) -> tuple[int, int]:
     if len(levels) < 2:
         return (0, 0)
-    total = int(np.prod([configs[name].nunique() for name in levels]))
+    total = math.prod(column_of(configs, name).nunique() for name in levels)
     return (total - len(configs[list(levels)].drop_duplicates()), total)
 
 

@@ -1,0 +1,165 @@
+"""Run logs from files: parquet, CSV and JSON lines."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterable
+from glob import glob, has_magic
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from probscale.errors import RunLogError
+from probscale.runs.log import RunLog
+from probscale.runs.schema import Goal, Nonfinite, listed
+
+Source: TypeAlias = str | PathLike[str]
+
+
+def read_runs(
+    path: Source | Iterable[Source],
+    *,
+    run: str,
+    axis: str,
+    output: str | Iterable[str],
+    goal: Goal = "min",
+    levels: str | Iterable[str] = (),
+    params: str | None = None,
+    horizon: str | None = None,
+    config: str | Iterable[str] | None = None,
+    nonfinite: Nonfinite = "error",
+) -> RunLog:
+    """Read a run log from files in long format.
+
+    Args:
+        path: A file (.parquet, .csv, .tsv, .jsonl, the text formats also with .gz), a folder, a glob pattern,
+            or several of these; all rows together are one table. Nested objects in JSON lines become columns
+            joined by dots, such as `optimizer.lr`.
+        run: Roles as in `RunLog.from_frame`, as are all other arguments.
+        axis: See `RunLog.from_frame`.
+        output: See `RunLog.from_frame`.
+        goal: See `RunLog.from_frame`.
+        levels: See `RunLog.from_frame`.
+        params: See `RunLog.from_frame`.
+        horizon: See `RunLog.from_frame`.
+        config: See `RunLog.from_frame`.
+        nonfinite: See `RunLog.from_frame`.
+
+    Raises:
+        RunLogError: for a missing file, an unknown suffix, an unreadable file, or an invalid table.
+    """
+    return RunLog.from_frame(
+        read_frame(path),
+        run=run,
+        axis=axis,
+        output=output,
+        goal=goal,
+        levels=levels,
+        params=params,
+        horizon=horizon,
+        config=config,
+        nonfinite=nonfinite,
+    )
+
+
+def read_frame(path: Source | Iterable[Source]) -> pd.DataFrame:
+    """All rows of one or more files as one table.
+
+    Raises:
+        RunLogError: for a missing file, an unknown suffix, or an unreadable file.
+    """
+    sources = [path] if isinstance(path, (str, PathLike)) else list(path)
+    files = [file for source in sources for file in _files(source)]
+    if not files:
+        raise RunLogError("no file to read: the list of paths is empty")
+    frames = [_read(file) for file in files]
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+
+
+def _files(source: Source) -> list[Path]:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.is_file() and _reader(file) is not None)
+        if not found:
+            raise RunLogError(f"folder {str(path)!r} holds no run log; accepted are {listed(list(_READERS))}")
+        return found
+    if not path.exists() and has_magic(str(path)):
+        found = [Path(name) for name in sorted(glob(str(path), recursive=True)) if Path(name).is_file()]
+        if not found:
+            raise RunLogError(f"no file matches {str(path)!r}; check the pattern and the working folder")
+        return found
+    if not path.exists():
+        raise RunLogError(f"no file {str(path)!r}; the working folder is {str(Path.cwd())!r}", path=str(path))
+    return [path]
+
+
+def _read(path: Path) -> pd.DataFrame:
+    reader = _reader(path)
+    if reader is None:
+        raise RunLogError(
+            f"cannot read {path.name!r}: unknown suffix; accepted are {listed(list(_READERS))}, "
+            "the text formats also with .gz",
+            path=str(path),
+        )
+    try:
+        return reader(path)
+    except RunLogError:
+        raise
+    # Each library reports a damaged file in its own way; the user needs the file's name in every case.
+    except Exception as error:
+        raise RunLogError(f"cannot read {str(path)!r}: {error}", path=str(path)) from error
+
+
+def _reader(path: Path) -> Callable[[Path], pd.DataFrame] | None:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    zipped = suffixes[-1:] == [".gz"]
+    suffix = "".join(suffixes[-2:-1] if zipped else suffixes[-1:])
+    return None if zipped and suffix in {".parquet", ".pq"} else _READERS.get(suffix)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, low_memory=False)
+
+
+def _read_tsv(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, sep="\t", low_memory=False)
+
+
+def _read_json_lines(path: Path) -> pd.DataFrame:
+    records: list[dict[str, Any]] = []
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise RunLogError(
+                    f"line {number} of {str(path)!r} is not JSON ({error.msg}); a line cut short is usually "
+                    "the last one of a killed writer: remove it",
+                    path=str(path),
+                    line=number,
+                ) from error
+            if not isinstance(record, dict):
+                raise RunLogError(
+                    f"line {number} of {str(path)!r} is {type(record).__name__}, not an object with columns",
+                    path=str(path),
+                    line=number,
+                )
+            records.append(record)
+    nested = any(isinstance(value, dict) for record in records for value in record.values())
+    return pd.json_normalize(records) if nested else pd.DataFrame.from_records(records)
+
+
+_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".parquet": pd.read_parquet,
+    ".pq": pd.read_parquet,
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".jsonl": _read_json_lines,
+    ".ndjson": _read_json_lines,
+}
