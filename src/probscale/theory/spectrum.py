@@ -1,0 +1,112 @@
+"""Power-law spectra of the solvable model: validated exponents, sums over modes, and the modes the dynamics see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probscale.errors import ConfigError
+
+FloatArray = NDArray[np.float64]
+
+DIM_FACTOR = 4
+LARGEST_PARAMS = 1e9
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """What one-pass SGD sees of the model: eigenvalues, how many modes share them, and the error along each.
+
+    Attributes:
+        eigenvalues: λ of the kernel K = D^½ W Wᵀ D^½; shape (modes,).
+        counts: Number of eigenvalues at each λ; one each for a sampled W, real numbers for a density.
+        error: Initial squared error along each λ (summed over its modes).
+        null: Squared error outside the range of K, which no training removes.
+    """
+
+    eigenvalues: FloatArray
+    counts: FloatArray
+    error: FloatArray
+    null: float
+
+    @property
+    def trace(self) -> float:
+        """Sum of all eigenvalues."""
+        return float(self.counts @ self.eigenvalues)
+
+
+def check_exponents(a: float, b: float) -> tuple[float, float]:
+    """Return (a, b) as floats when they define a power law.
+
+    Raises:
+        ConfigError: if either exponent is not a finite positive number, or if 2(a + b) ≤ 1.
+    """
+    for name, value in (("a", a), ("b", b)):
+        if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value > 0):
+            raise ConfigError(
+                f"exponent {name} must be a finite number above 0; got {value!r}. "
+                "a is the decay of the feature spectrum, b that of the target",
+                exponent=name,
+                value=value,
+            )
+    if 2 * (a + b) <= 1:
+        raise ConfigError(
+            f"the loss has no power law at a={a:g}, b={b:g}: 2(a + b) must exceed 1; increase a or b",
+            a=a,
+            b=b,
+        )
+    return float(a), float(b)
+
+
+def check_sizes(params: float, dim: float | None) -> tuple[int, int]:
+    """Return (params, dim) as integers; `dim` defaults to four times `params`.
+
+    Raises:
+        ConfigError: if params is not a whole number from 1 to 1e9, or dim does not exceed params.
+    """
+    if not (math.isfinite(params) and 1 <= params <= LARGEST_PARAMS and float(params).is_integer()):
+        raise ConfigError(f"params must be a whole number from 1 to 1e9; got {params!r}", params=params)
+    if dim is None:
+        return int(params), DIM_FACTOR * int(params)
+    if not (math.isfinite(dim) and float(dim).is_integer() and dim > params):
+        raise ConfigError(
+            f"dim must be a whole number above params={params:g} (4 to 10 times params is usual); got {dim!r}",
+            dim=dim,
+            params=params,
+        )
+    return int(params), int(dim)
+
+
+def check_training(batch: float, label_noise: float) -> None:
+    """Accept a batch of at least one sample and a non-negative noise level.
+
+    Raises:
+        ConfigError: otherwise.
+    """
+    if not (math.isfinite(batch) and batch >= 1 and float(batch).is_integer()):
+        raise ConfigError(f"batch must be a whole number of samples, at least 1; got {batch!r}", batch=batch)
+    if not (math.isfinite(label_noise) and label_noise >= 0):
+        raise ConfigError(
+            f"label_noise is a standard deviation: finite and not negative; got {label_noise!r}",
+            label_noise=label_noise,
+        )
+
+
+def mode_bins(dim: int, exact: int = 300, ratio: float = 1.01) -> tuple[FloatArray, FloatArray]:
+    """Representative indices and counts that replace a sum over j = 1..dim.
+
+    Indices up to `exact` stand for themselves, later ones share geometric bins of width `ratio`; the relative error
+    of a power-law sum is about 1e-5.
+    """
+    if dim <= exact:
+        indices = np.arange(1.0, dim + 1)
+        return indices, np.ones_like(indices)
+    n_bins = max(2, math.ceil(math.log(dim / exact) / math.log(ratio)) + 1)
+    edges = np.unique(np.floor(np.geomspace(exact, dim, n_bins)))
+    edges[0], edges[-1] = exact, dim
+    first, last = edges[:-1] + 1, edges[1:]
+    indices = np.concatenate([np.arange(1.0, exact + 1), (first + last) / 2])
+    return indices, np.concatenate([np.ones(exact), last - first + 1])
