@@ -128,7 +128,7 @@ def _outputs(
         _raise_nonfinite(values, roles, rows, unmarked)
     values = np.where(np.isfinite(values), values, np.nan)
     if nonfinite == "drop":
-        keep = np.isfinite(values).any(axis=1, keepdims=True)[:, 0]
+        keep = np.logical_or.reduce(np.isfinite(values), axis=1)
         if not keep.all():
             gone = len(rows.runs) - len(np.unique(rows.codes[keep]))
             text = f"dropped {np.sum(~keep)} points without a finite output"
