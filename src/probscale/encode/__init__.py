@@ -1,0 +1,1 @@
+"""From configurations to text, and from text to vectors."""
