@@ -1,15 +1,17 @@
-"""Deterministic equivalent of the random-feature kernel: its spectrum without sampling W, for params up to 1e9.
+"""Deterministic equivalent of the random-feature kernel: its spectrum without sampling W.
 
-The resolvent of K at −x is governed by the root m of m + (1/d) Σ s_j m/(s_j m + x) = 1. With κ = x/m both x and every
-transform are explicit in κ, so the derivatives needed below come from exact Taylor series rather than differences.
+The resolvent of K at −x is governed by the root m of m + (1/d) Σ s_j m/(s_j m + x) = 1. With κ = x/m both x
+and every transform are explicit in κ, so the derivatives needed below come from exact Taylor series rather
+than differences.
 """
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import brentq, nnls
+from scipy.optimize import nnls, root_scalar
 
 from probscale.errors import NumericalWarning
 from probscale.theory import series
@@ -40,7 +42,7 @@ class _Spectrum:
             return float(self.counts @ (self.s / (self.s + np.exp(log_tau)))) / self.params - 1
 
         low, high = np.log(self.s[-1]) - 40, np.log(self.trace / self.params) + 1e-9
-        return float(np.exp(brentq(surplus, low, high, xtol=1e-14, rtol=1e-14)))
+        return float(np.exp(root_scalar(surplus, bracket=(low, high), xtol=1e-14).root))
 
     def m(self, excess: FloatArray) -> FloatArray:
         """The root m at κ = τ + excess, written so that nothing cancels near τ."""
@@ -89,7 +91,7 @@ class _Spectrum:
 
 
 def _lattice(low: float, high: float, per_decade: float) -> FloatArray:
-    """Log-spaced points on a lattice that does not move with the end points, so curves vary smoothly with params."""
+    """Log-spaced points on a fixed lattice, so that curves vary smoothly with params."""
     first, last = np.floor(np.log10(low) * per_decade), np.ceil(np.log10(high) * per_decade)
     return 10 ** (np.arange(first, last + 1) / per_decade)
 
@@ -152,8 +154,6 @@ def equivalent_modes(
     params, dim = check_sizes(params, dim)
     modes, residual = _equivalent(a, b, params, dim, atoms_per_decade)
     if residual > 1e-2:
-        import warnings
-
         warnings.warn(
             f"the spectrum at a={a:g}, b={b:g}, params={params} was recovered to {residual:.1%} only; "
             "use more atoms_per_decade",

@@ -64,7 +64,7 @@ class _Model:
         else:
             rate = check_rates(self.rates(params) if callable(self.rates) else self.rates)
             require_stable(modes, rate, self.batch)
-        return integrate(modes, steps, float(rate), self.batch)
+        return integrate(modes, steps, float(rate), batch=self.batch)
 
 
 def _surface(model: _Model, params: FloatArray, low: float, high: float, atoms: int) -> RectBivariateSpline:
@@ -77,7 +77,7 @@ def _surface(model: _Model, params: FloatArray, low: float, high: float, atoms: 
 
 
 def _minimum(surface: RectBivariateSpline, low: float, high: float, log_work: FloatArray) -> FloatArray:
-    """Log params that minimise the loss along log params + log steps = log work; NaN where it sits on an edge."""
+    """Log params of least loss along log params + log steps = log work; NaN where it sits on an edge."""
     grid = np.linspace(low, high, 600)
     values = surface.ev(grid[None, :], log_work[:, None] - grid[None, :])
     best = np.argmin(values, axis=1)
@@ -110,7 +110,7 @@ def _search(model: _Model, work: FloatArray) -> tuple[FloatArray, RectBivariateS
         if np.isnan(best).any():
             lost = float(work[np.isnan(best)][0])
             raise ConfigError(
-                f"at params × steps = {lost:g} the optimum lies outside params {low:g} to {high:g}; "
+                f"at params * steps = {lost:g} the optimum lies outside params {low:g} to {high:g}; "
                 "choose compute budgets whose optimum has between 10 and 1e9 parameters",
                 compute=lost,
             )
@@ -131,8 +131,8 @@ def frontier(
 ) -> Frontier:
     """Compute-optimal frontier of the expected loss, with compute f = params · steps · batch.
 
-    At sizes that can be trained the closed-form exponents are not yet reached in every phase; this is the truth that
-    benchmarks should compare with.
+    At sizes that can be trained the closed-form exponents are not yet reached in every phase; this is the
+    truth that benchmarks should compare with.
 
     Args:
         a: Spectrum exponent.
@@ -147,8 +147,8 @@ def frontier(
         Optimal params, steps and loss with local exponents at each budget.
 
     Raises:
-        ConfigError: if a value is not accepted, the learning rate is unstable, or an optimum lies outside 8 to 1e9
-            parameters.
+        ConfigError: if a value is not accepted, the learning rate is unstable, or an optimum lies outside 8
+            to 1e9 parameters.
 
     Cost: 2 to 14 s on one core.
     """

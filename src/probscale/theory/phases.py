@@ -1,4 +1,4 @@
-"""The 4+3 phases of the solvable model: where each holds, its exponents, and the asymptotic terms that meet there."""
+"""The 4+3 phases of the solvable model: regions, exponents, and the asymptotic terms that meet."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gamma
 
 from probscale.errors import ConfigError
+from probscale.theory.equivalent import equivalent_modes
 from probscale.theory.spectrum import FloatArray, check_exponents, check_sizes, check_training, mode_bins
 
 PHASES = ("Ia", "Ib", "Ic", "II", "III", "IVa", "IVb")
@@ -77,15 +78,16 @@ def phase(a: ArrayLike, b: ArrayLike) -> str | NDArray[np.str_]: ...
 def phase(a: ArrayLike, b: ArrayLike) -> str | NDArray[np.str_]:
     """Phase of the model, from "Ia" to "IVb".
 
-    A point on a boundary belongs to the phase listed first in `PHASES`; `adjacent_phases` names all that meet there.
-    The loss exponent is the same on both sides of every boundary.
+    A point on a boundary belongs to the phase listed first in `PHASES`; `adjacent_phases` names all that
+    meet there. The loss exponent is the same on both sides of every boundary.
 
     Args:
         a: Spectrum exponent; a number or an array.
         b: Target exponent; a number or an array.
 
     Returns:
-        The phase; an array of phases for arrays, where "none" marks points without a power law (2(a + b) ≤ 1).
+        The phase; an array of phases for arrays, where "none" marks points without a power law (2(a + b) ≤
+        1).
 
     Raises:
         ConfigError: for single numbers that are not positive and finite, or have 2(a + b) ≤ 1.
@@ -116,21 +118,23 @@ def adjacent_phases(a: float, b: float, *, tolerance: float = 1e-9) -> tuple[str
 def _closed_form(name: str, a: float, b: float) -> tuple[float, float, tuple[str, str]]:
     """(ξ, η, balancing terms) of the named phase."""
     both = 2 * a + 2 * b - 1
-    if name == "Ia":
-        return 1 / (2 * a + 1), both / (2 * a + 1), ("target", "capacity")
-    if name == "Ib":
-        return 0.5, both / 2, ("target", "capacity")
-    if name == "Ic":
-        shared = 3 * a + 2 * b - 1 - 2 * a * b
-        return both / (2 * shared), a * both / shared, ("target", "capacity")
-    if name == "II":
-        return b / (a + b), both / (2 * (a + b)), ("target", "alignment")
-    if name == "III":
-        return 0.5, 1 - 1 / (4 * a), ("noise", "alignment")
-    if name == "IVa":
-        return 0.5, a, ("noise", "capacity")
-    shared = 2 * b - a - 2 * a * b
-    return (b - a) / shared, (1 - 2 * a) * both / (2 * shared), ("target", "noise")
+    ic, ivb = 3 * a + 2 * b - 1 - 2 * a * b, 2 * b - a - 2 * a * b
+    match name:
+        case "Ia":
+            form = 1 / (2 * a + 1), both / (2 * a + 1), ("target", "capacity")
+        case "Ib":
+            form = 0.5, both / 2, ("target", "capacity")
+        case "Ic":
+            form = both / (2 * ic), a * both / ic, ("target", "capacity")
+        case "II":
+            form = b / (a + b), both / (2 * (a + b)), ("target", "alignment")
+        case "III":
+            form = 0.5, 1 - 1 / (4 * a), ("noise", "alignment")
+        case "IVa":
+            form = 0.5, a, ("noise", "capacity")
+        case _:
+            form = (b - a) / ivb, (1 - 2 * a) * both / (2 * ivb), ("target", "noise")
+    return form
 
 
 def exponents(a: float, b: float) -> Exponents:
@@ -184,8 +188,8 @@ def term_powers(a: ArrayLike, b: ArrayLike) -> FloatArray:
 def exponents_by_programme(a: ArrayLike, b: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """(ξ, η) from the linear programme min over ξ of max over terms of p ξ + q (1 − ξ).
 
-    An independent route to `exponents`: it knows the terms but not the phases. Where the minimiser is not unique (the
-    boundary between IVa and IVb) the smallest ξ is returned.
+    An independent route to `exponents`: it knows the terms but not the phases. Where the minimiser is not
+    unique (the boundary between IVa and IVb) the smallest ξ is returned.
 
     Args:
         a: Spectrum exponents; any shape.
@@ -257,14 +261,12 @@ def asymptotic_terms(
         dim: Ambient dimension v; four times `params` by default.
 
     Returns:
-        The four terms. `capacity` is the exact F₀ of the deterministic equivalent, the others are asymptotic. The
-        noise term is absent for a ≤ 1/4, the alignment term unless 2a > 1 and 2b > 1.
+        The four terms. `capacity` is the exact F₀ of the deterministic equivalent, the others are
+        asymptotic. The noise term is absent for a ≤ 1/4, the alignment term unless 2a > 1 and 2b > 1.
 
     Raises:
         ConfigError: if a value is not accepted.
     """
-    from probscale.theory.equivalent import equivalent_modes
-
     a, b = check_exponents(a, b)
     check_training(batch, 0.0)
     params, dim = check_sizes(params, dim)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -44,7 +47,7 @@ def feature_modes(a: float, b: float, features: FloatArray) -> Modes:
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2 or features.shape[0] <= features.shape[1] or not np.isfinite(features).all():
         raise ShapeError(
-            f"features must be a finite matrix (dim, params) with dim above params; got shape {features.shape}",
+            f"features must be a finite (dim, params) matrix, dim above params; got shape {features.shape}",
             shape=features.shape,
         )
     indices = np.arange(1.0, features.shape[0] + 1)
@@ -93,16 +96,32 @@ def exact_loss(
     modes, rates = feature_modes(a, b, features), check_rates(learning_rate)
     if check_stability:
         require_stable(modes, rates, batch)
-    return recursion(modes, check_steps(steps), rates, batch, label_noise)
+    return recursion(modes, check_steps(steps), rates, batch=batch, noise=label_noise)
+
+
+@dataclass(frozen=True, eq=False)
+class _Ensemble:
+    """Rotated problems, one row per seed: eigenvalues and signed errors (seeds, params), lost target (seeds, 1)."""
+
+    eigenvalues: FloatArray
+    error: FloatArray
+    null: FloatArray
 
 
 def _rotated(a: float, b: float, features: FloatArray) -> tuple[FloatArray, FloatArray, float]:
-    """Squared singular values, signed error along each left vector, and the norm of the unreachable target."""
+    """Eigenvalues, signed error along each left vector, and the norm of the unreachable target."""
     indices = np.arange(1.0, features.shape[0] + 1)
     left, singular, _ = np.linalg.svd(indices[:, None] ** -a * features, full_matrices=False)
     target = indices ** (-a - b)
     along = left.T @ target
     return singular**2, -along, float(np.linalg.norm(target - left @ along))
+
+
+def _ensemble(a: float, b: float, draws: Iterable[FloatArray], repeats: int) -> _Ensemble:
+    """Rotate each W in turn, so that only one is held in memory."""
+    rotated = [_rotated(a, b, features) for features in draws] * repeats
+    eigenvalues, error, null = (np.array(part) for part in zip(*rotated, strict=True))
+    return _Ensemble(eigenvalues, error, null[:, None])
 
 
 def _recorded(steps: ArrayLike) -> np.ndarray:
@@ -132,15 +151,18 @@ def simulate_sgd(
 ) -> FloatArray:
     """Loss curves of simulated one-pass SGD, one row per seed.
 
-    Gaussian data are invariant under rotation, so SGD is run in the left singular basis of D^½W, where a sample needs
-    params + 1 normal numbers instead of dim; the law of the curves is exactly that of SGD on (W, x).
+    Gaussian data are invariant under rotation, so SGD is run in the left singular basis of D^½W, where a
+    sample needs params + 1 normal numbers instead of dim; the law of the curves is exactly that of SGD on
+    (W, x).
 
     Args:
         a: Spectrum exponent.
         b: Target exponent.
         params: Number of trained parameters d.
-        steps: A number r records the loss after steps 1..r; an array records the loss at those steps (0 is the start).
-        learning_rate: A constant, or a schedule with one value per step; half the largest stable one by default.
+        steps: A number r records the loss after steps 1..r; an array records the loss at those steps (0 is
+            the start).
+        learning_rate: A constant, or a schedule with one value per step; half the largest stable one by
+            default.
         dim: Ambient dimension v; four times `params` by default.
         batch: Samples whose gradients are summed in one step.
         seeds: Number of independent runs.
@@ -173,41 +195,33 @@ def simulate_sgd(
     rates = check_rates(largest_stable_rate(modes, batch) / 2 if learning_rate is None else learning_rate)
     if check_stability:
         require_stable(modes, rates, batch)
+    if not (float(seeds).is_integer() and seeds >= 1):
+        raise ConfigError(f"seeds must be a whole number of runs, at least 1; got {seeds!r}", seeds=seeds)
     if rates.ndim and len(rates) < record.max():
         raise ConfigError(
-            f"the learning-rate schedule has {len(rates)} entries for {record.max()} steps; give one per step",
+            f"the learning-rate schedule has {len(rates)} entries for {record.max()} steps; give one a step",
             entries=len(rates),
         )
-    draws = (
-        [features]
-        if features is not None
-        else (rng.normal(size=(dim, params)) / np.sqrt(params) for _ in range(seeds))
-    )
-    rotated = [_rotated(a, b, draw) for draw in draws] * (seeds if features is not None else 1)
-    eigenvalues, error = (np.array([each[i] for each in rotated]) for i in range(2))
-    null = np.array([each[2] for each in rotated])
-    return _run(eigenvalues, error, null, record, rates, batch, label_noise, rng)
+    if features is None:
+        draws = (rng.normal(size=(dim, params)) / np.sqrt(params) for _ in range(seeds))
+        problems = _ensemble(a, b, draws, 1)
+    else:
+        problems = _ensemble(a, b, [features], seeds)
+    schedule = rates[: int(record.max())] if rates.ndim else np.broadcast_to(rates, (int(record.max()),))
+    return _run(problems, schedule, batch=batch, noise=label_noise, rng=rng)[:, record]
 
 
 def _run(
-    eigenvalues: FloatArray,
-    error: FloatArray,
-    null: FloatArray,
-    record: np.ndarray,
-    rates: FloatArray,
-    batch: int,
-    noise: float,
-    rng: np.random.Generator,
+    problems: _Ensemble, schedule: FloatArray, *, batch: int, noise: float, rng: np.random.Generator
 ) -> FloatArray:
-    """SGD on the rotated error of every seed at once; error has shape (seeds, params)."""
-    last = int(record.max())
-    schedule = np.broadcast_to(rates, (last,)) if not rates.ndim else rates
-    residual = np.sqrt(null**2 + noise**2)[:, None]
-    losses = np.empty((len(error), last + 1))
-    losses[:, 0] = (error**2).sum(axis=1) + null**2
-    for step in range(last):
+    """Loss of every seed before training and after each step of the schedule."""
+    error, hidden = problems.error, problems.null[:, 0] ** 2
+    residual = np.sqrt(problems.null**2 + noise**2)
+    losses = np.empty((len(error), len(schedule) + 1))
+    losses[:, 0] = (error**2).sum(axis=1) + hidden
+    for step, rate in enumerate(schedule):
         data = rng.standard_normal((len(error), batch, error.shape[1]))
         miss = np.einsum("sbd,sd->sb", data, error) + residual * rng.standard_normal((len(error), batch))
-        error = error - schedule[step] * eigenvalues * np.einsum("sb,sbd->sd", miss, data)
-        losses[:, step + 1] = np.einsum("sd,sd->s", error, error) + null**2
-    return losses[:, record]
+        error = error - rate * problems.eigenvalues * np.einsum("sb,sbd->sd", miss, data)
+        losses[:, step + 1] = np.einsum("sd,sd->s", error, error) + hidden
+    return losses

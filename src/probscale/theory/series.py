@@ -1,4 +1,4 @@
-"""Truncated Taylor series along the first axis of an array: shape (order + 1, ...), coefficient k at index k."""
+"""Truncated Taylor series along the first axis of an array; coefficient k at index k."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Power-law spectra of the solvable model: validated exponents, sums over modes, and the modes the dynamics see."""
+"""Power-law spectra of the solvable model: validated exponents, mode sums, and the modes SGD sees."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def check_sizes(params: float, dim: float | None) -> tuple[int, int]:
         return int(params), DIM_FACTOR * int(params)
     if not (math.isfinite(dim) and float(dim).is_integer() and dim > params):
         raise ConfigError(
-            f"dim must be a whole number above params={params:g} (4 to 10 times params is usual); got {dim!r}",
+            f"dim must be a whole number above params={params:g} (4 to 10 times is usual); got {dim!r}",
             dim=dim,
             params=params,
         )
@@ -98,8 +98,8 @@ def check_training(batch: float, label_noise: float) -> None:
 def mode_bins(dim: int, exact: int = 300, ratio: float = 1.01) -> tuple[FloatArray, FloatArray]:
     """Representative indices and counts that replace a sum over j = 1..dim.
 
-    Indices up to `exact` stand for themselves, later ones share geometric bins of width `ratio`; the relative error
-    of a power-law sum is about 1e-5.
+    Indices up to `exact` stand for themselves, later ones share geometric bins of width `ratio`; the
+    relative error of a power-law sum is about 1e-5.
     """
     if dim <= exact:
         indices = np.arange(1.0, dim + 1)

@@ -1,4 +1,4 @@
-"""Expected loss of one-pass SGD from its modes: the step-by-step recursion, log-grid blocks, and stability limits."""
+"""Expected loss of one-pass SGD from its modes: stepwise recursion, log-grid blocks, stability limits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from probscale.errors import ConfigError
 from probscale.theory.equivalent import equivalent_modes
@@ -67,7 +67,10 @@ def largest_stable_rate(modes: Modes, batch: int = 1) -> float:
     top = float(modes.eigenvalues[modes.counts > 0].max())
     ceiling = 2 / ((batch + 1) * top)
     upper = min(ceiling * (1 - 1e-12), 2 / modes.trace)
-    return float(brentq(lambda g: kernel_norm(modes, g, batch) - 1, 0.0, upper, xtol=1e-16, rtol=1e-12))
+    solution = root_scalar(
+        lambda g: kernel_norm(modes, g, batch) - 1, bracket=(0.0, upper), xtol=1e-14 * upper
+    )
+    return float(solution.root)
 
 
 def max_learning_rate(a: float, b: float, *, params: int, batch: int = 1, dim: int | None = None) -> float:
@@ -97,15 +100,16 @@ def require_stable(modes: Modes, rates: FloatArray, batch: int) -> None:
     if peak > 0 and kernel_norm(modes, peak, batch) >= 1:
         largest = largest_stable_rate(modes, batch)
         raise ConfigError(
-            f"learning_rate {peak:g} makes the expected loss diverge (batch {batch}, gradients summed); the largest "
-            f"stable learning rate is {largest:.6g}. Use a smaller one, or check_stability=False to watch it diverge",
+            f"learning_rate {peak:g} makes the expected loss diverge (batch {batch}, gradients summed); "
+            f"the largest stable learning rate is {largest:.6g}. Use a smaller one, or check_stability=False to "
+            "watch it diverge",
             learning_rate=peak,
             largest=largest,
         )
 
 
 def recursion(
-    modes: Modes, steps: FloatArray, rates: FloatArray, batch: int = 1, noise: float = 0.0
+    modes: Modes, steps: FloatArray, rates: FloatArray, *, batch: int = 1, noise: float = 0.0
 ) -> FloatArray:
     """Exact expected loss at whole steps, one step at a time.
 
@@ -167,7 +171,8 @@ def _block_sums(
     flat = (1 - power) / safe
     ramp = (length - flat) / safe
     square = (length**2 - 2 * ramp - flat) / safe
-    # Below 1e-2 the closed forms cancel; there Σ C(s, n) q^{L−1−s} = Σ_k C(L, n+1+k) (−decay)^k converges at once.
+    # Below 1e-2 the closed forms cancel; there Σ C(s, n) q^{L−1−s} = Σ_k C(L, n+1+k) (−decay)^k converges at
+    # once.
     small = length * decay < 1e-2
     flat = np.where(small, _binomial_sum(length, decay, 0), flat)
     ramp = np.where(small, _binomial_sum(length, decay, 1), ramp)
@@ -197,11 +202,12 @@ def _curvature(grid: FloatArray, losses: FloatArray, k: int) -> float:
 
 
 def block_losses(
-    modes: Modes, grid: FloatArray, rate: float, batch: int = 1, noise: float = 0.0
+    modes: Modes, grid: FloatArray, rate: float, *, batch: int = 1, noise: float = 0.0
 ) -> FloatArray:
     """Expected loss on a grid of whole steps starting at 0.
 
-    Inside a block the loss is a parabola: its end points are implicit, its curvature that of the three points before.
+    Inside a block the loss is a parabola: its end points are implicit, its curvature that of the three
+    points before.
 
     Cost: O(blocks × modes), independent of the number of steps.
     """
@@ -223,14 +229,14 @@ def block_losses(
 
 
 def integrate(
-    modes: Modes, steps: FloatArray, rate: float, batch: int = 1, noise: float = 0.0, ratio: float = 1.04
+    modes: Modes, steps: FloatArray, rate: float, *, batch: int = 1, noise: float = 0.0, ratio: float = 1.04
 ) -> FloatArray:
     """Expected loss at any steps under a constant learning rate, by log-grid blocks.
 
     Args:
         modes: Spectrum seen by the dynamics.
-        steps: Steps at which the loss is wanted; up to 4096 distinct ones become grid points, more are read off a
-            cubic spline in log-log coordinates.
+        steps: Steps at which the loss is wanted; up to 4096 distinct ones become grid points, more are read
+            off a cubic spline in log-log coordinates.
         rate: Learning rate.
         batch: Samples summed per step.
         noise: Standard deviation of the label noise.
@@ -243,8 +249,8 @@ def integrate(
     wanted = np.unique(steps)
     if len(wanted) <= _MOST_EXACT_STEPS and (wanted == np.floor(wanted)).all():
         grid = np.union1d(grid, wanted)
-        return block_losses(modes, grid, rate, batch, noise)[np.searchsorted(grid, steps)]
-    losses = block_losses(modes, grid, rate, batch, noise)
+        return block_losses(modes, grid, rate, batch=batch, noise=noise)[np.searchsorted(grid, steps)]
+    losses = block_losses(modes, grid, rate, batch=batch, noise=noise)
     return np.exp(CubicSpline(np.log1p(grid), np.log(losses))(np.log1p(steps)))
 
 
@@ -269,12 +275,13 @@ def expected_loss(
         a: Spectrum exponent: feature j has standard deviation j^-a.
         b: Target exponent: target coefficient j^-b.
         params: Number of trained parameters d, up to 1e9.
-        steps: Steps at which the loss is wanted; 0 is before training. Any size up to 1e15 under a constant rate.
-        learning_rate: A constant, or a schedule with one value per step (then every step is computed); half the
-            largest stable one by default.
+        steps: Steps at which the loss is wanted; 0 is before training. Any size up to 1e15 under a constant
+            rate.
+        learning_rate: A constant, or a schedule with one value per step (then every step is computed); half
+            the largest stable one by default.
         batch: Samples whose gradients are summed in one step.
-        dim: Ambient dimension v; four times `params` by default. There is no infinite default because the limit does
-            not exist for 2a < 1.
+        dim: Ambient dimension v; four times `params` by default. There is no infinite default because the
+            limit does not exist for 2a < 1.
         label_noise: Standard deviation of noise on the target; the loss reported excludes it.
         ratio: Growth of the time blocks under a constant rate.
         check_stability: Refuse learning rates at which the loss diverges.
@@ -283,8 +290,8 @@ def expected_loss(
         Loss at each step, shape of `steps`.
 
     Raises:
-        ConfigError: if a value is not accepted, or the learning rate is unstable (the message names the largest
-            stable one).
+        ConfigError: if a value is not accepted, or the learning rate is unstable (the message names the
+            largest stable one).
 
     Cost: 0.05 to 0.3 s for a new (a, b, params, dim), then 2 to 30 ms per curve.
 
@@ -303,5 +310,5 @@ def expected_loss(
     if check_stability:
         require_stable(modes, rates, batch)
     if rates.ndim or not check_stability:
-        return recursion(modes, wanted, rates, batch, label_noise)
-    return integrate(modes, wanted, float(rates), batch, label_noise, ratio)
+        return recursion(modes, wanted, rates, batch=batch, noise=label_noise)
+    return integrate(modes, wanted, float(rates), batch=batch, noise=label_noise, ratio=ratio)
