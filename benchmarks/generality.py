@@ -19,7 +19,7 @@ FURTHER = ["porian_isoflop", "gadre_overtraining", "scaling_with_vocab", "chinch
 FURTHER += ["scan_tabpfn"]
 # The peers of the acceptance rule; the others are shown for information.
 RULE = ["robust law", "HistGB", "LightGBM", "XGBoost", "law + HistGB", "ARD GP", "law + GP"]
-COLUMNS = [n for n in PEERS if n not in ("additive", "last value", "curve power law")]
+COLUMNS = [n for n in PEERS if n not in ("additive", "additive, shared", "last value", "curve power law")]
 
 
 def row(name: str, *, ours: bool) -> list[object]:

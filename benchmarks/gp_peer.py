@@ -11,6 +11,7 @@ import gpytorch
 import numpy as np
 import torch
 from features import Array
+from linear_operator import to_linear_operator
 from numpy.typing import NDArray
 
 SUBSET = 1000
@@ -57,7 +58,8 @@ class ExactGP(gpytorch.models.ExactGP):
 
     def forward(self, x: torch.Tensor) -> gpytorch.distributions.MultivariateNormal:
         """Prior at x."""
-        return gpytorch.distributions.MultivariateNormal(self.mean_module(x), self.covar_module(x))
+        covariance = to_linear_operator(self.covar_module(x).to_dense())
+        return gpytorch.distributions.MultivariateNormal(self.mean_module(x), covariance)
 
 
 @contextmanager
@@ -106,7 +108,7 @@ def fit_predict_gp(
         model.eval()
         means, deviations = [], []
         with torch.no_grad():
-            for block in torch.split(torch.as_tensor(x_test), 4000):
+            for block in torch.split(torch.as_tensor(x_test), 500):
                 posterior = model.likelihood(model(block))
                 means.append(posterior.mean)
                 deviations.append(posterior.stddev)

@@ -118,6 +118,16 @@ def additive(task: Task) -> Forecast | None:
     return Forecast(target.inverse(mean))
 
 
+def additive_shared(task: Task) -> Forecast | None:
+    """Two level effects plus an effect of the (nearest shared) axis value: no interactions."""
+    levels, axis, grid = list(task.roles["levels"]), task.roles["axis"], _shared_axis(task)
+    if len(levels) < 2 or len(grid) < 2:
+        return None
+    frames = [f[levels].assign(axis=_nearest(grid, f[axis].to_numpy(float))) for f in (task.train, task.test)]
+    target = target_of(task)
+    return Forecast(target.inverse(_two_effects(frames[0], target.values, frames[1])))
+
+
 def _shared_axis(task: Task) -> Array:
     """Axis values seen in at least three training runs; one value if the axis is not shared."""
     counts = task.train[task.roles["axis"]].value_counts()
@@ -196,6 +206,7 @@ PEERS: dict[str, Callable[[Task], Forecast | None]] = {
     "ARD GP + linear": _gp(linear=True),
     "extra trees": _tree(_extra),
     "additive": additive,
+    "additive, shared": additive_shared,
     "last value": last_value,
     "curve power law": curve_power_law,
 }
