@@ -197,29 +197,24 @@ def check_present(column: pd.Series, rows: Rows) -> None:
 
 def objection(column: pd.Series) -> str | None:
     """Why a column cannot describe a configuration whatever its rows say, or None if it can."""
-    dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        column = column.astype(dtype.categories.dtype)
-        dtype = column.dtype
-    if pd.api.types.is_numeric_dtype(dtype) or isinstance(dtype, pd.StringDtype):
-        if pd.api.types.is_complex_dtype(dtype):
-            return "holds complex numbers"
-        if (
-            pd.api.types.is_float_dtype(dtype)
-            and np.isinf(column.to_numpy(np.float64, na_value=np.nan)).any()
-        ):
-            return "holds infinite values"
-        return None
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.dtype.categories.dtype)
+    if pd.api.types.is_float_dtype(column.dtype):
+        return (
+            "holds infinite values" if np.isinf(column.to_numpy(np.float64, na_value=np.nan)).any() else None
+        )
     kind = pd.api.types.infer_dtype(column, skipna=True)
     if kind in _PLAIN:
         return None
     if kind.startswith(("datetime", "date", "timedelta", "time", "period")):
         return "holds times"
-    return "mixes types" if kind.startswith("mixed") and _hashable(column) else "holds nested values"
+    return _objection_to_objects(column) if column.dtype.kind == "O" else f"holds {kind} values"
 
 
-def _hashable(column: pd.Series) -> bool:
-    return all(isinstance(value, Hashable) for value in column.to_list())
+def _objection_to_objects(column: pd.Series) -> str:
+    scalars = (str, bool, int, float, np.generic)
+    odd = [value for value in column.dropna().to_list() if not isinstance(value, scalars)]
+    return f"holds nested values ({type(odd[0]).__name__})" if odd else "mixes types"
 
 
 def check_types(column: pd.Series, rows: Rows) -> None:

@@ -40,18 +40,30 @@ def read_table(
     _check_special(frame, roles, rows)
     roles, notes = _choose_config(frame, roles, rows, explicit)
     outputs, marks, keep, more = _outputs(frame, roles, rows, nonfinite)
-    points = pd.DataFrame(
-        {roles.run: rows.runs.take(rows.codes), roles.axis: _axis_dtype(frame, roles.axis, axis)}
-    )
-    points = points.assign(**outputs, **{DIVERGED: marks}).iloc[rows.order[keep[rows.order]]]
-    points = points.reset_index(drop=True)
+    place = {roles.run: rows.runs.take(rows.codes), roles.axis: _axis_dtype(frame, roles.axis, axis)}
+    points = pd.DataFrame({**place, **outputs, DIVERGED: marks})
+    points = points.iloc[rows.order[keep[rows.order]]].reset_index(drop=True)
     if points.empty:
         raise RunLogError(f"no point of the log has a finite {roles.outputs[0]}; nothing is left to model")
-    configs = frame[list(roles.described)].iloc[rows.first].set_axis(rows.runs, axis=0)
+    configs = frame[list(roles.described)].iloc[rows.first].set_axis(rows.runs, axis=0).apply(_tidy_dtype)
     configs = configs.loc[pd.Index(points[roles.run].unique())].rename_axis(roles.run)
     points, even_more = _mark(points, roles, given=DIVERGED in frame.columns)
-    notes = (*notes, *more, *even_more, *_plausibility(points, configs, roles))
+    notes = (*notes, *more, *even_more, *_plausibility(points, configs, roles, explicit))
     return configs, points, roles, notes
+
+
+def _tidy_dtype(column: pd.Series) -> pd.Series:
+    """Numbers and text that arrived as Python objects, for example from JSON, in a dtype of their own."""
+    if column.dtype.kind != "O":
+        return column
+    if pd.api.types.infer_dtype(column, skipna=True) in {
+        "integer",
+        "floating",
+        "mixed-integer-float",
+        "decimal",
+    }:
+        return column.astype(float)
+    return column.infer_objects()
 
 
 def _axis_dtype(frame: pd.DataFrame, name: str, axis: np.ndarray) -> np.ndarray:
@@ -189,8 +201,15 @@ def _mark(points: pd.DataFrame, roles: Roles, given: bool) -> tuple[pd.DataFrame
     return points.assign(**{DIVERGED: points[DIVERGED].to_numpy() | exploded}), (note,)
 
 
-def _plausibility(points: pd.DataFrame, configs: pd.DataFrame, roles: Roles) -> tuple[str, ...]:
+def _plausibility(
+    points: pd.DataFrame, configs: pd.DataFrame, roles: Roles, explicit: bool
+) -> tuple[str, ...]:
     notes = []
+    if len(points) == len(configs) and not explicit and roles.config:
+        notes.append(
+            "every run has one point, so every other column counts as configuration "
+            f"({listed(roles.config)}); name config= if some of them are measurements"
+        )
     if roles.horizon is not None:
         last = points.groupby(roles.run, sort=False)[roles.axis].last()
         beyond = int((last.to_numpy() > 1.001 * configs[roles.horizon].to_numpy(dtype=float)).sum())

@@ -130,6 +130,10 @@ def resolve_roles(
     pairs += [(name, role) for role, name in (("params", params), ("horizon", horizon)) if name is not None]
     wanted: dict[str, str] = {}
     for name, role in pairs:
+        if name == DIVERGED:
+            raise RunLogError(
+                f"column {name!r} is reserved for marks of diverged points; rename it", column=name
+            )
         if name in wanted:
             raise RunLogError(
                 f"column {name!r} is given both as {wanted[name]} and as {role}; a column has one role, "

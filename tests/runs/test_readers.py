@@ -1,0 +1,113 @@
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from probscale.errors import RunLogError
+from probscale.runs import RunLog, read_frame, read_runs
+from strategies import ROLES, run_frames
+
+
+def write(frame, path):
+    match path.suffixes[0]:
+        case ".parquet":
+            frame.to_parquet(path)
+        case ".csv":
+            frame.to_csv(path, index=False)
+        case ".tsv":
+            frame.to_csv(path, index=False, sep="\t")
+        case _:
+            frame.to_json(path, orient="records", lines=True, double_precision=15)
+    return path
+
+
+def frame():
+    return pd.DataFrame(
+        {
+            "id": ["a", "a", "b"],
+            "step": [1, 2, 1],
+            "loss": [3.0, 2.5, 2.9],
+            "lr": [0.1, 0.1, 3e-4],
+            "tied": [True, True, False],
+        }
+    )
+
+
+ROLE = {"run": "id", "axis": "step", "output": "loss"}
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".csv.gz", ".tsv", ".jsonl", ".jsonl.gz", ".ndjson"])
+def test_every_format_gives_the_log_of_the_frame(tmp_path, suffix):
+    path = write(frame(), tmp_path / f"runs{suffix}")
+    expected = RunLog.from_frame(frame(), **ROLE)
+    assert read_runs(path, **ROLE).equals(expected)
+    assert read_runs(str(path), **ROLE).equals(expected)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=run_frames())
+def test_parquet_keeps_every_log(tmp_path, data):
+    path = write(data.reset_index(drop=True), tmp_path / "runs.parquet")
+    assert read_runs(path, **ROLES).equals(RunLog.from_frame(data, **ROLES))
+
+
+def test_several_files_a_folder_and_a_pattern_are_one_table(tmp_path):
+    write(frame().iloc[:2], tmp_path / "a.csv")
+    write(frame().iloc[2:], tmp_path / "b.jsonl")
+    (tmp_path / "README.md").write_text("not a log")
+    expected = RunLog.from_frame(frame(), **ROLE)
+    for source in (tmp_path, [tmp_path / "a.csv", tmp_path / "b.jsonl"], str(tmp_path / "[ab].*")):
+        assert read_runs(source, **ROLE).equals(expected)
+
+
+def test_nested_json_becomes_dotted_columns(tmp_path):
+    rows = [
+        {"id": "a", "step": i, "loss": 3.0 / i, "optimizer": {"name": "adamw", "lr": 0.1}} for i in (1, 2)
+    ]
+    (tmp_path / "runs.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    log = read_runs(tmp_path / "runs.jsonl", **ROLE)
+    assert log.roles.config == ("optimizer.name", "optimizer.lr")
+
+
+def test_json_lines_without_a_number_are_missing_values(tmp_path):
+    (tmp_path / "runs.jsonl").write_text(
+        '{"id": "a", "step": 1, "loss": 2}\n{"id": "a", "step": 2, "loss": NaN}\n'
+    )
+    log = read_runs(tmp_path / "runs.jsonl", **ROLE, nonfinite="diverged")
+    assert np.isnan(log.points["loss"].iloc[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent.csv", None, r"no file '.*absent.csv'; the working folder is"),
+        ("no*.csv", None, "no file matches"),
+        ("runs.xlsx", b"", r"cannot read 'runs.xlsx': unknown suffix; accepted are .parquet"),
+        ("runs.parquet.gz", b"", "unknown suffix"),
+        ("runs.csv", b"", "cannot read .*runs.csv"),
+        ("runs.parquet", b"PAR1", "cannot read .*runs.parquet"),
+        ("runs.jsonl", b'{"id": 1}\n{"id"', r"line 2 of .* is not JSON .* killed writer"),
+        ("runs.jsonl", b"[1]", "line 1 of .* is list, not an object"),
+        (
+            "runs.csv.gz",
+            gzip.compress(b"id,step\n1,2\n"),
+            r"no column 'loss' \(given as output\); columns are: id, step",
+        ),
+    ],
+)
+def test_a_file_that_is_no_log_is_refused_by_name(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RunLogError, match=message):
+        read_runs(path, **ROLE)
+
+
+def test_an_empty_folder_or_list_is_refused(tmp_path):
+    with pytest.raises(RunLogError, match="holds no run log"):
+        read_frame(tmp_path)
+    with pytest.raises(RunLogError, match="list of paths is empty"):
+        read_frame([])

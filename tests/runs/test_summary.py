@@ -1,0 +1,75 @@
+import numpy as np
+import pandas as pd
+from hypothesis import given, settings
+
+from probscale.runs import RunLog
+from strategies import ROLES, run_frames
+
+
+def log():
+    rows = []
+    for run, task, width, steps in (
+        ("a", "en", 64, (1, 2, 3, 4)),
+        ("b", "en", 128, (1, 2, 3, 20, 21, 22)),
+        ("c", "de", 64, (1, 2, 40)),
+    ):
+        rows += [
+            {
+                "id": run,
+                "step": step,
+                "loss": 3.0 - step / 50,
+                "task": task,
+                "width": width,
+                "end": 40,
+                "opt": "adamw",
+            }
+            for step in steps
+        ]
+    frame = pd.DataFrame(rows)
+    frame.loc[2, "loss"] = np.inf
+    return RunLog.from_frame(
+        frame,
+        run="id",
+        axis="step",
+        output="loss",
+        levels=("task", "width"),
+        horizon="end",
+        nonfinite="diverged",
+    )
+
+
+def test_a_summary_counts_runs_cells_gaps_and_unfinished_runs():
+    summary = log().describe()
+    assert (summary.runs, summary.points, summary.points_per_run) == (3, 13, (3, 4.0, 6))
+    assert summary.axis == ("step", 1.0, 40.0)
+    assert summary.outputs == (("loss", 3.0 - 40 / 50, 3.0 - 1 / 50, 1),)
+    assert summary.empty_cells == (1, 4)
+    assert summary.unfinished == ("a", "b")
+    assert summary.diverged == ("a",)
+    assert [(gap.run, gap.start, gap.end) for gap in summary.gaps] == [("b", 3.0, 20.0)]
+    assert summary.levels[0].common == (("en", 2), ("de", 1))
+    assert (summary.levels[1].kind, summary.levels[1].low, summary.levels[1].high) == ("number", 64.0, 128.0)
+
+
+def test_a_summary_reads_as_a_page():
+    text = str(log().describe())
+    for part in (
+        "3 runs, 13 points (3 to 6 a run, median 4)",
+        "axis step: 1 to 40",
+        "level task: en (2), de (1)",
+        "cells without a run: 1 of 4",
+        "config opt: adamw (3)",
+        "unfinished runs: 2 (a, b)",
+        "gaps: 1 (b from 3 to 20)",
+        "note: marked 1 points",
+    ):
+        assert part in text
+
+
+@settings(max_examples=30, deadline=None)
+@given(run_frames())
+def test_every_log_has_a_summary(frame):
+    whole = RunLog.from_frame(frame, **ROLES)
+    summary = whole.describe()
+    assert (summary.runs, summary.points) == (whole.n_runs, whole.n_points)
+    assert str(summary)
