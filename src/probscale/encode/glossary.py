@@ -43,25 +43,27 @@ SCHEDULES = {
 }
 
 _LANGUAGES = """
-af Afrikaans Germanic|am Amharic Semitic|ar Arabic Semitic|az Azerbaijani Turkic|bg Bulgarian Slavic
-bn Bengali Indo-Aryan|cs Czech Slavic|da Danish Germanic|de German Germanic|el Greek Hellenic|en English
-Germanic es Spanish Romance|et Estonian Uralic|fa Persian Iranian|fi Finnish Uralic|fr French Romance|gl
-Galician Romance gu Gujarati Indo-Aryan|ha Hausa Chadic|he Hebrew Semitic|hi Hindi Indo-Aryan|hr Croatian
-Slavic|hu Hungarian Uralic id Indonesian Austronesian|ig Igbo Niger-Congo|it Italian Romance|ja Japanese
-Japonic|jv Javanese Austronesian ka Georgian Kartvelian|kk Kazakh Turkic|km Khmer Austroasiatic|ko Korean
-Koreanic|lt Lithuanian Baltic lv Latvian Baltic|mk Macedonian Slavic|ml Malayalam Dravidian|mn Mongolian
-Mongolic|mr Marathi Indo-Aryan ms Malay Austronesian|my Burmese Sino-Tibetan|ne Nepali Indo-Aryan|nl Dutch
-Germanic|no Norwegian Germanic pa Punjabi Indo-Aryan|pl Polish Slavic|ps Pashto Iranian|pt Portuguese
-Romance|ro Romanian Romance ru Russian Slavic|si Sinhala Indo-Aryan|sk Slovak Slavic|sl Slovenian Slavic|so
-Somali Cushitic|sq Albanian Albanian sr Serbian Slavic|sv Swedish Germanic|sw Swahili Niger-Congo|ta Tamil
-Dravidian|te Telugu Dravidian|th Thai Kra-Dai tl Tagalog Austronesian|tr Turkish Turkic|uk Ukrainian|Slavic
-ur Urdu Indo-Aryan|uz Uzbek Turkic vi Vietnamese Austroasiatic|xh Xhosa Niger-Congo|yo Yoruba|Niger-Congo
-zh Chinese Sino-Tibetan|zu Zulu Niger-Congo
+af Afrikaans Germanic | am Amharic Semitic | ar Arabic Semitic | az Azerbaijani Turkic |
+bg Bulgarian Slavic | bn Bengali Indo-Aryan | cs Czech Slavic | da Danish Germanic | de German Germanic |
+el Greek Hellenic | en English Germanic | es Spanish Romance | et Estonian Uralic | fa Persian Iranian |
+fi Finnish Uralic | fr French Romance | gl Galician Romance | gu Gujarati Indo-Aryan | ha Hausa Chadic |
+he Hebrew Semitic | hi Hindi Indo-Aryan | hr Croatian Slavic | hu Hungarian Uralic |
+id Indonesian Austronesian | ig Igbo Niger-Congo | it Italian Romance | ja Japanese Japonic |
+jv Javanese Austronesian | ka Georgian Kartvelian | kk Kazakh Turkic | km Khmer Austroasiatic |
+ko Korean Koreanic | lt Lithuanian Baltic | lv Latvian Baltic | mk Macedonian Slavic |
+ml Malayalam Dravidian | mn Mongolian Mongolic | mr Marathi Indo-Aryan | ms Malay Austronesian |
+my Burmese Sino-Tibetan | ne Nepali Indo-Aryan | nl Dutch Germanic | no Norwegian Germanic |
+pa Punjabi Indo-Aryan | pl Polish Slavic | ps Pashto Iranian | pt Portuguese Romance | ro Romanian Romance |
+ru Russian Slavic | si Sinhala Indo-Aryan | sk Slovak Slavic | sl Slovenian Slavic | so Somali Cushitic |
+sq Albanian Albanian | sr Serbian Slavic | sv Swedish Germanic | sw Swahili Niger-Congo |
+ta Tamil Dravidian | te Telugu Dravidian | th Thai Kra-Dai | tl Tagalog Austronesian | tr Turkish Turkic |
+uk Ukrainian Slavic | ur Urdu Indo-Aryan | uz Uzbek Turkic | vi Vietnamese Austroasiatic |
+xh Xhosa Niger-Congo | yo Yoruba Niger-Congo | zh Chinese Sino-Tibetan | zu Zulu Niger-Congo
 """
 
 
 def _languages() -> dict[str, str]:
-    rows = (entry.split() for line in _LANGUAGES.split("\n") for entry in line.split("|") if entry)
+    rows = (entry.split() for entry in _LANGUAGES.split("|"))
     return {code: f"{name}, {family} language" for code, name, family in rows}
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from probscale.encode.glossary import explain
 from probscale.encode.vocabulary import field_phrase
+from probscale.errors import ConfigError
 
 # Leading zeros mark an identifier ("007"), not a number.
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
@@ -44,7 +45,9 @@ def config_sentence(config: Mapping[str, object], *, fields: Iterable[str] | Non
         >>> config_sentence({"lr": 3e-4, "N_params": 130_000_000, "optimizer": "muon", "dropout": None})
         '130M parameters, optimizer muon, learning rate 0.0003'
     """
-    wanted = None if fields is None else set(fields)
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"configuration {config!r} is not a mapping of fields to values", config=config)
+    wanted = _wanted(fields)
     chosen = {str(name): value for name, value in config.items() if wanted is None or name in wanted}
     phrases = sorted(set(_phrases(chosen)))
     short = ", ".join(text for rank, _, text in phrases if rank < _DESCRIPTION_RANK)
@@ -54,13 +57,12 @@ def config_sentence(config: Mapping[str, object], *, fields: Iterable[str] | Non
 
 def config_sentences(frame: pd.DataFrame, *, fields: Iterable[str] | None = None) -> list[str]:
     """Canonical sentence of every row of a table of configurations; see `config_sentence`."""
-    wanted = None if fields is None else set(fields)
+    wanted = _wanted(fields)
     columns = [name for name in frame.columns if wanted is None or name in wanted]
     names = [str(name) for name in columns]
     cells = [frame[name].tolist() for name in columns]
-    return [config_sentence(dict(zip(names, row, strict=True))) for row in zip(*cells, strict=True)] or [
-        config_sentence({}) for _ in range(len(frame))
-    ]
+    rows = zip(*cells, strict=True) if cells else ((),) * len(frame)
+    return [config_sentence(dict(zip(names, row, strict=True))) for row in rows]
 
 
 def value_sentence(field: str, value: object) -> str:
@@ -103,6 +105,12 @@ def is_free_text(values: Sequence[object] | pd.Series) -> bool:
     given = [value for value in map(_clean, values) if value is not None]
     prose = sum(isinstance(value, str) and _is_prose(value) for value in given)
     return prose > 0 and 2 * prose >= len(given)
+
+
+def _wanted(fields: Iterable[str] | None) -> set[str] | None:
+    if isinstance(fields, str):
+        raise ConfigError(f"fields is the single string {fields!r}; put it in a list", fields=fields)
+    return None if fields is None else set(fields)
 
 
 def _closed(short: list[str], long: list[str]) -> Iterator[str]:
