@@ -1,6 +1,9 @@
 """The solvable scaling model: power-law random features, their phases and their compute-optimal frontier."""
 
 from probscale.theory.equivalent import equivalent_modes
+from probscale.theory.families import Family, FrontierExponents, NoiseModel, SimulatedLog, simulate_runs
+from probscale.theory.feature_family import RandomFeatureFamily
+from probscale.theory.law_family import LawConstants, LawFamily
 from probscale.theory.optimum import Frontier, frontier
 from probscale.theory.phases import (
     EXAMPLE_POINTS,
@@ -26,8 +29,15 @@ __all__ = [
     "AsymptoticTerms",
     "Boundary",
     "Exponents",
+    "Family",
     "Frontier",
+    "FrontierExponents",
+    "LawConstants",
+    "LawFamily",
     "Modes",
+    "NoiseModel",
+    "RandomFeatureFamily",
+    "SimulatedLog",
     "adjacent_phases",
     "asymptotic_terms",
     "boundaries",
@@ -43,6 +53,7 @@ __all__ = [
     "max_learning_rate",
     "phase",
     "sample_features",
+    "simulate_runs",
     "simulate_sgd",
     "term_powers",
 ]

@@ -101,7 +101,7 @@ def exact_loss(
 
 @dataclass(frozen=True, eq=False)
 class _Ensemble:
-    """Rotated problems, one row per seed: eigenvalues and signed errors (seeds, params), lost target (seeds, 1)."""
+    """Rotated problems, a row per seed: eigenvalues and signed errors (seeds, params), null (seeds, 1)."""
 
     eigenvalues: FloatArray
     error: FloatArray

@@ -101,8 +101,8 @@ def require_stable(modes: Modes, rates: FloatArray, batch: int) -> None:
         largest = largest_stable_rate(modes, batch)
         raise ConfigError(
             f"learning_rate {peak:g} makes the expected loss diverge (batch {batch}, gradients summed); "
-            f"the largest stable learning rate is {largest:.6g}. Use a smaller one, or check_stability=False to "
-            "watch it diverge",
+            f"the largest stable learning rate is {largest:.6g}. Use a smaller one, or check_stability=False "
+            "to watch it diverge",
             learning_rate=peak,
             largest=largest,
         )

@@ -1,0 +1,1 @@
+"""Figures: matplotlib axes in, axes out."""

@@ -1,0 +1,1 @@
+"""Probabilistic scaling laws: frontier, optimum and phase."""
