@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from probscale.errors import LawError
 from probscale.laws.coordinates import Coordinates
+from probscale.laws.huber import Quadratic
 from probscale.laws.inputs import check_enough, check_keywords, read_array
 from probscale.laws.law import Law
 from probscale.laws.problem import Problem
@@ -30,12 +31,13 @@ def fit_law(
     fixed: Mapping[str, float] | None = None,
     weights: ArrayLike | None = None,
     groups: ArrayLike | None = None,
+    prior: Mapping[str, tuple[float, float]] | None = None,
     **data: Any,
 ) -> LawFit:
     """Fit a parametric law by the sum of Huber losses on the logarithm of the output.
 
-    Starts come from a grid over the nonlinear parameters with the linear ones solved (variable projection); the
-    best, well separated ones descend on all parameters with analytic gradients.
+    Starts come from a grid over the nonlinear parameters with the linear ones solved (variable projection);
+    the best, well separated ones descend on all parameters with analytic gradients.
 
     Args:
         law: Name (see `available_laws`) or a `Law`.
@@ -45,6 +47,8 @@ def fit_law(
         fixed: Parameters to hold at given values.
         weights: Multiplicity of each point; ones by default.
         groups: Label of each point's run; `bootstrap` then resamples whole runs.
+        prior: Median and spread (of the logarithm, for positive parameters) of some parameters; by default
+            what the law itself asks for (`law.prior`, empty for most); `{}` for none.
         **data: One array per input of the law, and its output, by keyword.
 
     Returns:
@@ -54,8 +58,8 @@ def fit_law(
         LawError: if data are missing, not positive and finite, too few, or cannot identify the law.
         FitError: if the law is undefined at every start.
 
-    Cost: O(grid × points) for the starts plus about 30 evaluations per descent; 240 points of a Chinchilla law
-    take some 50 ms.
+    Cost: O(grid × points) for the starts plus about 30 evaluations per descent; 240 points of a Chinchilla
+    law take some 50 ms.
 
     Source: Hoffmann et al. 2022, approach 3; Besiroglu et al. 2024 for the sum in place of the mean.
 
@@ -75,21 +79,42 @@ def fit_law(
     coordinates = Coordinates.of(chosen.names, chosen.bounds(inputs), held)
     check_enough(chosen.name, inputs, output.size, coordinates.names, chosen.varying(held))
     problem = Problem(
-        chosen, inputs, output, _weights(weights, output.size), _positive("delta", delta), coordinates
+        chosen,
+        inputs,
+        output,
+        _weights(weights, output.size),
+        _positive("delta", delta),
+        coordinates,
+        Quadratic.none(len(coordinates.names)),
     )
-    return LawFit.of(problem, problem.solve(starts, seed), _groups(groups, output.size), seed)
+    minima = problem.solve(starts, seed)
+    pulls = chosen.prior if prior is None else _read_prior(chosen, prior)
+    if pulls:
+        problem = problem.with_prior(pulls, minima[0])
+        minima = problem.descend(minimum.point for minimum in minima)
+    return LawFit.of(problem, minima, _groups(groups, output.size), seed)
 
 
-def _read_fixed(law: Law, fixed: Mapping[str, float] | None) -> dict[str, float]:
-    held = {name: float(value) for name, value in (fixed or {}).items()}
-    unknown = [name for name in held if name not in law.names]
+def _read_prior(law: Law, prior: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    _check_known(law, "prior", prior)
+    law.check_values({name: float(median) for name, (median, _) in prior.items()}, partial=True)
+    return {name: (float(m), _positive(f"prior spread of {name}", s)) for name, (m, s) in prior.items()}
+
+
+def _check_known(law: Law, argument: str, names: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in law.names]
     if unknown:
         raise LawError(
-            f"fixed names {', '.join(unknown)}, which law {law.name!r} does not have; its parameters are "
+            f"{argument} names {', '.join(unknown)}, which law {law.name!r} does not have; its parameters are "
             f"{', '.join(law.names)}",
             law=law.name,
             unknown=tuple(unknown),
         )
+
+
+def _read_fixed(law: Law, fixed: Mapping[str, float] | None) -> dict[str, float]:
+    held = {name: float(value) for name, value in (fixed or {}).items()}
+    _check_known(law, "fixed", held)
     if len(held) == len(law.names):
         raise LawError(
             f"every parameter of law {law.name!r} is fixed, so nothing is left to fit; call law.evaluate instead",

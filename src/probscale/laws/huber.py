@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Minimum", "huber", "minimize_huber"]
+__all__ = ["Minimum", "Quadratic", "huber", "minimize_huber"]
 
 Array = NDArray[np.float64]
 
@@ -30,6 +30,33 @@ class Minimum:
     steps: int
 
 
+@dataclass(frozen=True)
+class Quadratic:
+    """A penalty ½ Σ precision (u − centre)².
+
+    Args:
+        centre: Coordinates it pulls towards.
+        precision: Strength per coordinate; zero leaves one free.
+    """
+
+    centre: Array
+    precision: Array
+
+    @staticmethod
+    def none(coordinates: int) -> Quadratic:
+        """No penalty."""
+        return Quadratic(np.zeros(coordinates), np.zeros(coordinates))
+
+    def value(self, point: Array) -> float:
+        """Penalty at given coordinates."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return 0.5 * float(self.precision @ (point - self.centre) ** 2)
+
+    def slope(self, point: Array) -> Array:
+        """Its gradient."""
+        return self.precision * (point - self.centre)
+
+
 def huber(residuals: Array, delta: float) -> Array:
     """Huber loss: quadratic within `delta`, linear beyond.
 
@@ -45,32 +72,35 @@ def minimize_huber(
     start: Array,
     delta: float,
     weights: Array,
+    penalty: Quadratic,
     max_steps: int = 300,
 ) -> Minimum:
-    """Local minimum of Σ wᵢ huber(rᵢ(u), delta) from one start.
+    """Local minimum of Σ wᵢ huber(rᵢ(u), delta) + penalty(u) from one start.
 
-    The curvature mixes two matrices: JᵀJ over the points inside `delta` (Newton's, fast but flat where few points lie
-    inside) and JᵀWJ with W = min(1, delta/|r|) (iteratively reweighted least squares, an upper bound). A damping
-    factor slides between them and beyond, as in Levenberg-Marquardt.
+    The curvature mixes two matrices: JᵀJ over the points inside `delta` (Newton's, fast but flat where few
+    points lie inside) and JᵀWJ with W = min(1, delta/|r|) (iteratively reweighted least squares, an upper
+    bound). A damping factor slides between them and beyond, as in Levenberg-Marquardt.
 
     Args:
         model: Residuals (points,) and Jacobian (points, coordinates) at given coordinates.
         start: Coordinates to begin from.
         delta: Threshold, in units of the residuals.
         weights: Multiplicity of each point.
+        penalty: Pull on the coordinates.
         max_steps: Bound on evaluations.
 
     Cost: O(points × coordinates²) per step.
     """
     point, damping, quiet = np.asarray(start, dtype=np.float64), 1.0, 0
     residuals, jacobian = model(point)
-    objective = float(weights @ huber(residuals, delta))
+    objective = float(weights @ huber(residuals, delta)) + penalty.value(point)
     if not np.isfinite(objective):
         return Minimum(point, np.inf, False, 1)
     for step in range(1, max_steps):
-        move, promised = _step(residuals, jacobian, delta, weights, damping)
+        slope, curvature = _expansion(residuals, jacobian, delta, weights, damping)
+        move, promised = _step(slope + penalty.slope(point), curvature + np.diag(penalty.precision))
         trial = model(point + move)
-        reached = float(weights @ huber(trial[0], delta))
+        reached = float(weights @ huber(trial[0], delta)) + penalty.value(point + move)
         gain = objective - reached
         if np.isfinite(reached) and gain > 0:
             quiet = quiet + 1 if gain < 1e-13 * objective else 0
@@ -80,24 +110,28 @@ def minimize_huber(
         else:
             damping *= 5.0
             quiet = quiet + 1 if promised < 1e-13 * objective else quiet
-        if quiet >= 3 or damping > 1e14:
+        if quiet >= 3 or damping > 1e14 or objective < 1e-30:
             return Minimum(point, objective, True, step)
     return Minimum(point, objective, False, max_steps)
 
 
-def _step(
+def _expansion(
     residuals: Array, jacobian: Array, delta: float, weights: Array, damping: float
-) -> tuple[Array, float]:
-    """Damped Newton move and the decrease its quadratic model promises."""
+) -> tuple[Array, Array]:
+    """Gradient and damped curvature of the data term."""
     size = np.abs(residuals)
     slope = jacobian.T @ (weights * np.clip(residuals, -delta, delta))
-    spread = weights * (delta / np.maximum(size, delta) if np.isfinite(delta) else 1.0)
-    curvature = jacobian.T @ ((weights * (size <= delta) + damping * spread)[:, None] * jacobian)
+    spread = delta / np.maximum(size, delta) if np.isfinite(delta) else 1.0
+    curvature = jacobian.T @ ((weights * ((size <= delta) + damping * spread))[:, None] * jacobian)
+    return slope, curvature
+
+
+def _step(slope: Array, curvature: Array) -> tuple[Array, float]:
+    """Newton move and the decrease its quadratic model promises."""
     diagonal = np.diag(curvature)
-    curvature[np.diag_indices_from(curvature)] += 1e-12 * diagonal + 1e-300
+    curvature = curvature + np.diag(1e-12 * diagonal + 1e-300)
     try:
         move = -np.linalg.solve(curvature, slope)
     except np.linalg.LinAlgError:
         move = -slope / np.maximum(diagonal, 1e-300)
-    promised = -float(slope @ move) - 0.5 * float(move @ curvature @ move)
-    return move, promised
+    return move, -float(slope @ move) - 0.5 * float(move @ curvature @ move)

@@ -10,7 +10,9 @@ __all__ = ["laplace_covariance", "spread_of"]
 Array = NDArray[np.float64]
 
 
-def laplace_covariance(residuals: Array, jacobian: Array, weights: Array, delta: float) -> Array:
+def laplace_covariance(
+    residuals: Array, jacobian: Array, weights: Array, delta: float, precision: Array
+) -> Array:
     """Covariance of the coordinates of an M-estimate, (coordinates, coordinates).
 
     The sandwich H⁻¹ (Σ wψ² jjᵀ) H⁻¹, which allows a scatter that depends on the inputs. H = Σ wψ' jjᵀ rests on the
@@ -28,7 +30,7 @@ def laplace_covariance(residuals: Array, jacobian: Array, weights: Array, delta:
     inside = 0.9 * inside + 0.1 * weights * inside.sum() / weights.sum()
     scale = np.sqrt(np.maximum((weights[:, None] * jacobian**2).sum(axis=0), 1e-300))
     scaled = jacobian / scale
-    values, vectors = np.linalg.eigh(scaled.T @ (inside[:, None] * scaled))
+    values, vectors = np.linalg.eigh(scaled.T @ (inside[:, None] * scaled) + np.diag(precision / scale**2))
     inverse = (vectors / np.maximum(values, 1e-14 * values[-1])) @ vectors.T
     score = weights * np.clip(residuals, -delta, delta) ** 2
     meat = scaled.T @ (score[:, None] * scaled) * count / (count - width)

@@ -67,6 +67,7 @@ class Law(ABC):
     output: ClassVar[str] = "loss"
     source: ClassVar[str]
     effects: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    prior: ClassVar[Mapping[str, tuple[float, float]]] = {}
     parameters: tuple[Parameter, ...]
 
     @abstractmethod

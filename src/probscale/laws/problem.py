@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from probscale.errors import FitError
 from probscale.laws.coordinates import Coordinates
-from probscale.laws.huber import Minimum, huber, minimize_huber
+from probscale.laws.huber import Minimum, Quadratic, huber, minimize_huber
 from probscale.laws.law import Law
 
 __all__ = ["Problem"]
@@ -30,6 +30,7 @@ class Problem:
         weights: Multiplicity of each point.
         delta: Huber threshold on the link scale.
         coordinates: Free parameters.
+        penalty: Prior on the coordinates, in units of the objective.
     """
 
     law: Law
@@ -38,6 +39,27 @@ class Problem:
     weights: Array
     delta: float
     coordinates: Coordinates
+    penalty: Quadratic
+
+    def with_prior(self, prior: Mapping[str, tuple[float, float]], unpenalised: Minimum) -> Problem:
+        """The same problem with a prior on some parameters, given as median and spread in coordinates.
+
+        Its weight against the data follows from the fit without it: one point of average loss counts as one nat,
+        and residuals that follow one another count less, by (1 − ρ)/(1 + ρ) at lag-one correlation ρ.
+        """
+        names, bounds = (
+            self.coordinates.names,
+            dict(zip(self.coordinates.names, self.coordinates.bounds, strict=True)),
+        )
+        known = Coordinates(
+            tuple(n for n in names if n in prior), tuple(bounds[n] for n in names if n in prior), {}
+        )
+        centre, precision = np.zeros(len(names)), np.zeros(len(names))
+        nat = unpenalised.objective / self.weights.sum() * _persistence(self.residuals(unpenalised.point))
+        at = [names.index(name) for name in known.names]
+        centre[at] = known.point({name: prior[name][0] for name in known.names})
+        precision[at] = nat / np.array([prior[name][1] for name in known.names]) ** 2
+        return replace(self, penalty=Quadratic(centre, precision))
 
     def reweighted(self, weights: Array) -> Problem:
         """The same problem with other multiplicities; points of weight zero are dropped."""
@@ -63,14 +85,16 @@ class Problem:
         return residuals, np.where(np.isfinite(jacobian), jacobian, 0.0)
 
     def objective(self, point: Array) -> float:
-        """Weighted sum of Huber losses; infinite where the law is undefined."""
+        """Weighted sum of Huber losses, without the prior; infinite where the law is undefined."""
         with np.errstate(all="ignore"):
             total = float(self.weights @ huber(self.residuals(point), self.delta))
         return total if np.isfinite(total) else np.inf
 
     def descend(self, points: Iterable[Array]) -> list[Minimum]:
         """Local minimum from each start, best first."""
-        found = [minimize_huber(self.model, point, self.delta, self.weights) for point in points]
+        found = [
+            minimize_huber(self.model, point, self.delta, self.weights, self.penalty) for point in points
+        ]
         return sorted(found, key=lambda minimum: minimum.objective)
 
     def solve(self, starts: int, seed: int) -> list[Minimum]:
@@ -109,3 +133,13 @@ class Problem:
             if np.isfinite(point).all() and np.isfinite(score := self.objective(point)):
                 scored.append((score, cell, point))
         return sorted(scored, key=lambda entry: entry[:2])
+
+
+def _persistence(residuals: Array) -> float:
+    """Points per independent point, (1 + ρ)/(1 − ρ), of an autoregressive sequence."""
+    if residuals.size < 3:
+        return 1.0
+    centred = residuals - np.median(residuals)
+    rho = float(centred[1:] @ centred[:-1]) / max(float(centred @ centred), 1e-300)
+    rho = min(max(rho, 0.0), 0.99)
+    return (1 + rho) / (1 - rho)

@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 from probscale.errors import LawError
+from probscale.laws.annealing import Annealing
+from probscale.laws.bnsl import BrokenPowerLaw
 from probscale.laws.chinchilla import Chinchilla
+from probscale.laws.data_constrained import DataConstrained
+from probscale.laws.kaplan import Kaplan
 from probscale.laws.law import Law
+from probscale.laws.loss_to_loss import LossToLoss
+from probscale.laws.multi_power import MultiPower
+from probscale.laws.pass_at_k import PassAtK
+from probscale.laws.power import Power
+from probscale.laws.step_law import StepBatch, StepLearningRate
 
 __all__ = ["available_laws", "find_law"]
 
-LAWS: dict[str, Law] = {law.name: law for law in (Chinchilla(),)}
+LAWS: dict[str, Law] = {
+    law.name: law
+    for law in (
+        Annealing(),
+        BrokenPowerLaw(),
+        Chinchilla(),
+        DataConstrained(),
+        Kaplan(),
+        LossToLoss(),
+        MultiPower(),
+        PassAtK(),
+        Power(),
+        StepBatch(),
+        StepLearningRate(),
+    )
+}
 
 
 def available_laws() -> tuple[str, ...]:

@@ -77,7 +77,9 @@ class LawFit:
         best = minima[0]
         residuals, jacobian = problem.model(best.point)
         same = [minimum.objective <= best.objective * (1 + 1e-6) + 1e-15 for minimum in minima]
-        covariance = laplace_covariance(residuals, jacobian, problem.weights, problem.delta)
+        covariance = laplace_covariance(
+            residuals, jacobian, problem.weights, problem.delta, problem.penalty.precision
+        )
         values = problem.coordinates.values(best.point)
         values = {name: values[name] for name in problem.law.names}
         agreement = float(np.mean(same))
