@@ -33,7 +33,8 @@ class Target:
 def target_of(task: Task) -> Target:
     """Log of a positive output, else the output itself."""
     y = task.train[task.output].to_numpy(float)
-    return Target(np.log(y), np.exp) if (y > 0).all() else Target(y, lambda v: v)
+    logged = task.roles["goal"] == "min" and (y > 0).all()
+    return Target(np.log(y), np.exp) if logged else Target(y, lambda v: v)
 
 
 def numeric_columns(task: Task) -> tuple[pd.DataFrame, list[str], list[str]]:

@@ -64,7 +64,7 @@ def log_law(task: Task) -> tuple[Array, Array] | None:
     """Log of the law at training and test rows, one fit per level cell; None where it does not apply."""
     y = task.train[task.output].to_numpy(float)
     params, axis, levels = task.roles["params"], task.roles["axis"], list(task.roles["levels"])
-    if params is None or not (y > 0).all():
+    if params is None or task.roles["goal"] != "min" or not (y > 0).all():
         return None
     use = (task.train[params].nunique() > 1, task.train[axis].nunique() > 1)
     x, x_test = (_design(*(f[c].to_numpy(float) for c in (params, axis))) for f in (task.train, task.test))
