@@ -143,7 +143,8 @@ def test_noisy_data_give_back_the_curve_within_the_noise(name):
     error = law.link(fit.predict(**inputs)) - law.link(truth)
     assert np.sqrt(np.mean(error**2)) < 0.005 * 5 * math.sqrt(len(law.names) / truth.size)
     band = fit.predict(**inputs, interval=0.9)
-    assert (band.lower <= band.mean).all() and (band.mean <= band.upper).all()
+    assert (band.lower <= band.mean).all()
+    assert (band.mean <= band.upper).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -158,7 +159,7 @@ def test_equal_seeds_give_equal_fits(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_missing_input_is_named(name):
-    values, inputs = CASES[name]
+    _, inputs = CASES[name]
     law = find_law(name)
     for missing in (*law.inputs, law.output):
         data = {key: array for key, array in {**inputs, law.output: np.ones(3)}.items() if key != missing}

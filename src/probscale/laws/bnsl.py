@@ -24,8 +24,8 @@ class BrokenPowerLaw(Law):
     """y = a + b x^-c0 Π (1 + (x/d_i)^(1/f_i))^(−c_i f_i).
 
     Args:
-        breaks: Number of breaks; the name is "bnsl" with one, "bnsl2" with two, and so on. Zero is a power law
-            with a floor.
+        breaks: Number of breaks; the name is "bnsl" with one, "bnsl2" with two, and so on. Zero is a
+            power law with a floor.
 
     Source: Caballero et al. 2023, eq. 1.
     """
@@ -62,7 +62,7 @@ class BrokenPowerLaw(Law):
         ]
         return head + tuple(parameter for group in each for parameter in group)
 
-    def formula(self, values: Mapping[str, Any], *, x: Any) -> Any:
+    def formula(self, values: Mapping[str, Any], *, x: Any, **_: Any) -> Any:
         """Evaluated through logarithms: (x/d)^(1/f) overflows for sharp breaks."""
         return values["a"] + values["b"] * self._shape(values, x)
 
@@ -74,7 +74,7 @@ class BrokenPowerLaw(Law):
             exponent = exponent - values[f"c{i}"] * width * softplus((at - log(values[f"d{i}"])) / width)
         return exp(exponent)
 
-    def gradient(self, values: Mapping[str, Any], *, x: Any) -> dict[str, Any]:
+    def gradient(self, values: Mapping[str, Any], *, x: Any, **_: Any) -> dict[str, Any]:
         """Derivatives, with z = log(x/d)/f."""
         at, shape = log(x), self._shape(values, x)
         term = values["b"] * shape

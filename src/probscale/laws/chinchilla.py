@@ -36,7 +36,7 @@ class Chinchilla(Law):
         Parameter("beta", "data exponent"),
     )
 
-    def formula(self, values: Mapping[str, Any], *, params: Any, tokens: Any) -> Any:
+    def formula(self, values: Mapping[str, Any], *, params: Any, tokens: Any, **_: Any) -> Any:
         """E + A/N^alpha + B/D^beta."""
         return (
             values["E"]
@@ -44,7 +44,7 @@ class Chinchilla(Law):
             + values["B"] * tokens ** (-values["beta"])
         )
 
-    def gradient(self, values: Mapping[str, Any], *, params: Any, tokens: Any) -> dict[str, Any]:
+    def gradient(self, values: Mapping[str, Any], *, params: Any, tokens: Any, **_: Any) -> dict[str, Any]:
         """Derivatives by E, A, B, alpha, beta."""
         by_size = params ** (-values["alpha"])
         by_data = tokens ** (-values["beta"])

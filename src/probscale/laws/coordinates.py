@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Coordinates:
-    """Logarithm of a parameter bounded below, logit of one bounded on both sides, the parameter itself otherwise.
+    """Logarithm of a parameter bounded below, logit of one bounded on both sides, otherwise itself.
 
     Args:
         names: Free parameters, in order.

@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 class DataConstrained(Law):
     """L = E + A/N'^alpha + B/D'^beta with N', D' = U + U·R*(1 − e^(−R/R*)).
 
-    R = size/U − 1 counts repeats. U_D is `unique_tokens`; U_N = min(N, N_opt) with N_opt the compute-optimal size for
-    U_D tokens.
+    R = size/U − 1 counts repeats. U_D is `unique_tokens`; U_N = min(N, N_opt) with N_opt the
+    compute-optimal size for U_D tokens.
 
     Source: Muennighoff et al. 2023, eqs. 5-7 and appendix A.
     """
@@ -66,15 +66,17 @@ class DataConstrained(Law):
         data, _ = _effective(unique, tokens, values["R_D"])
         return size, data, base, size_slope, best, log_balance
 
-    def formula(self, values: Mapping[str, Any], *, params: Any, tokens: Any, unique_tokens: Any) -> Any:
+    def formula(
+        self, values: Mapping[str, Any], *, params: Any, tokens: Any, unique_tokens: Any, **_: Any
+    ) -> Any:
         """Chinchilla law of the effective sizes."""
-        size, data, *_ = self._parts(values, params, tokens, unique_tokens)
+        size, data, *_unused = self._parts(values, params, tokens, unique_tokens)
         return (
             values["E"] + values["A"] * size ** (-values["alpha"]) + values["B"] * data ** (-values["beta"])
         )
 
     def gradient(
-        self, values: Mapping[str, Any], *, params: Any, tokens: Any, unique_tokens: Any
+        self, values: Mapping[str, Any], *, params: Any, tokens: Any, unique_tokens: Any, **_: Any
     ) -> dict[str, Any]:
         """Derivatives; A, B, alpha and beta also move N_opt where it binds."""
         a, b, A, B = values["alpha"], values["beta"], values["A"], values["B"]

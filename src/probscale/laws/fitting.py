@@ -73,9 +73,10 @@ def fit_law(
     chosen = find_law(law)
     held = _read_fixed(chosen, fixed)
     check_keywords(chosen.name, (*chosen.inputs, chosen.output), data)
-    output = read_array(chosen.output, data[chosen.output]).ravel()
+    observed = np.atleast_1d(read_array(chosen.output, data[chosen.output]))
+    output = observed.ravel()
     chosen.check_output(output)
-    inputs = _flat(chosen, chosen.prepare({name: data[name] for name in chosen.inputs}), output)
+    inputs = _flat(chosen, chosen.prepare({name: data[name] for name in chosen.inputs}), observed.shape)
     coordinates = Coordinates.of(chosen.names, chosen.bounds(inputs), held)
     check_enough(chosen.name, inputs, output.size, coordinates.names, chosen.varying(held))
     problem = Problem(
@@ -105,7 +106,8 @@ def _check_known(law: Law, argument: str, names: Iterable[str]) -> None:
     unknown = [name for name in names if name not in law.names]
     if unknown:
         raise LawError(
-            f"{argument} names {', '.join(unknown)}, which law {law.name!r} does not have; its parameters are "
+            f"{argument} names {', '.join(unknown)}, which law {law.name!r} does not have; its "
+            f"parameters are "
             f"{', '.join(law.names)}",
             law=law.name,
             unknown=tuple(unknown),
@@ -117,25 +119,26 @@ def _read_fixed(law: Law, fixed: Mapping[str, float] | None) -> dict[str, float]
     _check_known(law, "fixed", held)
     if len(held) == len(law.names):
         raise LawError(
-            f"every parameter of law {law.name!r} is fixed, so nothing is left to fit; call law.evaluate instead",
+            f"every parameter of law {law.name!r} is fixed, so nothing is left to fit; call "
+            f"law.evaluate instead",
             law=law.name,
         )
     law.check_values(held, partial=True)
     return held
 
 
-def _flat(law: Law, inputs: Mapping[str, Any], output: Array) -> dict[str, Any]:
-    """One row per point; rows of a matrix input stay together."""
+def _flat(law: Law, inputs: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """One row per point; the rows of a matrix input stay together."""
     flat: dict[str, Any] = {}
     for name, array in inputs.items():
-        rows = array if array.ndim and array.shape[0] == output.size else np.broadcast_to(array, output.shape)
-        if rows.shape[0] != output.size:
+        rows = np.broadcast_to(array, shape) if array.ndim == 0 else array
+        if rows.shape[: len(shape)] != shape:
             raise LawError(
-                f"{name} has {array.size} entries but {law.output} has {output.size}; pass one entry per point",
+                f"{name} has shape {array.shape} but {law.output} has {shape}; pass one entry per point",
                 law=law.name,
                 input=name,
             )
-        flat[name] = rows
+        flat[name] = rows.reshape(-1, *rows.shape[len(shape) :])
     return flat
 
 

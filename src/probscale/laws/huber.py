@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,7 @@ def minimize_huber(
     start: Array,
     delta: float,
     weights: Array,
+    *,
     penalty: Quadratic,
     max_steps: int = 300,
 ) -> Minimum:
@@ -126,7 +128,7 @@ def _expansion(
     return slope, curvature
 
 
-def _step(slope: Array, curvature: Array) -> tuple[Array, float]:
+def _step(slope: Array, curvature: Array) -> tuple[NDArray[Any], float]:
     """Newton move and the decrease its quadratic model promises."""
     diagonal = np.diag(curvature)
     curvature = curvature + np.diag(1e-12 * diagonal + 1e-300)

@@ -25,7 +25,8 @@ def read_array(name: str, value: Any, positive: bool = True) -> Array:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise LawError(
-            f"{name} must be numbers, got {type(value).__name__} that does not convert; pass an array of floats",
+            f"{name} must be numbers, got {type(value).__name__} that does not convert; pass an array "
+            f"of floats",
             input=name,
         ) from error
     bad = ~np.isfinite(array) | (array <= 0 if positive else False)
@@ -34,7 +35,8 @@ def read_array(name: str, value: Any, positive: bool = True) -> Array:
         found = array.ravel()[where]
         accepted = "positive, finite numbers" if positive else "finite numbers"
         raise LawError(
-            f"{name} must be {accepted}; found {found:g} at position {where} ({int(bad.sum())} of {array.size} are "
+            f"{name} must be {accepted}; found {found:g} at position {where} ({int(bad.sum())} of "
+            f"{array.size} are "
             "not accepted); drop or correct those rows",
             input=name,
             position=where,
@@ -86,7 +88,8 @@ def check_enough(
     """Refuse data that cannot identify the law: too few points, or an input that never changes."""
     if n < len(free):
         raise LawError(
-            f"law {law!r} has {len(free)} free parameters ({', '.join(free)}) but only {n} points were given; "
+            f"law {law!r} has {len(free)} free parameters ({', '.join(free)}) but only {n} points were "
+            f"given; "
             f"pass at least {len(free)} points, or fix some with fixed={{name: value}}",
             law=law,
             points=n,
@@ -95,7 +98,8 @@ def check_enough(
     for name in vary:
         if n > 1 and np.ptp(inputs[name]) <= 1e-12 * np.abs(inputs[name]).max():
             raise LawError(
-                f"{name} is {inputs[name].ravel()[0]:g} at every point, so law {law!r} cannot tell its effect from a "
+                f"{name} is {inputs[name].ravel()[0]:g} at every point, so law {law!r} cannot tell its "
+                f"effect from a "
                 f"constant; add runs at another {name}, or fit a law that does not use it",
                 law=law,
                 input=name,

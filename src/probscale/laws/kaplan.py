@@ -35,12 +35,12 @@ class Kaplan(Law):
         Parameter("alpha_D", "data exponent"),
     )
 
-    def formula(self, values: Mapping[str, Any], *, params: Any, tokens: Any) -> Any:
+    def formula(self, values: Mapping[str, Any], *, params: Any, tokens: Any, **_: Any) -> Any:
         """Source: eq. 1.5."""
         ratio = values["alpha_N"] / values["alpha_D"]
         return ((values["N_c"] / params) ** ratio + values["D_c"] / tokens) ** values["alpha_D"]
 
-    def gradient(self, values: Mapping[str, Any], *, params: Any, tokens: Any) -> dict[str, Any]:
+    def gradient(self, values: Mapping[str, Any], *, params: Any, tokens: Any, **_: Any) -> dict[str, Any]:
         """Derivatives, with p = (N_c/N)^(alpha_N/alpha_D) and s = p + D_c/D."""
         a, d = values["alpha_N"], values["alpha_D"]
         ratio = a / d

@@ -15,9 +15,10 @@ def laplace_covariance(
 ) -> Array:
     """Covariance of the coordinates of an M-estimate, (coordinates, coordinates).
 
-    The sandwich H⁻¹ (Σ wψ² jjᵀ) H⁻¹, which allows a scatter that depends on the inputs. H = Σ wψ' jjᵀ rests on the
-    few points within `delta`, so ψ' is averaged over a wider band of residuals, as for quantile regression, and a
-    tenth of it is spread evenly so that H keeps full rank. Infinite when no degree of freedom is left.
+    The sandwich H⁻¹ (Σ wψ² jjᵀ) H⁻¹, which allows a scatter that depends on the inputs. H = Σ wψ' jjᵀ
+    rests on the few points within `delta`, so ψ' is averaged over a wider band of residuals, as for quantile
+    regression, and a tenth of it is spread evenly so that H keeps full rank. Infinite when no degree of
+    freedom is left.
 
     Source: Huber 1981, section 6.3; Powell 1991 for the band.
     """
@@ -38,9 +39,10 @@ def laplace_covariance(
 
 
 def spread_of(residuals: Array, weights: Array, parameters: int, level: float) -> float:
-    """Quantile of |residuals|, with the finite-sample step of conformal prediction, widened for the fitted parameters.
+    """Half-width that holds a share `level` of new points around the law.
 
-    Infinite when no degree of freedom is left. Source: Vovk et al. 2005 for the step (n+1)/n.
+    A quantile of |residuals| with the finite-sample step of conformal prediction, widened for the fitted
+    parameters. Infinite when no degree of freedom is left. Source: Vovk et al. 2005 for the step (n+1)/n.
     """
     n = residuals.size
     if n <= parameters:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from probscale.errors import LawError
-from probscale.laws.inputs import read_inputs
+from probscale.laws.inputs import check_keywords, read_inputs
 
 __all__ = ["Law", "Optimum", "Parameter"]
 
@@ -58,8 +58,9 @@ class Optimum:
 class Law(ABC):
     """A parametric law, `output = formula(values, **inputs)`.
 
-    `formula` uses arithmetic operators and `laws.arithmetic` alone, so arrays and tensors both pass through it.
-    Residuals are taken on the scale of `link` (the logarithm), where multiplicative noise has constant spread.
+    `formula` uses arithmetic operators and `laws.arithmetic` alone, so arrays and tensors both pass
+    through it. Residuals are taken on the scale of `link` (the logarithm), where multiplicative noise
+    has constant spread.
     """
 
     name: ClassVar[str]
@@ -97,6 +98,7 @@ class Law(ABC):
             LawError: if a parameter is missing, or a number lies outside its range.
         """
         self.check_values(values)
+        check_keywords(self.name, self.inputs, inputs)
         return self.formula(values, **inputs)
 
     @property
@@ -165,7 +167,8 @@ class Law(ABC):
 
     def _refuse(self, parameter: Parameter, value: float) -> None:
         raise LawError(
-            f"{parameter.name} = {value!r} lies outside ({parameter.lower:g}, {parameter.upper:g}), the range of "
+            f"{parameter.name} = {value!r} lies outside ({parameter.lower:g}, {parameter.upper:g}), the "
+            f"range of "
             f"{parameter.name} ({parameter.meaning}) in law {self.name!r}; pass a value inside it",
             law=self.name,
             parameter=parameter.name,

@@ -33,11 +33,11 @@ class LossToLoss(Law):
         Parameter("E1", "irreducible loss of the target"),
     )
 
-    def formula(self, values: Mapping[str, Any], *, source_loss: Any) -> Any:
+    def formula(self, values: Mapping[str, Any], *, source_loss: Any, **_: Any) -> Any:
         """Shifted power law."""
         return values["K"] * (source_loss - values["E0"]) ** values["kappa"] + values["E1"]
 
-    def gradient(self, values: Mapping[str, Any], *, source_loss: Any) -> dict[str, Any]:
+    def gradient(self, values: Mapping[str, Any], *, source_loss: Any, **_: Any) -> dict[str, Any]:
         """Derivatives by K, kappa, E0, E1."""
         gap = source_loss - values["E0"]
         power = gap ** values["kappa"]

@@ -27,7 +27,8 @@ class MultiPower(ScheduleLaw):
 
     name = "multi_power"
     source = "Luo et al. 2025, arXiv 2503.12811"
-    # beta trades off against B: without a pull, B runs to infinity on some data. The spread is three times that
+    # beta trades off against B: without a pull, B runs to infinity on some data. The spread is three times
+    # that
     # of the published fits (beta .583-.598, gamma .635-.655).
     prior = {"beta": (0.59, 0.05), "gamma": (0.64, 0.05)}  # noqa: RUF012
     parameters = (
@@ -41,7 +42,15 @@ class MultiPower(ScheduleLaw):
     )
 
     def formula(
-        self, values: Mapping[str, Any], *, area: Any, drops: Any, rates: Any, areas: Any, ages: Any = None
+        self,
+        values: Mapping[str, Any],
+        *,
+        area: Any,
+        drops: Any,
+        rates: Any,
+        areas: Any,
+        ages: Any = None,
+        **_: Any,
     ) -> Any:
         """Loss from schedule features."""
         fallen = 1 - (1 + values["C"] * rates ** (-values["gamma"]) * areas) ** (-values["beta"])
@@ -50,7 +59,15 @@ class MultiPower(ScheduleLaw):
         )
 
     def gradient(
-        self, values: Mapping[str, Any], *, area: Any, drops: Any, rates: Any, areas: Any, ages: Any = None
+        self,
+        values: Mapping[str, Any],
+        *,
+        area: Any,
+        drops: Any,
+        rates: Any,
+        areas: Any,
+        ages: Any = None,
+        **_: Any,
     ) -> dict[str, Any]:
         """Derivatives, with x = C η^-gamma S."""
         x = values["C"] * rates ** (-values["gamma"]) * areas

@@ -35,11 +35,11 @@ class PassAtK(Law):
         Parameter("b", "exponent of the number of attempts"),
     )
 
-    def formula(self, values: Mapping[str, Any], *, attempts: Any) -> Any:
+    def formula(self, values: Mapping[str, Any], *, attempts: Any, **_: Any) -> Any:
         """Success rate."""
         return exp(-values["a"] * attempts ** (-values["b"]))
 
-    def gradient(self, values: Mapping[str, Any], *, attempts: Any) -> dict[str, Any]:
+    def gradient(self, values: Mapping[str, Any], *, attempts: Any, **_: Any) -> dict[str, Any]:
         """Derivatives by a and b."""
         power = attempts ** (-values["b"])
         rate = exp(-values["a"] * power)
@@ -63,7 +63,8 @@ class PassAtK(Law):
         if full.any():
             at = int(np.argmax(full))
             raise LawError(
-                f"pass_rate must lie inside (0, 1); found {output[at]:g} at position {at}; drop saturated rows",
+                f"pass_rate must lie inside (0, 1); found {output[at]:g} at position {at}; drop "
+                f"saturated rows",
                 input="pass_rate",
                 position=at,
             )
@@ -101,7 +102,8 @@ def pass_at_k(correct: ArrayLike, attempts: int, k: ArrayLike) -> Array:
     draws = read_array("k", k)
     if (solved < 0).any() or (solved > attempts).any() or (draws > attempts).any():
         raise LawError(
-            f"correct must lie in [0, {attempts}] and k in [1, {attempts}]; got correct up to {solved.max():g} and k "
+            f"correct must lie in [0, {attempts}] and k in [1, {attempts}]; got correct up to "
+            f"{solved.max():g} and k "
             f"up to {draws.max():g}; pass counts out of attempts={attempts}"
         )
     failed = attempts - solved.reshape(-1, 1)

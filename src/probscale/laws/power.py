@@ -33,11 +33,11 @@ class Power(Law):
         Parameter("alpha", "exponent"),
     )
 
-    def formula(self, values: Mapping[str, Any], *, x: Any) -> Any:
+    def formula(self, values: Mapping[str, Any], *, x: Any, **_: Any) -> Any:
         """E + A/x^alpha."""
         return values["E"] + values["A"] * x ** (-values["alpha"])
 
-    def gradient(self, values: Mapping[str, Any], *, x: Any) -> dict[str, Any]:
+    def gradient(self, values: Mapping[str, Any], *, x: Any, **_: Any) -> dict[str, Any]:
         """Derivatives by E, A, alpha."""
         power = x ** (-values["alpha"])
         return {"E": power * 0 + 1.0, "A": power, "alpha": -values["A"] * power * log(x)}

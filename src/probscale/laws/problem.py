@@ -44,8 +44,9 @@ class Problem:
     def with_prior(self, prior: Mapping[str, tuple[float, float]], unpenalised: Minimum) -> Problem:
         """The same problem with a prior on some parameters, given as median and spread in coordinates.
 
-        Its weight against the data follows from the fit without it: one point of average loss counts as one nat,
-        and residuals that follow one another count less, by (1 − ρ)/(1 + ρ) at lag-one correlation ρ.
+        Its weight against the data follows from the fit without it: one point of average loss counts as
+        one nat, and residuals that follow one another count less, by (1 − ρ)/(1 + ρ) at lag-one
+        correlation ρ.
         """
         names, bounds = (
             self.coordinates.names,
@@ -93,12 +94,15 @@ class Problem:
     def descend(self, points: Iterable[Array]) -> list[Minimum]:
         """Local minimum from each start, best first."""
         found = [
-            minimize_huber(self.model, point, self.delta, self.weights, self.penalty) for point in points
+            minimize_huber(self.model, point, self.delta, self.weights, penalty=self.penalty)
+            for point in points
         ]
         return sorted(found, key=lambda minimum: minimum.objective)
 
     def solve(self, starts: int, seed: int) -> list[Minimum]:
-        """Local minima, best first: a quarter of the starts are random grid cells, the rest the best separate ones.
+        """Local minima, best first.
+
+        A quarter of the starts are random grid cells, the rest the best cells that are not neighbours.
 
         Raises:
             FitError: if the law is undefined at every start.

@@ -138,7 +138,7 @@ class LawFit:
         return pd.DataFrame.from_dict(rows, orient="index", columns=["lower", "upper"])
 
     def sample(self, n: int, seed: int = 0) -> list[dict[str, float]]:
-        """Parameter sets from the Laplace approximation, for mean functions and for propagating uncertainty."""
+        """Parameter sets drawn from the Laplace approximation, to propagate their uncertainty."""
         draws = np.random.default_rng(seed).multivariate_normal(
             self.point, self.covariance, size=n, method="eigh"
         )

@@ -136,7 +136,8 @@ class Schedule:
     def features(self, step: Array) -> dict[str, Array]:
         """Area and, per change of the rate so far, its drop, the rate there, the area and the steps since.
 
-        Each linear piece counts as one change at its middle (the elapsed part of it, for the piece under way).
+        Each linear piece counts as one change at its middle (the elapsed part of it, for the piece under
+        way).
 
         Returns:
             `area` (points,); `drops`, `rates`, `areas`, `ages` (points, changes).
@@ -164,7 +165,7 @@ class Schedule:
 
 
 def _warmed(warmup: float, steps: Array, rates: Array) -> Schedule:
-    """Prepend a linear warm-up from zero to the first rate, in pieces fine enough for their rates to matter."""
+    """Prepend a linear warm-up from zero, in pieces fine enough for the rate within each to matter."""
     if warmup <= 0:
         return Schedule(steps, rates)
     ramp = np.linspace(0, 1, WARMUP_PIECES + 1)
@@ -212,8 +213,10 @@ def _per_point(law: str, schedule: Any, n: int) -> Sequence[Schedule]:
     schedules = [schedule] * n if isinstance(schedule, Schedule) else list(schedule)
     if len(schedules) != n or not all(isinstance(one, Schedule) for one in schedules):
         raise LawError(
-            f"law {law!r} needs a probscale.laws.Schedule, or a sequence with one per step; got {len(schedules)} "
-            f"entries of {type(schedules[0]).__name__ if schedules else 'nothing'} for {n} steps; build them with "
+            f"law {law!r} needs a probscale.laws.Schedule, or a sequence with one per step; got "
+            f"{len(schedules)} "
+            f"entries of {type(schedules[0]).__name__ if schedules else 'nothing'} for {n} steps; build "
+            f"them with "
             "Schedule.from_log, .cosine, .wsd, .two_stage or .constant",
             law=law,
         )

@@ -59,7 +59,9 @@ class LogLinear(Law):
 
 
 class StepLearningRate(LogLinear):
-    """Best peak learning rate, coefficient · N^params_exponent · D^tokens_exponent; published 1.79, −.713, .307.
+    """Best peak learning rate, coefficient · N^params_exponent · D^tokens_exponent.
+
+    Published: 1.79, −.713, .307.
 
     Source: Li et al. 2025, eq. 1 (N without embeddings, D in tokens).
     """
@@ -78,7 +80,9 @@ class StepLearningRate(LogLinear):
 
 
 class StepBatch(LogLinear):
-    """Best batch size in tokens, coefficient · D^tokens_exponent; published .58, .571.
+    """Best batch size in tokens, coefficient · D^tokens_exponent.
+
+    Published: .58, .571.
 
     Source: Li et al. 2025, eq. 1.
     """

@@ -1,0 +1,184 @@
+import math
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from probscale.errors import LawError
+from probscale.laws import available_laws, find_law, fit_law
+
+TRUTH = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
+PARAMS = np.repeat(np.geomspace(5e7, 1e10, 10), 8)
+TOKENS = np.tile(np.geomspace(1e9, 5e11, 8), 10)
+CLEAN = find_law("chinchilla").evaluate(TRUTH, params=PARAMS, tokens=TOKENS)
+
+
+def _data(seed=0, sd=0.003):
+    noise = np.random.default_rng(seed).normal(scale=sd, size=CLEAN.size)
+    return {"params": PARAMS, "tokens": TOKENS, "loss": CLEAN * np.exp(noise)}
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return fit_law("chinchilla", **_data(), delta=0.01)
+
+
+def test_the_objective_is_the_sum_of_huber_losses_of_the_log_residuals(fit):
+    size = np.abs(np.log(fit.predict(params=PARAMS, tokens=TOKENS)) - np.log(_data()["loss"]))
+    by_hand = np.where(size < fit.delta, size**2 / 2, fit.delta * (size - fit.delta / 2)).sum()
+    assert fit.objective == pytest.approx(by_hand, rel=1e-10)
+    np.testing.assert_allclose(np.abs(fit.residuals), size, rtol=1e-8, atol=1e-14)
+
+
+def test_gross_errors_barely_move_a_robust_fit():
+    data = _data()
+    data["loss"] = data["loss"].copy()
+    data["loss"][::11] *= 1.5
+    robust, squares = (fit_law("chinchilla", **data, delta=delta) for delta in (1e-3, math.inf))
+    scale = np.abs(np.log(CLEAN) - np.log(robust.predict(params=PARAMS, tokens=TOKENS))).max()
+    assert scale < 0.01
+    assert np.abs(np.log(CLEAN) - np.log(squares.predict(params=PARAMS, tokens=TOKENS))).max() > 5 * scale
+
+
+def test_integer_weights_are_repeated_rows():
+    data, weights = _data(), np.random.default_rng(3).integers(1, 4, PARAMS.size)
+    weighted = fit_law("chinchilla", **data, weights=weights)
+    repeated = fit_law("chinchilla", **{name: np.repeat(array, weights) for name, array in data.items()})
+    for name in TRUTH:
+        assert weighted.values[name] == pytest.approx(repeated.values[name], rel=1e-4)
+
+
+def test_grids_are_the_same_as_vectors(fit):
+    square = fit_law(
+        "chinchilla", **{name: array.reshape(10, 8) for name, array in _data().items()}, delta=0.01
+    )
+    assert square.values == fit.values
+    assert square.predict(params=np.full((2, 3), 1e9), tokens=1e10).shape == (2, 3)
+
+
+def test_fixed_parameters_stay_and_have_no_spread():
+    fit = fit_law("chinchilla", **_data(), fixed={"E": 1.8, "alpha": 0.35})
+    assert fit.values["E"] == 1.8
+    assert fit.std["E"] == 0.0
+    assert fit.values["A"] == pytest.approx(480, rel=0.05)
+
+
+def test_a_prior_pulls_an_unidentified_parameter_and_leaves_the_others():
+    few = {name: array[::9] for name, array in _data().items()}
+    free, pulled = (fit_law("chinchilla", **few, prior=prior) for prior in ({}, {"alpha": (0.5, 1e-4)}))
+    assert pulled.values["alpha"] == pytest.approx(0.5, rel=1e-2)
+    assert pulled.objective >= free.objective
+
+
+@pytest.mark.parametrize("delta", [0.003, math.inf])
+def test_laplace_deviations_agree_with_repeated_experiments(delta):
+    fits = [fit_law("chinchilla", **_data(seed), delta=delta, starts=2) for seed in range(60)]
+    for name in ("E", "alpha", "beta"):
+        spread = np.std([fit.values[name] for fit in fits], ddof=1)
+        claimed = np.median([fit.std[name] for fit in fits])
+        assert claimed == pytest.approx(spread, rel=0.4), name
+
+
+def test_ninety_per_cent_intervals_cover_about_ninety_per_cent():
+    hits, latent = [], []
+    truth = find_law("chinchilla").evaluate(TRUTH, params=3e10, tokens=1e12)
+    for seed in range(80):
+        fit = fit_law("chinchilla", **_data(seed), delta=0.01, starts=2)
+        fresh = truth * np.exp(np.random.default_rng(1000 + seed).normal(scale=0.003))
+        band = fit.predict(params=3e10, tokens=1e12, interval=0.9)
+        curve = fit.predict(params=3e10, tokens=1e12, interval=0.9, latent=True)
+        hits.append(band.lower < fresh < band.upper)
+        latent.append(curve.lower < truth < curve.upper)
+    assert np.mean(hits) == pytest.approx(0.9, abs=0.12)
+    assert np.mean(latent) == pytest.approx(0.9, abs=0.14)
+
+
+def test_bootstrap_and_laplace_agree_on_regular_data(fit):
+    bootstrap = fit.bootstrap(150, seed=1)
+    assert bootstrap.converged == 1.0
+    for name in TRUTH:
+        assert bootstrap.std[name] == pytest.approx(fit.std[name], rel=0.5), name
+    band, wide = (one.predict(params=1e10, tokens=1e12, interval=0.9) for one in (fit, bootstrap))
+    assert wide.upper - wide.lower == pytest.approx(band.upper - band.lower, rel=0.3)
+    interval = bootstrap.interval(0.9)
+    assert list(interval.columns) == ["lower", "upper"]
+    assert (interval["lower"] < interval["upper"]).all()
+
+
+def test_a_bootstrap_is_the_same_on_an_executor(fit):
+    alone = fit.bootstrap(60, seed=2).values
+    with ThreadPoolExecutor(2) as executor:
+        np.testing.assert_array_equal(alone, fit.bootstrap(60, seed=2, executor=executor).values)
+
+
+def test_groups_are_resampled_whole():
+    data, runs = _data(), np.repeat(np.arange(10), 8)
+    data["loss"] = data["loss"] * np.exp(np.random.default_rng(5).normal(scale=0.02, size=10))[runs]
+    points, whole = (fit_law("chinchilla", **data, groups=groups, delta=0.05) for groups in (None, runs))
+    assert whole.bootstrap(40).std["alpha"] > 1.3 * points.bootstrap(40).std["alpha"]
+
+
+def test_laplace_intervals_of_positive_parameters_stay_positive(fit):
+    interval = fit.interval(0.999)
+    assert (interval["lower"] > 0).all()
+    draws = fit.sample(2000, seed=0)
+    spread = np.std([np.log(draw["A"]) for draw in draws])
+    assert spread == pytest.approx(np.sqrt(fit.covariance[1, 1]), rel=0.08)
+
+
+def test_a_fit_survives_pickling(fit):
+    again = pickle.loads(pickle.dumps(fit))
+    assert again.values == fit.values
+    np.testing.assert_array_equal(
+        again.predict(params=1e9, tokens=1e10), fit.predict(params=1e9, tokens=1e10)
+    )
+
+
+def test_as_many_points_as_parameters_leave_an_infinite_spread():
+    rows = [0, 7, 35, 72, 79]
+    fit = fit_law("chinchilla", **{name: array[rows] for name, array in _data().items()})
+    assert np.isinf(fit.std).all()
+    band = fit.predict(params=1e9, tokens=1e10, interval=0.9)
+    assert band.lower == 0.0
+    assert band.upper == np.inf
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"params": -PARAMS}, "params must be positive, finite numbers; found -5e"),
+        ({"tokens": "many"}, "tokens must be numbers, got str"),
+        ({"tokens": TOKENS[:5]}, "inputs of law 'chinchilla' must have one shape"),
+        ({"loss": CLEAN[:5]}, r"params has shape \(80,\) but loss has \(5,\)"),
+        ({"steps": PARAMS}, "does not take steps; it takes params=, tokens=, loss"),
+        ({"fixed": {"gamma": 1.0}}, "fixed names gamma, which law 'chinchilla' does not have"),
+        ({"fixed": {"alpha": -0.3}}, r"alpha = -0.3 lies outside \(0, inf\)"),
+        ({"fixed": {"alpha": math.inf}}, r"alpha = inf lies outside \(0, inf\)"),
+        ({"fixed": TRUTH}, "every parameter of law 'chinchilla' is fixed"),
+        ({"prior": {"alpha": (0.3, 0.0)}}, "prior spread of alpha is 0.0"),
+        ({"prior": {"alpha": (-0.3, 0.1)}}, "alpha = -0.3 lies outside"),
+        ({"delta": 0.0}, "delta is 0.0; pass a positive number"),
+        ({"weights": np.ones(3)}, "weights has 3 entries for 80 points"),
+        ({"groups": np.ones(3)}, "groups has 3 entries for 80 points"),
+    ],
+)
+def test_bad_arguments_are_refused_by_name(change, message):
+    with pytest.raises(LawError, match=message):
+        fit_law("chinchilla", **{**_data(), **change})
+
+
+def test_an_unknown_law_is_answered_with_the_known_ones():
+    with pytest.raises(LawError, match="available: annealing, bnsl, chinchilla"):
+        fit_law("chinchila", **_data())
+    assert "chinchilla" in available_laws()
+
+
+def test_levels_outside_zero_and_one_are_refused(fit):
+    for level in (0.0, 1.0, 90):
+        with pytest.raises(LawError, match="pass a probability inside"):
+            fit.interval(level)
+        with pytest.raises(LawError, match="pass a probability inside"):
+            fit.predict(params=1e9, tokens=1e10, interval=level)
+    with pytest.raises(LawError, match="has no spread"):
+        fit.bootstrap(1)
