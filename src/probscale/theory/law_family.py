@@ -225,6 +225,5 @@ class LawFamily(Family):
     def exponents(self, task: str | None = None) -> FrontierExponents:  # noqa: D102
         law = self.constants[self.task_index(task)]
         total = law.params_exponent + law.tokens_exponent
-        return FrontierExponents(
-            law.tokens_exponent / total, law.params_exponent * law.tokens_exponent / total
-        )
+        loss = law.params_exponent * law.tokens_exponent / total
+        return FrontierExponents(float(law.tokens_exponent / total), float(loss))
