@@ -42,8 +42,7 @@ class Annealing(ScheduleLaw):
         area: Any,
         drops: Any,
         ages: Any,
-        rates: Any = None,
-        areas: Any = None,
+        **_: Any,
     ) -> Any:
         """Loss from schedule features."""
         decay = values["decay"]
@@ -57,8 +56,7 @@ class Annealing(ScheduleLaw):
         area: Any,
         drops: Any,
         ages: Any,
-        rates: Any = None,
-        areas: Any = None,
+        **_: Any,
     ) -> dict[str, Any]:
         """Derivatives by L0, A, C, alpha, decay."""
         decay, power = values["decay"], area ** (-values["alpha"])

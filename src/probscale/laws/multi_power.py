@@ -49,7 +49,6 @@ class MultiPower(ScheduleLaw):
         drops: Any,
         rates: Any,
         areas: Any,
-        ages: Any = None,
         **_: Any,
     ) -> Any:
         """Loss from schedule features."""
@@ -66,7 +65,6 @@ class MultiPower(ScheduleLaw):
         drops: Any,
         rates: Any,
         areas: Any,
-        ages: Any = None,
         **_: Any,
     ) -> dict[str, Any]:
         """Derivatives, with x = C η^-gamma S."""
