@@ -182,7 +182,7 @@ def simulate_sgd(
     """
     check_training(batch, label_noise)
     a, b = check_exponents(a, b)
-    params, dim = check_sizes(params, dim if features is None else np.shape(features)[0])
+    params, dim = check_sizes(params, dim if features is None else len(np.atleast_1d(features)))
     if features is not None and np.shape(features) != (dim, params):
         raise ShapeError(
             f"features must have shape (dim, params={params}); got {np.shape(features)}",
