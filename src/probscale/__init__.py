@@ -1,1 +1,55 @@
-"""Probabilistic surrogate models of training runs."""
+"""Probabilistic surrogate models of training runs.
+
+probscale reads the logs of past training runs and forecasts, jointly and with calibrated uncertainty, the learning curves of
+runs nobody has paid for yet; from there follow scaling laws, what to run next and what to stop.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from probscale import laws, theory
+    from probscale.cost import FlopsCost, MoneyCost, SecondsCost
+    from probscale.laws import LawFit, fit_law
+    from probscale.runs import Roles, RunLog, read_runs
+    from probscale.surrogate import CurvePosterior, CurveSurrogate, fit_surrogate, load_surrogate
+    from probscale.theory import simulate_runs
+
+__version__ = "0.1.0"
+
+# Names are resolved on first use, so that `import probscale` stays fast and touches no torch.
+_HOME = {
+    "RunLog": "runs",
+    "Roles": "runs",
+    "read_runs": "runs",
+    "FlopsCost": "cost",
+    "SecondsCost": "cost",
+    "MoneyCost": "cost",
+    "fit_law": "laws",
+    "LawFit": "laws",
+    "simulate_runs": "theory",
+    "fit_surrogate": "surrogate",
+    "load_surrogate": "surrogate",
+    "CurveSurrogate": "surrogate",
+    "CurvePosterior": "surrogate",
+}
+_MODULES = ("theory", "laws")
+
+__all__ = [*sorted(_HOME), *_MODULES, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"probscale.{_HOME[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"probscale.{name}")
+    else:
+        raise AttributeError(f"module 'probscale' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME, *_MODULES])

@@ -1,0 +1,193 @@
+"""From configurations to coordinates: which columns enter, on which scale, and which say nothing new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from probscale.encode.fields import CategoricalField, NumericField, label, numeric_field, to_numbers
+from probscale.runs import Roles
+
+Array = NDArray[np.float64]
+
+# A column that others explain up to this share of its standard deviation brings no information of its own.
+REDUNDANT = 0.02
+MOST_MISSING = 0.98
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Which columns of a configuration become coordinates, and how; learnt from the training configurations.
+
+    Attributes:
+        numeric: Columns that enter as numbers, sizes first.
+        categorical: Columns that enter as labels.
+        free_text: Columns of long text, which only an embedder can read.
+        dropped: Columns left out, with the reason.
+    """
+
+    numeric: tuple[NumericField, ...]
+    categorical: tuple[CategoricalField, ...]
+    free_text: tuple[str, ...] = ()
+    dropped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Coordinate names, in column order."""
+        return tuple(name for item in self.numeric for name in item.names)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that enters."""
+        items = (*self.numeric, *self.categorical)
+        return (*(item.name for item in items), *self.free_text)
+
+    def coordinates(self, configs: pd.DataFrame) -> Array:
+        """Standardised coordinates, shape (rows, coordinates); columns not given count as missing."""
+        blocks = [item.apply(_column(configs, item.name)) for item in self.numeric]
+        return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(configs), 0))
+
+    def labels(self, configs: pd.DataFrame) -> list[list[str]]:
+        """One list of canonical labels per categorical field."""
+        return [[label(v) for v in _column(configs, item.name)] for item in self.categorical]
+
+
+def _column(configs: pd.DataFrame, name: str) -> pd.Series:
+    return configs[name] if name in configs else pd.Series(np.nan, index=configs.index)
+
+
+def fit_features(configs: pd.DataFrame, roles: Roles, axis_end: Array) -> FeatureMap:
+    """Choose fields for the configurations of a log.
+
+    Args:
+        configs: One row per run.
+        roles: Meaning of the columns.
+        axis_end: Last observed axis value of each run (or its horizon), shape (runs,): a column that is a
+            function of sizes and axis alone brings nothing.
+
+    Cost: O(runs × columns²).
+    """
+    dropped: dict[str, str] = {}
+    numeric: list[NumericField] = []
+    categorical: list[CategoricalField] = []
+    free_text: list[str] = []
+    for name in _ordered(roles):
+        values = configs[name]
+        is_level = name in roles.levels
+        if _is_number(values):
+            if item := _numeric(name, values, configs, dropped, size=name in (roles.params, roles.horizon)):
+                numeric.append(item)
+            if not is_level:
+                continue
+        _add_label(name, values, is_level, categorical, free_text, dropped)
+    kept = _independent(numeric, configs, roles, axis_end, dropped)
+    return FeatureMap(tuple(kept), tuple(categorical), tuple(free_text), dropped)
+
+
+def _ordered(roles: Roles) -> tuple[str, ...]:
+    """Columns in order of precedence: declared levels and sizes keep their place when others repeat them."""
+    sizes = tuple(name for name in (roles.params, roles.horizon) if name is not None)
+    return tuple(dict.fromkeys((*roles.levels, *sizes, *roles.config)))
+
+
+def _is_number(values: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def _numeric(
+    name: str, values: pd.Series, configs: pd.DataFrame, dropped: dict[str, str], *, size: bool
+) -> NumericField | None:
+    missing = to_numbers(values)
+    share = float(np.mean(~np.isfinite(missing)))
+    if share > MOST_MISSING:
+        dropped[name] = f"missing in {share:.0%} of the runs"
+        return None
+    marks = share > 0 and not _explained_by_label(~np.isfinite(missing), configs)
+    item = numeric_field(name, values, marks_missing=marks, scale="log" if size else None)
+    if item is None:
+        dropped[name] = "the same in every run"
+    return item
+
+
+def _explained_by_label(mask: NDArray[np.bool_], configs: pd.DataFrame) -> bool:
+    """Whether some label says already where values are missing (a field only one optimizer has, say)."""
+    for name in configs:
+        column = configs[name]
+        if _is_number(column) or column.nunique() > len(column) / 4:
+            continue
+        shares = pd.Series(mask).groupby(column.map(label).to_numpy()).mean()
+        if bool(((shares == 0) | (shares == 1)).all()):
+            return True
+    return False
+
+
+def _add_label(
+    name: str,
+    values: pd.Series,
+    is_level: bool,
+    categorical: list[CategoricalField],
+    free_text: list[str],
+    dropped: dict[str, str],
+) -> None:
+    labels = tuple(dict.fromkeys(label(v) for v in values))
+    if len(labels) == 1:
+        dropped.setdefault(name, "the same in every run")
+    elif is_level:
+        categorical.append(CategoricalField(name, labels, level=True))
+    elif len(labels) > max(2, len(values) / 2) and len(values) > 4:
+        free_text.append(name)
+    else:
+        categorical.append(CategoricalField(name, labels))
+
+
+def _independent(
+    numeric: list[NumericField],
+    configs: pd.DataFrame,
+    roles: Roles,
+    axis_end: Array,
+    dropped: dict[str, str],
+) -> list[NumericField]:
+    """Numeric fields whose values the earlier ones and the axis do not already determine."""
+    kept: list[NumericField] = []
+    axis = np.log(np.maximum(axis_end, 1e-300))
+    basis = [np.ones(len(configs))]
+    if np.ptp(axis) > 1e-9:
+        basis.append((axis - axis.mean()) / axis.std())
+    for item in numeric:
+        z = item.apply(configs[item.name])[:, 0]
+        if item.name not in roles.levels and (reason := _repeats(item, z, kept, basis, configs, roles)):
+            dropped[item.name] = reason
+            continue
+        kept.append(item)
+        if len(basis) + 1 < len(configs) / 2:
+            basis.append(z)
+    return kept
+
+
+def _repeats(
+    item: NumericField,
+    z: Array,
+    kept: list[NumericField],
+    basis: list[Array],
+    configs: pd.DataFrame,
+    roles: Roles,
+) -> str | None:
+    """Why a field says nothing new: a function of model size, or a combination of earlier fields."""
+    if (
+        item.name != roles.params
+        and roles.params is not None
+        and configs[roles.params].nunique() <= len(configs) / 4
+    ):
+        within = pd.Series(z).groupby(configs[roles.params].to_numpy()).std().fillna(0.0)
+        if float(within.max()) < 1e-6:
+            return f"a function of {roles.params}"
+    design = np.stack(basis, axis=1)
+    residual = z - design @ np.linalg.lstsq(design, z, rcond=None)[0]
+    if float(residual.std()) < REDUNDANT:
+        others = ", ".join([roles.axis, *(other.name for other in kept)][:4])
+        return f"determined by other columns ({others})"
+    return None

@@ -1,0 +1,1 @@
+"""Hierarchical multi-output Gaussian processes over curves; tensors only."""

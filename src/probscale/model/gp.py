@@ -1,0 +1,120 @@
+"""The Gaussian process of one log: mean, kernel, noise; its posterior objective."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from gpytorch import Module
+from gpytorch.priors import NormalPrior
+from torch import Tensor
+
+from probscale.errors import NotPositiveDefiniteError
+from probscale.model.kernels import CurveKernel
+from probscale.model.layout import Layout
+from probscale.model.means import CurveMean, Rows
+
+NOISE_FLOOR = 1e-6
+"""Smallest noise variance on the modelled scale (a standard deviation of 0.001)."""
+
+JITTERS = (0.0, 1e-10, 1e-8, 1e-6)
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Training data of one Gaussian process.
+
+    Attributes:
+        rows: Where.
+        y: What, on the modelled scale, (rows,).
+        weight: Precision of each row relative to the noise level, (rows,); below one for suspected outliers.
+    """
+
+    rows: Rows
+    y: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, index: Tensor | slice) -> Observations:
+        """Some of the observations."""
+        return Observations(self.rows.take(index), self.y[index], self.weight[index])
+
+
+class Noise(Module):
+    """Observation noise, log-linear along the axis."""
+
+    def __init__(self, layout: Layout, *, scale: float = 0.01) -> None:
+        super().__init__()
+        self.axis = layout.axis[:1]
+        self.declare("level", math.log(scale), 1.0)
+        if self.axis:
+            self.declare("slope", 0.0, 0.3)
+
+    def declare(self, name: str, mean: float, std: float) -> None:
+        """Register a parameter with its prior."""
+        self.register_parameter(name, torch.nn.Parameter(torch.tensor(mean, dtype=torch.float64)))
+        prior = NormalPrior(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64))
+        self.register_prior(f"{name}_prior", prior, name)
+
+    def forward(self, rows: Rows) -> Tensor:
+        """Noise variance of each row."""
+        log_std = self.get_parameter("level").expand(len(rows))
+        if self.axis:
+            log_std = log_std + self.get_parameter("slope") * rows.x[:, self.axis[0]].clamp(-3, 3)
+        return torch.exp(2 * log_std) + NOISE_FLOOR
+
+
+class CurveProcess(Module):
+    """Mean, kernel and noise of a log's curves on the modelled scale."""
+
+    def __init__(self, layout: Layout, mean: CurveMean, *, scale: float, noise: float) -> None:
+        super().__init__()
+        self.layout = layout
+        self.mean = mean
+        self.kernel = CurveKernel(layout, scale=scale)
+        self.noise = Noise(layout, scale=noise)
+
+    def log_prior(self) -> Tensor:
+        """Log density of the current parameters under their priors."""
+        terms = [
+            prior.log_prob(closure(module)).sum() for _, module, prior, closure, _ in self.named_priors()
+        ]
+        return torch.stack(terms).sum()
+
+    def log_likelihood(self, data: Observations) -> Tensor:
+        """Log marginal likelihood of the observations on the modelled scale.
+
+        Cost: O(rows³) time, O(rows²) memory.
+        """
+        covariance = self.kernel(data.rows.x)
+        covariance = covariance + torch.diag(self.noise(data.rows) / data.weight)
+        factor = torch.linalg.cholesky(covariance)
+        residual = data.y - self.mean(data.rows)
+        white = torch.linalg.solve_triangular(factor, residual[:, None], upper=False)
+        constant = 0.5 * len(data) * math.log(2 * math.pi)
+        return -0.5 * white.square().sum() - factor.diagonal().log().sum() - constant
+
+
+def cholesky(matrix: Tensor) -> tuple[Tensor, float]:
+    """Cholesky factor and the jitter it took, relative to the mean diagonal.
+
+    Raises:
+        NotPositiveDefiniteError: if 1e-6 does not suffice.
+    """
+    scale = float(matrix.diagonal().mean())
+    for jitter in JITTERS:
+        factor, info = torch.linalg.cholesky_ex(
+            matrix + jitter * scale * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+            if jitter
+            else matrix
+        )
+        if int(info) == 0 and bool(torch.isfinite(factor).all()):
+            return factor, jitter
+    raise NotPositiveDefiniteError(
+        f"a covariance of {len(matrix)} points stayed singular with a relative jitter of {JITTERS[-1]:g}; "
+        "check the log for runs whose points nearly coincide",
+        points=len(matrix),
+    )

@@ -1,0 +1,227 @@
+"""Covariance of curves: shared, per label, per run, each a product of a configuration and a progress part.
+
+All kernels read rows laid out by `Layout`. Raw parameters are logarithms with normal priors, so that the maximum a
+posteriori fit is regularised wherever the data say nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from gpytorch.kernels import Kernel
+from gpytorch.priors import NormalPrior
+from torch import Tensor
+
+from probscale.model.layout import LabelBlock, Layout
+
+SQRT5 = math.sqrt(5.0)
+
+
+def matern52(squared: Tensor) -> Tensor:
+    """Matérn-5/2 correlation from squared scaled distances."""
+    distance = SQRT5 * squared.clamp_min(1e-14).sqrt()
+    return (1 + distance + distance.square() / 3) * torch.exp(-distance)
+
+
+def squared_distances(x1: Tensor, x2: Tensor) -> Tensor:
+    """Squared Euclidean distances, (rows, rows), through one matrix product."""
+    cross = x1 @ x2.mT
+    return (x1.square().sum(-1)[:, None] + x2.square().sum(-1)[None] - 2 * cross).clamp_min(0.0)
+
+
+class LogParameterKernel(Kernel):
+    """A kernel whose raw parameters carry normal priors and whose covariances are dense."""
+
+    def declare(self, name: str, start: float | Tensor, mean: float, std: float, size: int = 1) -> None:
+        """Register parameter `name` of `size` numbers, with its starting value and its prior."""
+        value = torch.as_tensor(start, dtype=torch.float64).expand(size).clone()
+        self.register_parameter(name, torch.nn.Parameter(value))
+        prior = NormalPrior(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64))
+        self.register_prior(f"{name}_prior", prior, name)
+
+    def __call__(self, x1: Tensor, x2: Tensor | None = None, diag: bool = False, **params: Any) -> Tensor:
+        """Dense covariance (rows, rows), or its diagonal."""
+        return self.forward(x1, x1 if x2 is None else x2, diag=diag)
+
+
+class SizeShift(torch.nn.Module):
+    """Coordinates of a configuration, moved in proportion to the sizes.
+
+    The best learning rate drifts with model size and data: along the drift two configurations are alike. Learning the
+    drift makes what was seen at small sizes say something about large ones.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.layout = layout
+        shape = (len(layout.sizes), len(layout.others))
+        self.slope = torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shifted continuous coordinates, (rows, continuous)."""
+        layout = self.layout
+        z = x[:, : len(layout.continuous)]
+        if self.slope.numel() == 0:
+            return z
+        shifted = z.clone()
+        shifted[:, list(layout.others)] = z[:, list(layout.others)] + z[:, list(layout.sizes)] @ self.slope
+        return shifted
+
+
+class LabelCorrelation(LogParameterKernel):
+    """Correlation of two labels: a mix of equality and closeness of their texts.
+
+    R = (1 - mix) 1(same label) + mix exp(-|t - t'|² / 2ℓ²); without text, equality alone. A label never seen in the
+    fit is then an ordinary input, near the labels whose texts resemble its own.
+    """
+
+    def __init__(self, block: LabelBlock) -> None:
+        super().__init__()
+        self.block = block
+        if block.text:
+            self.declare("mix", -2.0, -2.0, 1.0)
+            self.declare("text_scale", 0.0, 0.0, 0.7)
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Correlations of the labels of two sets of rows."""
+        if diag:
+            return x1.new_ones(x1.shape[0])
+        same = (x1[:, self.block.code, None] == x2[None, :, self.block.code]).to(x1.dtype)
+        if not self.block.text:
+            return same
+        mix = torch.sigmoid(self.get_parameter("mix"))
+        columns = list(self.block.text)
+        squared = squared_distances(x1[:, columns], x2[:, columns])
+        close = torch.exp(-0.5 * squared / torch.exp(2 * self.get_parameter("text_scale")))
+        return (1 - mix) * same + mix * close
+
+
+class SharedTerm(LogParameterKernel):
+    """Matérn-5/2 over all coordinates: what every task has in common."""
+
+    def __init__(self, layout: Layout, shift: SizeShift, *, scale: float) -> None:
+        super().__init__()
+        self.shift = shift
+        self.declare("scale", math.log(scale / 2), math.log(scale), 1.0)
+        self.declare("width", math.log(4.0), math.log(4.0), 0.8, len(layout.continuous))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Scaled Matérn covariance."""
+        variance = torch.exp(2 * self.get_parameter("scale"))
+        if diag:
+            return variance.expand(x1.shape[0])
+        width = torch.exp(self.get_parameter("width"))
+        return variance * matern52(squared_distances(self.shift(x1) / width, self.shift(x2) / width))
+
+
+class TaskTerm(LogParameterKernel):
+    """Matérn-5/2 over all coordinates, correlated over labels: how tasks deviate from what they share.
+
+    Each label enters as (1 - relevance) + relevance · R, so that labels that do not matter are switched off.
+    """
+
+    def __init__(
+        self, layout: Layout, shift: SizeShift, labels: list[LabelCorrelation], *, scale: float
+    ) -> None:
+        super().__init__()
+        self.matern = SharedTerm(layout, shift, scale=scale)
+        self.labels = torch.nn.ModuleList(labels)
+        if labels:
+            self.declare("relevance", 1.5, 0.0, 1.5, len(labels))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Product of the Matérn covariance and the label correlations."""
+        covariance = self.matern(x1, x2, diag=diag)
+        if diag or not len(self.labels):
+            return covariance
+        relevance = torch.sigmoid(self.get_parameter("relevance"))
+        for weight, correlation in zip(relevance, self.labels, strict=True):
+            covariance = covariance * (1 - weight + weight * correlation(x1, x2))
+        return covariance
+
+
+class LevelTerm(LogParameterKernel):
+    """Offset of each label, constant or slowly varying along the axis."""
+
+    def __init__(self, layout: Layout, correlation: LabelCorrelation, *, scale: float) -> None:
+        super().__init__()
+        self.correlation = correlation
+        self.axis = layout.axis
+        self.declare("scale", math.log(scale / 2), math.log(scale), 1.0)
+        if layout.axis:
+            self.declare("drift", math.log(scale / 2), math.log(scale), 1.0)
+            self.declare("width", math.log(2.0), math.log(2.0), 0.7, len(layout.axis))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Label correlation times a constant plus a Matérn covariance along the axis."""
+        constant = torch.exp(2 * self.get_parameter("scale"))
+        if not self.axis:
+            return constant * self.correlation(x1, x2, diag=diag)
+        drift = torch.exp(2 * self.get_parameter("drift"))
+        if diag:
+            return (constant + drift).expand(x1.shape[0])
+        width = torch.exp(self.get_parameter("width"))
+        columns = list(self.axis)
+        along = matern52(squared_distances(x1[:, columns] / width, x2[:, columns] / width))
+        return (constant + drift * along) * self.correlation(x1, x2)
+
+
+class RunTerm(LogParameterKernel):
+    """Deviation of each run from what its configuration says: an offset plus a curve of its own."""
+
+    def __init__(self, layout: Layout, *, scale: float) -> None:
+        super().__init__()
+        if layout.run is None:
+            raise ValueError("a run term needs a run column")
+        self.run = layout.run
+        self.axis = layout.axis
+        self.declare("scale", math.log(scale / 2), math.log(scale), 1.0)
+        self.declare("drift", math.log(scale / 2), math.log(scale), 1.0)
+        self.declare("width", math.log(1.0), math.log(1.0), 0.7, len(layout.axis))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Covariance within runs, zero between them."""
+        constant = torch.exp(2 * self.get_parameter("scale"))
+        drift = torch.exp(2 * self.get_parameter("drift"))
+        if diag:
+            return (constant + drift).expand(x1.shape[0])
+        width = torch.exp(self.get_parameter("width"))
+        columns = list(self.axis)
+        along = matern52(squared_distances(x1[:, columns] / width, x2[:, columns] / width))
+        same = (x1[:, self.run, None] == x2[None, :, self.run]).to(x1.dtype)
+        return same * (constant + drift * along)
+
+
+class CurveKernel(LogParameterKernel):
+    """Sum of the terms of the hierarchy: shared → task → level → run.
+
+    Source: the two-level construction of Ma, Leung and Álvarez 2023 with observed instead of latent task inputs.
+    """
+
+    def __init__(self, layout: Layout, *, scale: float = 0.2) -> None:
+        super().__init__()
+        shift = SizeShift(layout)
+        shift.slope.requires_grad_(shift.slope.numel() > 0)
+        correlations = [LabelCorrelation(block) for block in layout.labels]
+        terms: list[Kernel] = [
+            SharedTerm(layout, shift, scale=scale),
+            TaskTerm(layout, shift, correlations, scale=scale / 2),
+        ]
+        terms += [LevelTerm(layout, correlation, scale=scale / 2) for correlation in correlations]
+        if layout.run is not None:
+            terms.append(RunTerm(layout, scale=scale / 10))
+        self.shift = shift
+        self.terms = torch.nn.ModuleList(terms)
+        if shift.slope.numel():
+            self.register_prior(
+                "shift_prior",
+                NormalPrior(torch.tensor(0.0, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64)),
+                lambda module: module.shift.slope,
+            )
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Sum over the terms."""
+        parts = [term(x1, x2, diag=diag) for term in self.terms]
+        return torch.stack(parts).sum(0) if diag else sum(parts[1:], parts[0])

@@ -1,0 +1,46 @@
+"""Where each ingredient sits in the rows that kernels see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LabelBlock:
+    """Columns of one label: its code, then the coordinates of its text.
+
+    Attributes:
+        name: Field the label comes from.
+        code: Column of the code; two rows carry the same label exactly when their codes are equal.
+        text: Columns of the projected embedding, empty without an embedder.
+        level: Whether the field is a declared level of the task hierarchy.
+    """
+
+    name: str
+    code: int
+    text: tuple[int, ...] = ()
+    level: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Column layout of a row: one observed or asked point of one run.
+
+    Attributes:
+        continuous: Names of the leading columns, all standardised numbers.
+        sizes: Which of them measure scale (model size, axis, horizon): other coordinates may shift with these.
+        axis: Which of them measure progress; empty when every run has a single point.
+        labels: Blocks of the categorical fields.
+        run: Column of the run's code, or None when every run has a single point.
+    """
+
+    continuous: tuple[str, ...]
+    sizes: tuple[int, ...] = ()
+    axis: tuple[int, ...] = ()
+    labels: tuple[LabelBlock, ...] = ()
+    run: int | None = None
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """Continuous columns that do not measure scale."""
+        return tuple(i for i in range(len(self.continuous)) if i not in self.sizes)

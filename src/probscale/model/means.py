@@ -1,0 +1,191 @@
+"""Mean functions: a parametric law on the modelled scale, or a plane; both with Gaussian uncertainty."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from gpytorch.means import Mean
+from gpytorch.priors import NormalPrior
+from torch import Tensor
+
+from probscale.laws import find_law
+from probscale.model.transforms import LogFloor, OutputTransform
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Points as the model sees them.
+
+    Attributes:
+        x: Kernel coordinates, (rows, columns of the layout).
+        size: Logarithm of model size, (rows,); zero without a params role.
+        progress: Logarithm of the axis value, (rows,).
+    """
+
+    x: Tensor
+    size: Tensor
+    progress: Tensor
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    def take(self, index: Tensor | slice) -> Rows:
+        """Some of the rows."""
+        return Rows(self.x[index], self.size[index], self.progress[index])
+
+    def cat(self, other: Rows) -> Rows:
+        """Rows of both."""
+        pairs = ((self.x, other.x), (self.size, other.size), (self.progress, other.progress))
+        return Rows(*(torch.cat(pair) for pair in pairs))
+
+
+class CurveMean(Mean):
+    """A mean function whose parameters `names` are uncertain, each with a normal prior on its raw scale."""
+
+    names: tuple[str, ...]
+
+    def declare(self, name: str, mean: float, std: float) -> None:
+        """Register a raw parameter at its prior mean."""
+        self.register_parameter(name, torch.nn.Parameter(torch.tensor(mean, dtype=torch.float64)))
+        prior = NormalPrior(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64))
+        self.register_prior(f"{name}_prior", prior, name)
+
+    def values(self) -> Tensor:
+        """Raw parameters, in the order of `names`."""
+        return torch.stack([self.get_parameter(name) for name in self.names])
+
+    def prior(self) -> tuple[Tensor, Tensor]:
+        """Prior means and standard deviations of the raw parameters."""
+        priors = [getattr(self, f"{name}_prior") for name in self.names]
+        return torch.stack([p.loc for p in priors]), torch.stack([p.scale for p in priors])
+
+    def evaluate(self, values: Tensor, rows: Rows) -> Tensor:
+        """Mean of each row under given raw parameters."""
+        raise NotImplementedError
+
+    def described(self) -> dict[str, float]:
+        """Fitted parameters in user units, for the report."""
+        return {name: float(value) for name, value in zip(self.names, self.values().detach(), strict=True)}
+
+    def __call__(self, rows: Rows) -> Tensor:
+        """Mean of each row under the current parameters."""
+        return self.evaluate(self.values(), rows)
+
+    def linearised(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """First-order view of the mean under its prior.
+
+        Returns:
+            The mean at the prior mean, (rows,), and the standard deviations along each parameter, (rows,
+            parameters): their outer product is the covariance that unknown parameters contribute, so that the
+            uncertainty of floor and exponents enters every prediction in closed form.
+
+        Source: universal kriging, e.g. Rasmussen and Williams 2006, section 2.7, around the fitted values.
+        """
+        values = self.values().detach()
+        location, std = self.prior()
+        jacobian = torch.func.jacfwd(lambda v: self.evaluate(v, rows))(values)
+        return self.evaluate(values, rows) + jacobian @ (location - values), jacobian * std
+
+
+@dataclass(frozen=True)
+class LawScale:
+    """Where a law is centred, so that its raw parameters are near zero and comparable between data sets.
+
+    Attributes:
+        size: Logarithm of the central model size.
+        progress: Logarithm of the central axis value.
+        smallest: Smallest u (loss, or upper minus score).
+        typical: Median u near the centre.
+        varies_in_size: Whether model size differs between runs.
+        varies_in_progress: Whether the axis value differs between points.
+    """
+
+    size: float
+    progress: float
+    smallest: float
+    typical: float
+    varies_in_size: bool
+    varies_in_progress: bool
+
+
+class LawMean(CurveMean):
+    """log(E + A/N^alpha + B/D^beta - transform floor): the Chinchilla law on the modelled scale.
+
+    Raw parameters: `floor` (logit of the share of E between the transform floor and the smallest loss), `size_level`
+    and `progress_level` (logarithms of the two terms at the centre), `size_exponent` and `progress_exponent` (logarithms).
+    """
+
+    def __init__(self, transform: LogFloor, scale: LawScale) -> None:
+        super().__init__()
+        self.transform = transform
+        self.scale = scale
+        self.law = find_law("chinchilla")
+        excess = max(scale.typical - transform.floor - 0.3 * (scale.smallest - transform.floor), 1e-12)
+        terms = int(scale.varies_in_size) + int(scale.varies_in_progress)
+        names: list[str] = ["floor"]
+        self.declare("floor", -0.85, 1.0)
+        level = math.log(excess / max(terms, 1))
+        for axis, varies in (("size", scale.varies_in_size), ("progress", scale.varies_in_progress)):
+            if varies:
+                self.declare(f"{axis}_level", level, 0.8)
+                self.declare(f"{axis}_exponent", math.log(0.35), 0.3)
+                names += [f"{axis}_level", f"{axis}_exponent"]
+        if not terms:
+            self.declare("size_level", level, 0.8)
+            names.append("size_level")
+        self.names = tuple(names)
+
+    def natural(self, values: Tensor) -> dict[str, Any]:
+        """Parameters of the law in user units, keyed as in `laws`; sizes and axis relative to their centres."""
+        raw = dict(zip(self.names, values, strict=True))
+        span = self.scale.smallest - self.transform.floor
+        zero = values.new_zeros(())
+        out: dict[str, Any] = {"E": self.transform.floor + span * torch.sigmoid(raw["floor"])}
+        out["A"] = torch.exp(raw["size_level"]) if "size_level" in raw else zero
+        out["B"] = torch.exp(raw["progress_level"]) if "progress_level" in raw else zero
+        out["alpha"] = torch.exp(raw["size_exponent"]) if "size_exponent" in raw else zero
+        out["beta"] = torch.exp(raw["progress_exponent"]) if "progress_exponent" in raw else zero
+        return out
+
+    def described(self) -> dict[str, float]:
+        """Floor, coefficients (at N and D in user units) and exponents of the law."""
+        raw = {key: float(value) for key, value in self.natural(self.values().detach()).items()}
+        return raw | {
+            "A": raw["A"] * math.exp(raw["alpha"] * self.scale.size),
+            "B": raw["B"] * math.exp(raw["beta"] * self.scale.progress),
+        }
+
+    def evaluate(self, values: Tensor, rows: Rows) -> Tensor:
+        """Logarithm of the law above the transform floor."""
+        size = torch.exp(rows.size - self.scale.size)
+        progress = torch.exp(rows.progress - self.scale.progress)
+        loss = self.law.formula(self.natural(values), params=size, tokens=progress)
+        return torch.log(loss - self.transform.floor)
+
+
+class PlaneMean(CurveMean):
+    """A constant plus slopes in the logarithms of size and axis, for outputs no law describes."""
+
+    def __init__(self, scale: LawScale, *, level: float, spread: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.names = ("level", "size_slope", "progress_slope")
+        self.declare("level", level, spread)
+        self.declare("size_slope", 0.0, 0.3 * spread)
+        self.declare("progress_slope", 0.0, 0.3 * spread)
+
+    def evaluate(self, values: Tensor, rows: Rows) -> Tensor:
+        """Plane through the centre."""
+        size = rows.size - self.scale.size
+        progress = rows.progress - self.scale.progress
+        return values[0] + values[1] * size + values[2] * progress
+
+
+def curve_mean(transform: OutputTransform, scale: LawScale, y: Tensor, kind: str = "law") -> CurveMean:
+    """Mean function that goes with a transform: "law" where one describes the output, else "plane"."""
+    if kind == "law" and isinstance(transform, LogFloor):
+        return LawMean(transform, scale)
+    return PlaneMean(scale, level=float(y.median()), spread=max(float(y.std()), 1e-3) if len(y) > 1 else 1.0)

@@ -1,0 +1,159 @@
+"""Posterior over a block of curves, in user units: a mixture of Gaussian processes seen through a transform."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from probscale.model.transforms import OutputTransform
+
+Array = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, int], Array]
+
+_BISECTIONS = 60
+
+
+@dataclass(frozen=True)
+class Component:
+    """One Gaussian process of the mixture, at the asked points.
+
+    Attributes:
+        weight: Its share of the mixture.
+        location: Latent mean on the modelled scale, (configs, points).
+        variance: Latent variance, (configs, points).
+        noise: Variance of observation noise, (configs, points).
+        draw: Joint latent deviations from `location`, (n, configs, points), from a generator.
+    """
+
+    weight: float
+    location: Array
+    variance: Array
+    noise: Array
+    draw: Draw
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What leave-one-out residuals say about the spread of new points.
+
+    Attributes:
+        scale: Factor on all standard deviations; a number, or one per configuration, (configs, 1).
+        share: Share of runs whose noise is wider.
+        spread: Factor on the noise standard deviation of these.
+    """
+
+    scale: float | Array = 1.0
+    share: float = 0.0
+    spread: float = 1.0
+
+
+@dataclass(frozen=True)
+class CurveBlock:
+    """Joint posterior of some configurations that share a model.
+
+    Attributes:
+        transform: Between output and modelled scale.
+        components: The mixture.
+        tail: Calibrated spread.
+        noisy: Whether noise is included (predictive) or not (latent).
+    """
+
+    transform: OutputTransform
+    components: tuple[Component, ...]
+    tail: Tail
+    noisy: bool = True
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(configs, points)."""
+        configs, points = self.components[0].location.shape
+        return configs, points
+
+    def latent(self) -> CurveBlock:
+        """The same block without observation noise."""
+        return replace(self, noisy=False)
+
+    def gaussians(self) -> list[tuple[float, Array, Array]]:
+        """Weight, location and variance of each normal that the marginals mix."""
+        out: list[tuple[float, Array, Array]] = []
+        factor = np.square(self.tail.scale)
+        for part in self.components:
+            if not self.noisy:
+                out.append((part.weight, part.location, factor * part.variance))
+                continue
+            narrow = factor * (part.variance + part.noise)
+            out.append((part.weight * (1 - self.tail.share), part.location, narrow))
+            if self.tail.share > 0:
+                wide = factor * (part.variance + self.tail.spread**2 * part.noise)
+                out.append((part.weight * self.tail.share, part.location, wide))
+        return out
+
+    def mean(self) -> Array:
+        """Expected output, (configs, points)."""
+        return sum((w * self.transform.mean(m, v) for w, m, v in self.gaussians()), np.zeros(self.shape))
+
+    def std(self) -> Array:
+        """Standard deviation of the output, (configs, points)."""
+        centre = self.mean()
+        total = np.zeros(self.shape)
+        for weight, location, variance in self.gaussians():
+            middle = self.transform.inverse(location)
+            drift = self.transform.mean(location, variance) - middle
+            spread = self.transform.second_moment(location, variance) - drift**2
+            total += weight * (np.maximum(spread, 0.0) + (middle + drift - centre) ** 2)
+        return np.sqrt(total)
+
+    def cdf(self, output: Array) -> Array:
+        """Probability that the output is at most `output`, broadcast to (configs, points)."""
+        u = np.broadcast_to(np.asarray(output, dtype=np.float64), self.shape)
+        y = self.transform.forward(u)
+        total = np.zeros(self.shape)
+        for weight, location, variance in self.gaussians():
+            total += weight * ndtr((y - location) / np.sqrt(np.maximum(variance, 1e-300)))
+        # Below the transform's floor a logarithm is NaN: such outputs have no probability.
+        below = 0.0 if self.transform.rising else 1.0
+        total = np.where(np.isnan(y), 0.0, total)
+        return np.where(np.isnan(y), below, total if self.transform.rising else 1 - total)
+
+    def quantile(self, q: float) -> Array:
+        """The output that is undercut with probability q, (configs, points)."""
+        target = q if self.transform.rising else 1 - q
+        normals = self.gaussians()
+        z = float(ndtri(target))
+        each = np.stack([m + z * np.sqrt(v) for _, m, v in normals])
+        if len(normals) == 1:
+            return self.transform.inverse(each[0])
+        low, high = each.min(axis=0), each.max(axis=0)
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (low + high)
+            mass = sum(
+                (w * ndtr((middle - m) / np.sqrt(np.maximum(v, 1e-300))) for w, m, v in normals),
+                np.zeros(self.shape),
+            )
+            low, high = np.where(mass < target, middle, low), np.where(mass < target, high, middle)
+        return self.transform.inverse(0.5 * (low + high))
+
+    def sample(self, generator: np.random.Generator, n: int) -> Array:
+        """Joint draws, (n, configs, points)."""
+        weights = np.array([part.weight for part in self.components])
+        counts = generator.multinomial(n, weights / weights.sum())
+        draws = [
+            self._draws(part, generator, int(count))
+            for part, count in zip(self.components, counts, strict=True)
+        ]
+        values = np.concatenate(draws)
+        return self.transform.inverse(values[generator.permutation(n)])
+
+    def _draws(self, part: Component, generator: np.random.Generator, n: int) -> Array:
+        if n == 0:
+            return np.empty((0, *self.shape))
+        deviation = part.draw(generator, n)
+        if self.noisy:
+            wide = generator.random((n, self.shape[0], 1)) < self.tail.share
+            noise = np.sqrt(part.noise) * generator.standard_normal((n, *self.shape))
+            deviation = deviation + noise * np.where(wide, self.tail.spread, 1.0)
+        return part.location + self.tail.scale * deviation

@@ -1,0 +1,96 @@
+"""Spread of new points, learnt from leave-one-out residuals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize, minimize_scalar
+
+from probscale.model.posterior import Tail
+
+Array = NDArray[np.float64]
+
+FEWEST = 20
+
+BEYOND_PRIOR = 0.1
+"""Prior mean of the log factor of extrapolation."""
+
+OPTIMISM = 0.15
+"""Prior mean of the log scale: parameters were fitted on the residuals that judge them."""
+
+
+def fit_tail(residual: Array, variance: Array, noise: Array, *, groups: int) -> Tail:
+    """Scale and contamination under which leave-one-out residuals are most likely.
+
+    Each residual follows (1 - share) N(0, scale²(v + s²)) + share N(0, scale²(v + spread² s²)), with weak priors that
+    decide when there are few points.
+
+    Args:
+        residual: Leave-one-out residuals on the modelled scale, (points,).
+        variance: Their latent variances, (points,).
+        noise: Noise variances at full weight, (points,).
+        groups: Number of groups whose residuals are alike; they count as about two points each.
+
+    Returns:
+        The fitted tail; the neutral one below 20 points.
+    """
+    finite = np.isfinite(residual) & (variance + noise > 0)
+    residual, variance, noise = residual[finite], variance[finite], noise[finite]
+    if len(residual) < FEWEST:
+        return Tail()
+
+    temper = min(1.0, 2.0 * groups / len(residual))
+
+    def objective(p: Array) -> float:
+        scale, share, spread = _natural(p)
+        narrow = scale**2 * (variance + noise)
+        wide = scale**2 * (variance + spread**2 * noise)
+        density = (1 - share) * _normal(residual, narrow) + share * _normal(residual, wide)
+        prior = ((p[0] - OPTIMISM) / 0.3) ** 2 + ((p[1] + 3.0) / 1.0) ** 2 + ((p[2] - 1.2) / 0.7) ** 2
+        return -temper * float(np.log(np.maximum(density, 1e-300)).sum()) + 0.5 * prior
+
+    best = minimize(
+        objective, np.array([OPTIMISM, -3.0, 1.2]), method="Nelder-Mead", options={"maxiter": 400}
+    )
+    scale, share, spread = _natural(best.x)
+    return Tail(scale, share, spread)
+
+
+def fit_beyond(residual: Array, variance: Array, noise: Array, tail: Tail, *, folds: int) -> float:
+    """Factor on the spread for extrapolation in scale, from folds that leave the largest sizes out.
+
+    Residuals of one fold share their bias, so a fold counts as about three points; the prior keeps the factor near one.
+
+    Args:
+        residual: Residuals of the held-out sizes on the modelled scale, (points,).
+        variance: Their latent variances.
+        noise: Their noise variances.
+        tail: Spread within the observed scales.
+        folds: Number of sizes held out in turn.
+
+    Returns:
+        A factor of at least one.
+    """
+    if not len(residual):
+        return math.exp(BEYOND_PRIOR)
+    base = float(np.mean(tail.scale))
+
+    def objective(log_factor: float) -> float:
+        scale = base * math.exp(log_factor)
+        narrow, wide = scale**2 * (variance + noise), scale**2 * (variance + tail.spread**2 * noise)
+        density = (1 - tail.share) * _normal(residual, narrow) + tail.share * _normal(residual, wide)
+        loss = -float(np.log(np.maximum(density, 1e-300)).mean())
+        return 3.0 * folds * loss + 0.5 * ((log_factor - BEYOND_PRIOR) / 0.4) ** 2
+
+    best = minimize_scalar(objective, bounds=(-1.0, 3.0), method="bounded")
+    return max(1.0, math.exp(float(best.x)))
+
+
+def _natural(p: Array) -> tuple[float, float, float]:
+    return math.exp(p[0]), 0.5 / (1 + math.exp(-p[1])), 1 + math.exp(p[2])
+
+
+def _normal(residual: Array, variance: Array) -> Array:
+    return np.exp(-0.5 * residual**2 / variance) / np.sqrt(2 * np.pi * variance)

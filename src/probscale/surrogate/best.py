@@ -1,0 +1,91 @@
+"""Joint tuning: which configuration of a pool is best at a given point, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from probscale.errors import ConfigError
+from probscale.surrogate.query import Configs, read_at, read_configs
+
+if TYPE_CHECKING:
+    from probscale.surrogate.curves import CurveSurrogate
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BestConfig:
+    """The best configuration of a pool by posterior mean, and its standing.
+
+    Attributes:
+        config: The configuration.
+        position: Its row in the pool.
+        mean: Predicted output.
+        interval: Central 90 % interval of the output.
+        prob_best: Probability of being the best of the pool.
+        prob_within: Probability of lying within `within` of the best.
+        within: Margin, in output units.
+        table: The whole pool with mean, prob_best and prob_within, best first.
+    """
+
+    config: dict[str, Any]
+    position: int
+    mean: float
+    interval: tuple[float, float]
+    prob_best: float
+    prob_within: float
+    within: float
+    table: pd.DataFrame
+
+
+def best_config(
+    surrogate: CurveSurrogate, pool: Configs, at: ArrayLike, *, within: float, samples: int, seed: int
+) -> BestConfig:
+    """Configuration with the best latent output at an axis value.
+
+    Args:
+        surrogate: Fitted surrogate.
+        pool: Candidate configurations.
+        at: One axis value for all, or one per configuration, (configs,) or (configs, 1).
+        within: Margin for `prob_within`, output units.
+        samples: Joint posterior draws behind the probabilities.
+        seed: Seed of the draws.
+
+    Raises:
+        ConfigError: if more than one axis value per configuration is given.
+    """
+    frame = read_configs(pool, surrogate.log.roles)
+    values = np.asarray(at, dtype=np.float64)
+    if values.ndim == 1 and len(values) == len(frame) and len(frame) > 1:
+        values = values[:, None]
+    values = read_at(values, len(frame), surrogate.log.roles.axis)
+    if values.shape[1] != 1:
+        raise ConfigError(
+            f"best compares configurations at one axis value each; at has {values.shape[1]} per row"
+        )
+    curves = surrogate.predict(frame, values)
+    draws = curves.latent().sample(samples, seed=seed)[:, :, 0]
+    sign = 1.0 if surrogate.log.roles.goal == "min" else -1.0
+    gap = sign * draws - (sign * draws).min(axis=1, keepdims=True)
+    mean = curves.latent().mean[:, 0]
+    position = int(np.argmin(sign * mean))
+    prob_best = np.bincount(np.argmin(gap, axis=1), minlength=len(frame)) / samples
+    prob_within = (gap <= within).mean(axis=0)
+    lower, upper = curves.interval(0.9)
+    table = frame.assign(mean=mean, prob_best=prob_best, prob_within=prob_within)
+    table = table.iloc[np.argsort(sign * mean, kind="stable")]
+    return BestConfig(
+        config={str(k): v for k, v in frame.iloc[position].items()},
+        position=position,
+        mean=float(mean[position]),
+        interval=(float(lower[position, 0]), float(upper[position, 0])),
+        prob_best=float(prob_best[position]),
+        prob_within=float(prob_within[position]),
+        within=within,
+        table=table,
+    )

@@ -1,0 +1,180 @@
+"""CurveSurrogate: a fitted model of training runs, asked in user units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from probscale.encode.fields import label, label_code
+from probscale.errors import RunLogError
+from probscale.model.gp import Observations
+from probscale.runs import RunLog
+from probscale.surrogate.expert import Expert
+from probscale.surrogate.posterior import CurvePosterior
+from probscale.surrogate.query import Configs, read_at, read_configs
+from probscale.surrogate.report import FitReport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from probscale.surrogate.best import BestConfig
+
+Array = NDArray[np.float64]
+
+POOLED = "all runs"
+
+
+def run_codes(runs: pd.Index | list[object]) -> Array:
+    """Codes of run identifiers: equal for equal identifiers, the same in every process."""
+    return np.array([label_code(f"run {label(run)}") for run in runs], dtype=np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class CurveSurrogate:
+    """Joint posterior over the learning curves of a family of runs.
+
+    Made by `fit_surrogate`; every verb returns a new value.
+
+    Attributes:
+        log: Runs it has learnt from.
+        experts: Fitted models: one of all runs ("all runs"), and one per source where sources are large.
+        report: What was fitted, and what was repaired.
+    """
+
+    log: RunLog
+    experts: Mapping[str, Expert]
+    report: FitReport
+
+    def __repr__(self) -> str:
+        return f"CurveSurrogate({self.log.n_runs} runs, {self.log.n_points} points, {self.log.output} by {self.log.roles.axis})"
+
+    def predict(self, configs: Configs, at: ArrayLike) -> CurvePosterior:
+        """Joint posterior of the curves of configurations.
+
+        Args:
+            configs: DataFrame or list of dicts: configuration, level and role columns. Optional fields may be missing,
+                level values may be new. A run column that names a run of the log asks for that run's continuation; its
+                configuration is then filled in from the log where it is not given. Otherwise each row is a new run.
+            at: Axis values, shape (points,), shared by all, or (configs, points); units of the axis.
+
+        Raises:
+            ConfigError: if configurations are empty or a value is not accepted.
+            ShapeError: if `at` does not match the configurations.
+
+        Cost: O(configs × points × observations²).
+        """
+        frame = self._completed(read_configs(configs, self.log.roles))
+        values = read_at(at, len(frame), self.log.roles.axis)
+        codes = self._codes(frame)
+        blocks = [
+            (where, self.experts[name].block(frame.iloc[where], codes[where], values[where]))
+            for name, where in self._assigned(frame).items()
+        ]
+        return CurvePosterior(values, frame.index, self.log.roles.axis, self.log.output, tuple(blocks))
+
+    def condition(self, more: RunLog) -> CurveSurrogate:
+        """The surrogate after more data: new runs, or longer prefixes of known ones; parameters stay.
+
+        Raises:
+            RunLogError: if roles differ, or points contradict the log.
+
+        Cost: O(observations² × new points).
+        """
+        log = self.log + more
+        new = self._new_points(more)
+        codes = run_codes(list(more.runs))
+        experts = dict(self.experts)
+        members = self._assigned(more.configs, every=True)
+        for name, where in members.items():
+            keep = new & np.isin(more.codes, where)
+            if keep.any():
+                experts[name] = _extended(experts[name], more, codes, np.flatnonzero(keep))
+        return replace(self, log=log, experts=experts)
+
+    def best(
+        self, pool: Configs, at: ArrayLike, *, within: float = 0.01, samples: int = 512, seed: int = 0
+    ) -> BestConfig:
+        """Configuration of a pool with the best predicted output; see `best.best_config`."""
+        from probscale.surrogate.best import best_config
+
+        return best_config(self, pool, at, within=within, samples=samples, seed=seed)
+
+    def save(self, path: str | Path) -> None:
+        """Write the surrogate to one file (safetensors, no pickle); see `load_surrogate`."""
+        from probscale.surrogate.saving import save_surrogate
+
+        save_surrogate(self, path)
+
+    def _completed(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Asked configurations with gaps of known runs filled in from the log."""
+        run = self.log.roles.run
+        if run not in frame:
+            return frame
+        known = frame[run].isin(self.log.runs).to_numpy()
+        if not known.any():
+            return frame
+        filled = frame.copy()
+        source = self.log.configs.loc[frame.loc[known, run]]
+        for name in self.log.configs:
+            if name not in filled:
+                filled[name] = pd.Series(pd.NA, index=filled.index, dtype="object")
+                column = filled[name].to_numpy(copy=True)
+                column[known] = source[name].to_numpy()
+                filled[name] = pd.Series(column, index=filled.index).infer_objects()
+        return filled
+
+    def _codes(self, frame: pd.DataFrame) -> Array:
+        """Run codes: of the log for its own runs, negative and distinct for new ones."""
+        fresh = -np.arange(1.0, len(frame) + 1)
+        run = self.log.roles.run
+        if run not in frame:
+            return fresh
+        known = frame[run].isin(self.log.runs).to_numpy()
+        return np.where(known, run_codes(list(frame[run])), fresh)
+
+    def _assigned(self, frame: pd.DataFrame, *, every: bool = False) -> dict[str, NDArray[np.intp]]:
+        """Which expert answers for which rows; with `every`, which experts learn from which rows."""
+        positions = np.arange(len(frame))
+        if len(self.experts) == 1:
+            return {next(iter(self.experts)): positions}
+        values = np.array([label(v) for v in frame[self.log.roles.levels[0]]], dtype=object)
+        out = {name: positions[values == name] for name in self.experts if name != POOLED}
+        left = ~np.isin(values, list(out))
+        out[POOLED] = positions if every else positions[left]
+        return {name: where for name, where in out.items() if len(where)}
+
+    def _new_points(self, more: RunLog) -> NDArray[np.bool_]:
+        """Which points of a log are not among those already learnt."""
+        run, axis = self.log.roles.run, self.log.roles.axis
+        if more.roles.run != run or more.roles.axis != axis:
+            raise RunLogError(
+                f"the new log has run {more.roles.run!r} and axis {more.roles.axis!r}; expected {run!r} and {axis!r}"
+            )
+        old = pd.MultiIndex.from_frame(self.log.points[[run, axis]])
+        asked = pd.MultiIndex.from_frame(more.points[[run, axis]])
+        return ~asked.isin(old) & np.isfinite(more.points[self.log.output].to_numpy(dtype=np.float64))
+
+
+def _extended(expert: Expert, more: RunLog, codes: Array, where: NDArray[np.intp]) -> Expert:
+    """Expert after the points `where` of a log."""
+    at = more.points[more.roles.axis].to_numpy(dtype=np.float64)[where]
+    output = more.points[more.output].to_numpy(dtype=np.float64)[where]
+    rows = expert.rows(more.configs, codes, more.codes[where], at)
+    y = expert.transform.forward(output)
+    y = np.where(np.isfinite(y), y, _lowest(expert))
+    states = tuple(
+        state.extend(Observations(rows, torch.from_numpy(y), torch.ones(len(y), dtype=torch.float64)))
+        for state in expert.states
+    )
+    return expert.with_states(states)
+
+
+def _lowest(expert: Expert) -> float:
+    """Stand-in for outputs at or below the floor: the smallest modelled value seen."""
+    return float(expert.states[0].data.y.min())

@@ -1,0 +1,109 @@
+"""One fitted Gaussian process of a log, with everything needed to ask it about new configurations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from probscale.encode.encoder import CurveSet, Encoder
+from probscale.model.exact import ExactState
+from probscale.model.layout import LabelBlock, Layout
+from probscale.model.means import Rows
+from probscale.model.posterior import Component, CurveBlock, Tail
+from probscale.model.transforms import OutputTransform
+
+Array = NDArray[np.float64]
+
+
+def layout_of(encoder: Encoder) -> Layout:
+    """Column layout of an encoder's rows, in the model's terms."""
+    labels = tuple(LabelBlock(item.name, item.code, item.text, item.level) for item in encoder.labels)
+    return Layout(encoder.continuous, encoder.sizes, encoder.progress, labels, encoder.run_column)
+
+
+def rows_of(curves: CurveSet, size_default: float) -> Rows:
+    """Tensors of encoded points; an unknown model size takes the default."""
+    size = np.where(np.isfinite(curves.size), curves.size, size_default)
+    return Rows(
+        torch.from_numpy(curves.x.copy()), torch.from_numpy(size), torch.from_numpy(curves.progress.copy())
+    )
+
+
+@dataclass(frozen=True)
+class Expert:
+    """Fitted model of some runs.
+
+    Attributes:
+        encoder: Configurations to rows.
+        transform: Outputs to the modelled scale.
+        states: Gaussian processes of the mixture, each conditioned on the data.
+        weights: Their shares, (states,).
+        tail: Calibrated spread, for configurations within the observed scales.
+        beyond: Factor on the spread for configurations larger or longer than any observed.
+        size_default: Logarithm of the model size assumed where none is given.
+        largest: Largest observed logarithms of model size and axis value.
+    """
+
+    encoder: Encoder
+    transform: OutputTransform
+    states: tuple[ExactState, ...]
+    weights: Array
+    tail: Tail
+    beyond: float
+    size_default: float
+    largest: tuple[float, float]
+
+    def rows(self, configs: pd.DataFrame, runs: Array, index: NDArray[np.intp], at: Array) -> Rows:
+        """Rows of points; see `Encoder.encode`."""
+        return rows_of(self.encoder.encode(configs, runs, index, at), self.size_default)
+
+    def block(self, configs: pd.DataFrame, runs: Array, at: Array) -> CurveBlock:
+        """Posterior of configurations at axis values.
+
+        Args:
+            configs: One row per asked curve.
+            runs: Run codes, (configs,): a code of the training data continues that run.
+            at: Axis values, (configs, points).
+        """
+        count, points = at.shape
+        index = np.repeat(np.arange(count), points)
+        rows = self.rows(configs, runs, index, at.ravel())
+        parts = [
+            _component(state, rows, float(weight), (count, points))
+            for state, weight in zip(self.states, self.weights, strict=True)
+        ]
+        return CurveBlock(self.transform, tuple(parts), self._tail_for(rows, (count, points)))
+
+    def is_beyond(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which rows lie beyond the observed model sizes or axis values, by more than 5 %, (rows,)."""
+        size, progress = self.largest
+        return (rows.size.numpy() > size + 0.05) | (rows.progress.numpy() > progress + 0.05)
+
+    def _tail_for(self, rows: Rows, shape: tuple[int, int]) -> Tail:
+        outside = self.is_beyond(rows).reshape(shape).any(axis=1, keepdims=True)
+        return replace(self.tail, scale=np.where(outside, self.beyond, 1.0) * self.tail.scale)
+
+    def with_states(self, states: tuple[ExactState, ...]) -> Expert:
+        """The same expert with updated posteriors."""
+        return replace(self, states=states)
+
+
+def _component(state: ExactState, rows: Rows, weight: float, shape: tuple[int, int]) -> Component:
+    location, variance = state.marginals(rows)
+    with torch.no_grad():
+        noise = state.process.noise(rows)
+
+    def draw(generator: np.random.Generator, n: int) -> Array:
+        return state.draw(rows, generator, n).reshape(n, *shape)
+
+    return Component(
+        weight,
+        location.numpy().reshape(shape),
+        variance.numpy().reshape(shape),
+        noise.numpy().reshape(shape),
+        draw,
+    )

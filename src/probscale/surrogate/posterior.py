@@ -1,0 +1,146 @@
+"""CurvePosterior: the joint predictive distribution of asked curves, in user units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from probscale.errors import ConfigError, ShapeError
+from probscale.model.posterior import CurveBlock
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class CurvePosterior:
+    """Joint posterior of curves: configurations × axis values.
+
+    Predictive by default: a new measurement, observation noise included. `latent()` is the same object without noise.
+
+    Attributes:
+        at: Axis values, (configs, points), in the units of the axis.
+        index: Index of the asked configurations.
+        axis: Name of the axis.
+        output: Name of the output, whose units all results have.
+        blocks: Positions of configurations and the posterior they share; blocks are independent of each other.
+    """
+
+    at: Array
+    index: pd.Index
+    axis: str
+    output: str
+    blocks: tuple[tuple[NDArray[np.intp], CurveBlock], ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(configs, points)."""
+        return self.at.shape[0], self.at.shape[1]
+
+    def __repr__(self) -> str:
+        kind = "predictive" if all(block.noisy for _, block in self.blocks) else "latent"
+        return (
+            f"CurvePosterior({kind} {self.output}, {self.shape[0]} configurations × {self.shape[1]} points)"
+        )
+
+    @cached_property
+    def mean(self) -> Array:
+        """Expected output, (configs, points)."""
+        return self._gather(lambda block, _: block.mean())
+
+    @cached_property
+    def std(self) -> Array:
+        """Standard deviation of the output, (configs, points); outlying runs make it wider than intervals suggest."""
+        return self._gather(lambda block, _: block.std())
+
+    @cached_property
+    def median(self) -> Array:
+        """Median output, (configs, points)."""
+        return self.quantile(0.5)
+
+    def quantile(self, q: float) -> Array:
+        """Output that is undercut with probability `q`, (configs, points).
+
+        Raises:
+            ConfigError: if `q` is not strictly between 0 and 1.
+        """
+        if not 0 < q < 1:
+            raise ConfigError(f"q is {q}; a quantile needs a probability strictly between 0 and 1", q=q)
+        return self._gather(lambda block, _: block.quantile(q))
+
+    def interval(self, level: float = 0.9) -> tuple[Array, Array]:
+        """Central interval that holds `level` of the probability: lower and upper, (configs, points) each.
+
+        Raises:
+            ConfigError: if `level` is not strictly between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ConfigError(
+                f"level is {level}; an interval needs a share strictly between 0 and 1, such as 0.9",
+                level=level,
+            )
+        return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
+
+    def prob_below(self, output: ArrayLike) -> Array:
+        """Probability that the output is at most `output`, (configs, points).
+
+        Args:
+            output: A number, or an array that broadcasts to (configs, points).
+
+        Raises:
+            ShapeError: if it does not broadcast.
+        """
+        value = np.asarray(output, dtype=np.float64)
+        try:
+            full = np.broadcast_to(value, self.shape)
+        except ValueError as error:
+            raise ShapeError(
+                f"output has shape {value.shape}, which does not broadcast to (configs, points) = {self.shape}",
+                shape=value.shape,
+            ) from error
+        return self._gather(lambda block, where: block.cdf(full[where]))
+
+    def sample(self, n: int, *, seed: int = 0) -> Array:
+        """Joint draws over configurations and points, (n, configs, points); the same seed gives the same draws.
+
+        Raises:
+            ConfigError: if `n` is not positive.
+
+        Cost: O((configs × points)³) up to 3,000 points in all, then linear in them.
+        """
+        if n < 1:
+            raise ConfigError(f"n is {n}; ask for at least one draw", n=n)
+        generator = np.random.default_rng(seed)
+        out = np.empty((n, *self.shape))
+        for where, block in self.blocks:
+            out[:, where] = block.sample(generator, n)
+        return out
+
+    def latent(self) -> CurvePosterior:
+        """The curves themselves, without observation noise."""
+        return replace(self, blocks=tuple((where, block.latent()) for where, block in self.blocks))
+
+    def to_frame(self, level: float = 0.9) -> pd.DataFrame:
+        """Tidy table: config index, axis, mean, std, lower, upper; one row per configuration and point."""
+        lower, upper = self.interval(level)
+        configs, points = self.shape
+        return pd.DataFrame(
+            {
+                "config": np.repeat(self.index.to_numpy(), points),
+                self.axis: self.at.ravel(),
+                "mean": self.mean.ravel(),
+                "std": self.std.ravel(),
+                "lower": lower.ravel(),
+                "upper": upper.ravel(),
+            }
+        )
+
+    def _gather(self, of: Callable[[CurveBlock, NDArray[np.intp]], Array]) -> Array:
+        out = np.empty(self.shape)
+        for where, block in self.blocks:
+            out[where] = of(block, where)
+        return out

@@ -1,0 +1,104 @@
+"""What was fitted, in words and numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ExpertReport:
+    """One Gaussian process of the surrogate.
+
+    Attributes:
+        name: Level value it belongs to, or "all runs".
+        engine: Inference engine.
+        runs: Number of runs.
+        points: Number of points.
+        transform: Output transform.
+        features: Columns that enter as numbers.
+        labels: Columns that enter as labels, with their number of values.
+        text: Columns whose text was embedded.
+        dropped: Columns left out, with the reason.
+        law: Parameters of the mean function, user units.
+        noise: Typical noise standard deviation on the modelled scale.
+        tails: Calibration applied, per regime: scale, share and spread.
+        outliers: Runs whose weight fell below a quarter.
+        evaluations: Objective evaluations of the optimiser.
+        log_posterior: Objective at the end of the fit.
+        repairs: Numerical repairs (jitter, failed factorisations), in sentences.
+    """
+
+    name: str
+    engine: str
+    runs: int
+    points: int
+    transform: str
+    features: tuple[str, ...]
+    labels: dict[str, int]
+    text: tuple[str, ...]
+    dropped: dict[str, str]
+    law: dict[str, float]
+    noise: float
+    tails: dict[str, dict[str, float]]
+    outliers: tuple[str, ...]
+    evaluations: int
+    log_posterior: float
+    repairs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What `fit_surrogate` did.
+
+    Attributes:
+        experts: One entry per Gaussian process.
+        levels: Declared hierarchy.
+        seconds: Wall-clock seconds of the fit.
+        embedder: Identity of the language model, or None.
+        notes: What the log dropped or marked, and what the fit left out.
+    """
+
+    experts: tuple[ExpertReport, ...]
+    levels: tuple[str, ...]
+    seconds: float
+    embedder: str | None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """All numerical repairs."""
+        return tuple(line for expert in self.experts for line in expert.repairs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"fitted in {self.seconds:.1f} s; levels: {', '.join(self.levels) or 'none'}"]
+        for e in self.experts:
+            law = ", ".join(f"{k} {v:.4g}" for k, v in e.law.items())
+            lines.append(f"{e.name}: {e.engine} engine, {e.runs} runs, {e.points} points, {e.transform}")
+            lines.append(f"  mean: {law}; noise {e.noise:.2g}")
+            lines.append(f"  numbers: {', '.join(e.features) or 'none'}")
+            if e.labels:
+                lines.append(f"  labels: {', '.join(f'{k} ({v})' for k, v in e.labels.items())}")
+            for regime, tail in e.tails.items():
+                shown = ", ".join(f"{k} {v:.2f}" for k, v in tail.items())
+                lines.append(f"  spread, {regime}: {shown}")
+            if e.outliers:
+                lines.append(f"  down-weighted runs: {len(e.outliers)} ({', '.join(e.outliers[:4])} …)")
+            lines += [f"  {line}" for line in e.repairs]
+        return "\n".join([*lines, *self.notes])
+
+
+def report_from(data: dict[str, Any]) -> FitReport:
+    """The report that `to_dict` described."""
+    experts = tuple(
+        ExpertReport(**e | {key: tuple(e[key]) for key in ("features", "text", "outliers", "repairs")})
+        for e in data["experts"]
+    )
+    rest = {key: value for key, value in data.items() if key != "experts"}
+    return FitReport(
+        experts=experts, **rest | {"levels": tuple(rest["levels"]), "notes": tuple(rest["notes"])}
+    )

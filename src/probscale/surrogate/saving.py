@@ -1,0 +1,224 @@
+"""Surrogates on disk: one safetensors file, a JSON header inside it, no pickle."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from probscale.encode.cache import CachedEmbedder, EmbeddingCache
+from probscale.encode.embedders import Embedder, get_embedder
+from probscale.encode.encoder import AxisScale, Encoder
+from probscale.encode.features import FeatureMap
+from probscale.encode.fields import CategoricalField, NumericField
+from probscale.encode.projection import Projection
+from probscale.errors import ConfigError, EmbeddingError
+from probscale.model.exact import ExactState, solve_exactly
+from probscale.model.gp import CurveProcess, Observations
+from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean, Rows
+from probscale.model.posterior import Tail
+from probscale.model.transforms import LogFloor, OutputTransform, transform_from
+from probscale.runs import Roles, RunLog
+from probscale.surrogate.curves import CurveSurrogate
+from probscale.surrogate.expert import Expert, layout_of
+from probscale.surrogate.report import report_from
+
+FORMAT = "probscale-surrogate/1"
+
+
+def save_surrogate(surrogate: CurveSurrogate, path: str | Path) -> None:
+    """Write a surrogate, its training log included; the file appears whole or not at all."""
+    tensors: dict[str, Tensor] = {}
+    header: dict[str, Any] = {
+        "format": FORMAT,
+        "roles": asdict(surrogate.log.roles),
+        "notes": list(surrogate.log.notes),
+        "report": surrogate.report.to_dict(),
+        "experts": {},
+    }
+    for key, frame in (("configs", surrogate.log.configs), ("points", surrogate.log.points)):
+        tensors[f"log/{key}"] = _table_bytes(frame)
+    for name, expert in surrogate.experts.items():
+        header["experts"][name] = _pack_expert(expert, f"expert/{name}", tensors)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata={"probscale": json.dumps(header, default=_plain)})
+        os.replace(temporary, target)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def load_surrogate(path: str | Path, *, embedder: str | Path | Embedder | None = "default") -> CurveSurrogate:
+    """Read a surrogate that `CurveSurrogate.save` wrote; its predictions are identical.
+
+    Args:
+        path: The file.
+        embedder: The language model of the fit, needed only where text entered it.
+
+    Raises:
+        ConfigError: if the file is missing or is not a surrogate.
+        EmbeddingError: if text entered the fit through another language model than `embedder`.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise ConfigError(
+            f"no file {str(source)!r}; pass the path that surrogate.save was given", path=str(source)
+        )
+    try:
+        with safe_open(source, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["probscale"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise ConfigError(f"{str(source)!r} is not a saved surrogate ({error})", path=str(source)) from error
+    if header["format"] != FORMAT:
+        raise ConfigError(f"{str(source)!r} has format {header['format']!r}; this version reads {FORMAT!r}")
+    roles = Roles(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["roles"].items()})
+    configs, points = (_table(tensors[f"log/{key}"]) for key in ("configs", "points"))
+    log = RunLog(configs, points, roles, tuple(header["notes"]))
+    report = report_from(header["report"])
+    model = _embedder_for(report.embedder, embedder)
+    experts = {
+        name: _unpack_expert(data, f"expert/{name}", tensors, roles, model)
+        for name, data in header["experts"].items()
+    }
+    return CurveSurrogate(log, experts, report)
+
+
+def _embedder_for(identity: str | None, choice: str | Path | Embedder | None) -> CachedEmbedder | None:
+    model = None if identity is None else get_embedder(choice)
+    if identity is None:
+        return None
+    if model is None or model.identity != identity:
+        shown = None if model is None else model.identity
+        raise EmbeddingError(
+            f"the surrogate was fitted with language model {identity!r}, load_surrogate got {shown!r}; "
+            "pass embedder= as in the fit",
+            expected=identity,
+            got=shown,
+        )
+    return CachedEmbedder(model, EmbeddingCache())
+
+
+def _pack_expert(expert: Expert, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    encoder = expert.encoder
+    for name, projection in encoder.projections.items():
+        tensors[f"{prefix}/text/{name}/mean"] = torch.from_numpy(np.ascontiguousarray(projection.mean))
+        tensors[f"{prefix}/text/{name}/components"] = torch.from_numpy(
+            np.ascontiguousarray(projection.components)
+        )
+    for number, state in enumerate(expert.states):
+        parts = {"x": state.data.rows.x, "size": state.data.rows.size, "progress": state.data.rows.progress}
+        parts |= {"y": state.data.y, "weight": state.data.weight}
+        parts |= {f"parameter/{key}": value for key, value in state.process.state_dict().items()}
+        tensors.update(
+            {f"{prefix}/{number}/{key}": value.detach().clone().contiguous() for key, value in parts.items()}
+        )
+    return {
+        "features": asdict(encoder.features),
+        "axis": asdict(encoder.axis),
+        "text": {name: projection.scale for name, projection in encoder.projections.items()},
+        "transform": expert.transform.to_dict(),
+        "weights": expert.weights.tolist(),
+        "tail": asdict(expert.tail),
+        "beyond": expert.beyond,
+        "size_default": expert.size_default,
+        "largest": list(expert.largest),
+        "means": [_mean_description(state.process.mean) for state in expert.states],
+    }
+
+
+def _mean_description(mean: CurveMean) -> dict[str, Any]:
+    assert isinstance(mean, LawMean | PlaneMean)
+    return {"kind": type(mean).__name__, "scale": asdict(mean.scale)}
+
+
+def _unpack_expert(
+    data: dict[str, Any], prefix: str, tensors: dict[str, Tensor], roles: Roles, model: CachedEmbedder | None
+) -> Expert:
+    raw = data["features"]
+    features = FeatureMap(
+        tuple(NumericField(**item) for item in raw["numeric"]),
+        tuple(
+            CategoricalField(item["name"], tuple(item["values"]), item["level"])
+            for item in raw["categorical"]
+        ),
+        tuple(raw["free_text"]),
+        raw["dropped"],
+    )
+    projections = {
+        name: Projection(
+            tensors[f"{prefix}/text/{name}/mean"].numpy(),
+            tensors[f"{prefix}/text/{name}/components"].numpy(),
+            scale,
+        )
+        for name, scale in data["text"].items()
+    }
+    encoder = Encoder(roles, features, AxisScale(**data["axis"]), projections, model if projections else None)
+    transform = transform_from(data["transform"])
+    states = tuple(
+        _unpack_state(mean, f"{prefix}/{number}", tensors, encoder, transform)
+        for number, mean in enumerate(data["means"])
+    )
+    return Expert(
+        encoder,
+        transform,
+        states,
+        np.array(data["weights"]),
+        Tail(**data["tail"]),
+        data["beyond"],
+        data["size_default"],
+        (data["largest"][0], data["largest"][1]),
+    )
+
+
+def _unpack_state(
+    description: dict[str, Any],
+    prefix: str,
+    tensors: dict[str, Tensor],
+    encoder: Encoder,
+    transform: OutputTransform,
+) -> ExactState:
+    scale = LawScale(**description["scale"])
+    if description["kind"] == "LawMean":
+        assert isinstance(transform, LogFloor)
+        mean: CurveMean = LawMean(transform, scale)
+    else:
+        mean = PlaneMean(scale, level=0.0, spread=1.0)
+    process = CurveProcess(layout_of(encoder), mean, scale=0.1, noise=0.01)
+    start = f"{prefix}/parameter/"
+    process.load_state_dict(
+        {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}
+    )
+    get = {key: tensors[f"{prefix}/{key}"] for key in ("x", "size", "progress", "y", "weight")}
+    data = Observations(Rows(get["x"], get["size"], get["progress"]), get["y"], get["weight"])
+    return solve_exactly(process, data)
+
+
+def _table_bytes(frame: pd.DataFrame) -> Tensor:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer)
+    return torch.from_numpy(np.frombuffer(buffer.getvalue(), dtype=np.uint8).copy())
+
+
+def _table(content: Tensor) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(content.numpy().tobytes()))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is not JSON")
