@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -36,6 +37,15 @@ def test_the_replication_values_are_recovered(fit):
 
 
 def test_three_hundred_resamples_have_the_published_spread(fit):
+    start = time.perf_counter()
     spread = fit.bootstrap(300, seed=0).std
+    assert time.perf_counter() - start < 20
     for name, published in {"A": 122, "B": 1335, "E": 0.028, "alpha": 0.015, "beta": 0.021}.items():
         assert spread[name] == pytest.approx(published, rel=0.25), name
+
+
+def test_the_optimum_of_the_chinchilla_budget_is_about_twenty_tokens_per_parameter(fit):
+    optimum = fit.optimum(5.76e23)
+    assert 15 < optimum.tokens / optimum.params < 25
+    spread = fit.bootstrap(60, seed=0).optimum(5.76e23)
+    assert spread.params.min() < optimum.params < spread.params.max()

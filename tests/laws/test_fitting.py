@@ -1,5 +1,7 @@
 import math
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -142,6 +144,21 @@ def test_as_many_points_as_parameters_leave_an_infinite_spread():
     band = fit.predict(params=1e9, tokens=1e10, interval=0.9)
     assert band.lower == 0.0
     assert band.upper == np.inf
+    with pytest.raises(LawError, match="leave no degree of freedom"):
+        fit.sample(3)
+
+
+def test_a_parameter_known_only_from_its_prior_keeps_the_spread_of_the_prior():
+    x = np.geomspace(1e3, 1e6, 40)
+    law, values = find_law("power"), {"E": 1.7, "A": 12.0, "alpha": 0.3}
+    loss = law.formula(values, x=x) * np.exp(np.random.default_rng(0).normal(scale=0.02, size=40))
+    fit = fit_law("power", x=x, loss=loss, delta=math.inf, prior={"alpha": (0.3, 1e-3)})
+    assert fit.std["alpha"] / fit.values["alpha"] == pytest.approx(1e-3, rel=0.2)
+
+
+def test_importing_the_laws_loads_neither_torch_nor_pandas():
+    code = "import sys, probscale.laws; sys.exit(any(name in sys.modules for name in ('torch', 'pandas', 'matplotlib')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -182,3 +199,26 @@ def test_levels_outside_zero_and_one_are_refused(fit):
             fit.predict(params=1e9, tokens=1e10, interval=level)
     with pytest.raises(LawError, match="has no spread"):
         fit.bootstrap(1)
+
+
+def test_predictions_outside_the_domain_of_a_law_are_refused():
+    source = np.linspace(2.0, 4.0, 20)
+    fit = fit_law("loss_to_loss", source_loss=source, loss=0.9 * (source - 1.5) ** 1.2 + 1.4)
+    with pytest.raises(LawError, match="law 'loss_to_loss' is undefined at position 1"):
+        fit.predict(source_loss=[2.5, 0.5])
+
+
+@pytest.mark.parametrize("law", ["chinchilla", "kaplan", "power", "bnsl"])
+def test_hopeless_data_give_a_finite_fit_or_a_named_error(law):
+    rng = np.random.default_rng(0)
+    for n in (8, 25):
+        params, tokens = 10 ** rng.uniform(5, 11, n), 10 ** rng.uniform(6, 13, n)
+        inputs = (
+            {"x": params * tokens} if find_law(law).inputs == ("x",) else {"params": params, "tokens": tokens}
+        )
+        for loss in (rng.uniform(1, 9, n), np.full(n, 3.0), 1e-6 * params / tokens):
+            fit = fit_law(law, **inputs, loss=loss)
+            band = fit.predict(**inputs, interval=0.9)
+            assert np.isfinite(band.mean).all()
+            assert (fit.std >= 0).all()
+            assert (fit.interval().loc[:, "lower"] <= fit.interval().loc[:, "upper"]).all()

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from probscale.errors import LawError
 from probscale.laws.inputs import read_array
 from probscale.laws.law import Optimum
-from probscale.laws.result import LawFit, LawPrediction, check_level
+from probscale.laws.result import LawFit, LawPrediction, check_level, defined_output
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,13 +53,16 @@ class LawBootstrap:
         """Prediction whose interval adds the scatter of single runs to the spread of the refits."""
         level = check_level(interval)
         law, prepared = self.fit.law, self.fit.law.prepare(inputs)
-        mean = np.asarray(law.formula(self.fit.values, **prepared))
-        curves = np.stack([law.formula(row, **prepared) for row in self.values.to_dict("records")])
-        tail = (1 - level) / 2
-        linked, centre = law.link(curves), law.link(mean)
+        mean = defined_output(law, self.fit.values, prepared)
+        with np.errstate(all="ignore"):
+            curves = np.stack([law.formula(row, **prepared) for row in self.values.to_dict("records")])
+            linked, centre = law.link(curves), law.link(mean)
+        tail = (
+            1 - level
+        ) / 2  # refits that are undefined at a point, such as below their floor, are left out
         scatter = 0.0 if latent else self.fit.scatter(level)
-        below = np.hypot(np.minimum(np.quantile(linked, tail, axis=0) - centre, 0), scatter)
-        above = np.hypot(np.maximum(np.quantile(linked, 1 - tail, axis=0) - centre, 0), scatter)
+        below = np.hypot(np.minimum(np.nanquantile(linked, tail, axis=0) - centre, 0), scatter)
+        above = np.hypot(np.maximum(np.nanquantile(linked, 1 - tail, axis=0) - centre, 0), scatter)
         ends = np.stack([law.unlink(centre - below), law.unlink(centre + above)])
         return LawPrediction(mean, ends.min(axis=0), ends.max(axis=0), level)
 

@@ -60,10 +60,11 @@ def _forward(value: float, lower: float, upper: float) -> float:
 
 
 def _backward(u: float, lower: float, upper: float) -> float:
+    # Clipped so that no value rounds onto its bound and products of a few stay finite.
     if math.isfinite(lower) and math.isfinite(upper):
-        return lower + (upper - lower) * float(expit(u))
+        return lower + (upper - lower) * float(expit(min(max(u, -30.0), 30.0)))
     if math.isfinite(lower):
-        return lower + float(np.exp(u))
+        return lower + math.exp(min(max(u, -230.0), 230.0))
     return u
 
 

@@ -38,10 +38,12 @@ class Quadratic:
     Args:
         centre: Coordinates it pulls towards.
         precision: Strength per coordinate; zero leaves one free.
+        nat: Objective that counts as one nat, so that the prior's variance is nat / precision.
     """
 
     centre: Array
     precision: Array
+    nat: float = 0.0
 
     @staticmethod
     def none(coordinates: int) -> Quadratic:
@@ -50,8 +52,7 @@ class Quadratic:
 
     def value(self, point: Array) -> float:
         """Penalty at given coordinates."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return 0.5 * float(self.precision @ (point - self.centre) ** 2)
+        return 0.5 * float(self.precision @ (point - self.centre) ** 2)
 
     def slope(self, point: Array) -> Array:
         """Its gradient."""
@@ -93,6 +94,19 @@ def minimize_huber(
 
     Cost: O(points × coordinates²) per step.
     """
+    # A trial far outside the law's domain overflows; its objective is then not finite and it is refused.
+    with np.errstate(all="ignore"):
+        return _descend(model, start, delta, weights, penalty, max_steps)
+
+
+def _descend(  # noqa: PLR0917
+    model: Callable[[Array], tuple[Array, Array]],
+    start: Array,
+    delta: float,
+    weights: Array,
+    penalty: Quadratic,
+    max_steps: int,
+) -> Minimum:
     point, damping, quiet = np.asarray(start, dtype=np.float64), 1.0, 0
     residuals, jacobian = model(point)
     objective = float(weights @ huber(residuals, delta)) + penalty.value(point)

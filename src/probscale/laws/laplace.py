@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from probscale.laws.huber import Quadratic
+
 __all__ = ["laplace_covariance", "spread_of"]
 
 Array = NDArray[np.float64]
+WIDEST = 50.0
 
 
 def laplace_covariance(
-    residuals: Array, jacobian: Array, weights: Array, delta: float, precision: Array
+    residuals: Array, jacobian: Array, weights: Array, delta: float, penalty: Quadratic
 ) -> Array:
     """Covariance of the coordinates of an M-estimate, (coordinates, coordinates).
 
@@ -29,13 +32,24 @@ def laplace_covariance(
     band = max(delta, 2.12 * _quantile(size, weights, 0.5) / 0.6745 * count**-0.2)
     inside = weights * (size <= band) * (delta / band if np.isfinite(band) else 1.0)
     inside = 0.9 * inside + 0.1 * weights * inside.sum() / weights.sum()
-    scale = np.sqrt(np.maximum((weights[:, None] * jacobian**2).sum(axis=0), 1e-300))
-    scaled = jacobian / scale
-    values, vectors = np.linalg.eigh(scaled.T @ (inside[:, None] * scaled) + np.diag(precision / scale**2))
-    inverse = (vectors / np.maximum(values, 1e-14 * values[-1])) @ vectors.T
-    score = weights * np.clip(residuals, -delta, delta) ** 2
-    meat = scaled.T @ (score[:, None] * scaled) * count / (count - width)
-    return inverse @ meat @ inverse / np.outer(scale, scale)
+    scale = np.sqrt(weights @ jacobian**2)
+    live = scale > 1e-9 * np.sqrt(weights.sum())
+    scaled, strength = jacobian[:, live] / scale[live], penalty.precision[live] / scale[live] ** 2
+    values, vectors = np.linalg.eigh(scaled.T @ (inside[:, None] * scaled) + np.diag(strength))
+    inverse = (vectors / np.maximum(values, 1e-12 * values[-1:])) @ vectors.T
+    score = np.sqrt(weights * count / (count - width)) * np.clip(residuals, -delta, delta)
+    root = np.hstack([(scaled * score[:, None]).T, np.diag(np.sqrt(penalty.nat * strength))])
+    found = np.full((width, root.shape[1]), 0.0)
+    found[live] = inverse @ root / scale[live, None]
+    return _capped(found @ found.T, live)
+
+
+def _capped(covariance: Array, live: NDArray[np.bool_]) -> Array:
+    """No deviation above `WIDEST`, the value of coordinates that the data say nothing about."""
+    covariance[~live, ~live] = WIDEST**2
+    deviation = np.sqrt(np.diag(covariance))
+    shrink = WIDEST / np.maximum(deviation, WIDEST)
+    return covariance * np.outer(shrink, shrink)
 
 
 def spread_of(residuals: Array, weights: Array, parameters: int, level: float) -> float:

@@ -214,5 +214,7 @@ class Law(ABC):
         found = []
         for cell in cells:
             values = {name: axes[name][i] for name, i in zip(axes, cell, strict=True)} | dict(fixed)
-            found.append((cell, self.project(values, inputs, output, fixed)))
+            # A start far outside the law's domain overflows; it scores as infinite and is dropped.
+            with np.errstate(all="ignore"):
+                found.append((cell, self.project(values, inputs, output, fixed)))
         return found

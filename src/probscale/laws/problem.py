@@ -60,7 +60,7 @@ class Problem:
         at = [names.index(name) for name in known.names]
         centre[at] = known.point({name: prior[name][0] for name in known.names})
         precision[at] = nat / np.array([prior[name][1] for name in known.names]) ** 2
-        return replace(self, penalty=Quadratic(centre, precision))
+        return replace(self, penalty=Quadratic(centre, precision, nat))
 
     def reweighted(self, weights: Array) -> Problem:
         """The same problem with other multiplicities; points of weight zero are dropped."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from probscale.errors import LawError
 from probscale.laws.huber import Minimum
@@ -77,9 +77,7 @@ class LawFit:
         best = minima[0]
         residuals, jacobian = problem.model(best.point)
         same = [minimum.objective <= best.objective * (1 + 1e-6) + 1e-15 for minimum in minima]
-        covariance = laplace_covariance(
-            residuals, jacobian, problem.weights, problem.delta, problem.penalty.precision
-        )
+        covariance = laplace_covariance(residuals, jacobian, problem.weights, problem.delta, problem.penalty)
         values = problem.coordinates.values(best.point)
         values = {name: values[name] for name in problem.law.names}
         agreement = float(np.mean(same))
@@ -131,14 +129,25 @@ class LawFit:
         """
         import pandas as pd
 
-        reach = norm.ppf(0.5 + check_level(level) / 2) * np.sqrt(np.diag(self.covariance))
+        reach = ndtri(0.5 + check_level(level) / 2) * np.sqrt(np.diag(self.covariance))
         with np.errstate(over="ignore"):
             ends = [self.problem.coordinates.values(self.point + sign * reach) for sign in (-1, 1)]
         rows = {name: (ends[0][name], ends[1][name]) for name in self.law.names}
         return pd.DataFrame.from_dict(rows, orient="index", columns=["lower", "upper"])
 
     def sample(self, n: int, seed: int = 0) -> list[dict[str, float]]:
-        """Parameter sets drawn from the Laplace approximation, to propagate their uncertainty."""
+        """Parameter sets drawn from the Laplace approximation, to propagate their uncertainty.
+
+        Raises:
+            LawError: if there are as many parameters as points.
+        """
+        if not np.isfinite(self.covariance).all():
+            raise LawError(
+                f"{self.n} points leave no degree of freedom for the spread of {len(self.point)} "
+                f"parameters; add "
+                "points, or fix some parameters",
+                points=self.n,
+            )
         draws = np.random.default_rng(seed).multivariate_normal(
             self.point, self.covariance, size=n, method="eigh"
         )
@@ -165,11 +174,12 @@ class LawFit:
             LawError: if an input is missing, not positive, or not finite.
         """
         prepared = self.law.prepare(inputs)
-        mean = np.asarray(self.law.formula(self.values, **prepared))
+        mean = defined_output(self.law, self.values, prepared)
         if interval is None:
             return mean
         level = check_level(interval)
-        gradient = self.law.gradient(self.values, **prepared)
+        with np.errstate(all="ignore"):
+            gradient = self.law.gradient(self.values, **prepared)
         columns = np.stack(
             [np.broadcast_to(gradient[n], mean.shape) for n in self.problem.coordinates.names], axis=-1
         )
@@ -178,7 +188,7 @@ class LawFit:
         )
         variance = np.einsum("...i,ij,...j->...", jacobian, self.covariance, jacobian)
         reach = np.sqrt(
-            norm.ppf(0.5 + level / 2) ** 2 * variance + (0.0 if latent else self.scatter(level)) ** 2
+            ndtri(0.5 + level / 2) ** 2 * variance + (0.0 if latent else self.scatter(level)) ** 2
         )
         return bracket(self.law, mean, reach, level)
 
@@ -212,6 +222,29 @@ class LawFit:
         from probscale.laws.bootstrap import run_bootstrap
 
         return run_bootstrap(self, n, seed, restarts, executor)
+
+
+def defined_output(law: Law, values: Mapping[str, float], prepared: Mapping[str, Any]) -> Array:
+    """Output of a law at checked inputs.
+
+    Raises:
+        LawError: naming the first point at which the law is undefined.
+    """
+    with np.errstate(all="ignore"):
+        output = np.asarray(law.formula(values, **prepared), dtype=np.float64)
+    if np.isnan(output).any():
+        where = int(np.flatnonzero(np.isnan(output).ravel())[0])
+        raise LawError(
+            f"law {law.name!r} is undefined at position {where} for the fitted values ({_listed(values)}); "
+            "pass inputs inside its domain",
+            law=law.name,
+            position=where,
+        )
+    return output
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def bracket(law: Law, mean: Array, reach: Array, level: float) -> LawPrediction:
