@@ -21,6 +21,8 @@ class MultiPower(ScheduleLaw):
     """L = L0 + A·S₁^-alpha − B Σ_k (η_{k−1} − η_k)[1 − (1 + C η_k^-gamma S_k)^-beta].
 
     S₁ is the sum of the learning rate so far (warm-up included), S_k that since the k-th change.
+    Warm-up counts as changes of the rate, as in the released code. `fit_law` pulls beta and gamma towards the
+    released constants unless told `prior={}`: without that, beta and B are hardly identified.
 
     Source: Luo et al. 2025, eq. 5.
     """
