@@ -1,0 +1,58 @@
+# A newcomer needs two commands: `make demo` and `make test`. Each builds .venv first where it is missing.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+WORKERS ?= 2
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test test-slow lint format types bench docs clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(STAMP)  ## forecast the largest bundled runs from the smaller ones; writes demo_output/
+	$(BIN)/probscale demo --out demo_output
+
+test: $(STAMP)  ## all tests but the slow ones, and the examples in docstrings
+	$(BIN)/python -m pytest -n $(WORKERS) -q
+
+test-slow: $(STAMP)  ## recovery tests and other long ones
+	$(BIN)/python -m pytest -n $(WORKERS) -q -m slow
+
+lint: $(STAMP)  ## style, formatting and import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+
+format: $(STAMP)  ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)  ## static types
+	$(BIN)/pyright
+
+bench: $(STAMP) .venv/.installed-bench  ## every script of benchmarks/ that makes a table; hours
+	$(BIN)/python benchmarks/ncpl_finals.py
+	$(BIN)/python benchmarks/nanogpt_zero_shot.py
+	$(BIN)/python benchmarks/generality.py
+	$(BIN)/python benchmarks/laws.py
+	$(BIN)/python benchmarks/fit_speed.py
+	$(BIN)/python benchmarks/never_fails.py
+
+docs: $(STAMP) .venv/.installed-docs  ## the documentation, in docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:  ## remove what the targets above wrote, .venv included
+	rm -rf .venv demo_output docs/_build dist build .pytest_cache .ruff_cache .hypothesis
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "probscale needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/.installed-%: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	touch $@

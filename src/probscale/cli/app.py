@@ -1,0 +1,169 @@
+"""The commands and their options; the work is imported when a command runs, so that help is instant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from probscale.cli.options import (
+    Axis,
+    Config,
+    Debug,
+    EmbedderName,
+    GoalName,
+    Horizon,
+    Levels,
+    Log,
+    NonfiniteName,
+    Output,
+    Params,
+    Quiet,
+    RoleOptions,
+    Run,
+    Seed,
+)
+from probscale.cli.speech import readable
+
+app = typer.Typer(
+    name="probscale",
+    help="Calibrated forecasts of learning curves from the logs of past training runs.\n\n"
+    "Start with `probscale demo`. Every command's --help ends with an example.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from probscale import __version__
+
+        typer.echo(f"probscale {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command(epilog="Example: `probscale demo --out demo_output`")
+@readable
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the picture and the table.")] = Path("demo_output"),
+    hold_out: Annotated[
+        int, typer.Option(help="How many of the largest model sizes to forecast.", min=1)
+    ] = 3,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fit the bundled runs without the largest models, and forecast these.
+
+    Says how many of their true points fell inside the 80 % and 90 % intervals; writes a picture and a table.
+    """
+    from probscale.cli.demo import run_demo
+
+    run_demo(out, hold_out, seed=seed, quiet=quiet)
+
+
+@app.command(
+    epilog="Example: `probscale fit runs.parquet --run run_id --axis tokens --output loss --params N "
+    "--levels source -o surrogate.safetensors`"
+)
+@readable
+def fit(
+    log: Log,
+    *,
+    run: Run,
+    axis: Axis,
+    output: Output,
+    goal: GoalName = GoalName.min,
+    levels: Levels = None,
+    params: Params = None,
+    horizon: Horizon = None,
+    config: Config = None,
+    nonfinite: NonfiniteName = NonfiniteName.error,
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write the surrogate to.")] = Path(
+        "surrogate.safetensors"
+    ),
+    embedder: EmbedderName = "default",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fit a surrogate to the runs of LOG and write it to a file."""
+    from probscale.cli.work import fit_file
+
+    roles = RoleOptions(
+        run, axis, output, goal.value, levels, params, horizon, config, nonfinite.value
+    ).arguments()
+    fit_file(log, roles, out, embedder=embedder, seed=seed, quiet=quiet)
+
+
+@app.command(
+    epilog="Example: `probscale predict surrogate.safetensors configs.csv --at 1e9,2e9 -o forecast.csv`; "
+    "also `--at 1e8:1e10:20` (20 values, evenly spaced in the logarithm), `--at D_tokens` (a column of CONFIGS)"
+)
+@readable
+def predict(
+    surrogate: Annotated[Path, typer.Argument(help="File that `probscale fit` wrote.", show_default=False)],
+    configs: Annotated[
+        str, typer.Argument(help="Configurations, one a row: parquet, csv, tsv or jsonl.", show_default=False)
+    ],
+    *,
+    at: Annotated[
+        str, typer.Option(help="Axis values: a list, START:STOP:COUNT, or a column.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Table to write: .csv, .parquet or .jsonl.")
+    ] = Path("forecast.csv"),
+    interval: Annotated[float, typer.Option(help="Share of probability between lower and upper.")] = 0.9,
+    embedder: EmbedderName = "default",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Forecast the curves of CONFIGS: mean, standard deviation and predictive interval.
+
+    A run column that names a run of the log asks for that run's continuation.
+    """
+    from probscale.cli.work import predict_file
+
+    predict_file(surrogate, configs, at, out, interval=interval, embedder=embedder, quiet=quiet)
+
+
+@app.command(epilog="Example: `probscale describe runs.parquet --run run_id --axis tokens --output loss`")
+@readable
+def describe(
+    log: Log,
+    *,
+    run: Run,
+    axis: Axis,
+    output: Output,
+    goal: GoalName = GoalName.min,
+    levels: Levels = None,
+    params: Params = None,
+    horizon: Horizon = None,
+    config: Config = None,
+    nonfinite: NonfiniteName = NonfiniteName.error,
+    debug: Debug = False,
+) -> None:
+    """Say what is in LOG: runs, levels, ranges, gaps, unfinished and diverged runs."""
+    from probscale.cli.work import read_log
+
+    roles = RoleOptions(
+        run, axis, output, goal.value, levels, params, horizon, config, nonfinite.value
+    ).arguments()
+    typer.echo(str(read_log(log, roles).describe()))
+
+
+def main() -> None:
+    """Entry point of the `probscale` script."""
+    app()

@@ -1,0 +1,92 @@
+"""How commands speak: errors as one paragraph, warnings as notes, progress bars on standard error."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import typer
+
+from probscale.errors import ProbscaleError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+P = ParamSpec("P")
+
+USER_ERROR = 2
+BUG = 1
+
+
+def readable(command: Callable[P, None]) -> Callable[P, None]:
+    """A command whose failures are one readable paragraph; with `--debug` they are raised."""
+
+    @functools.wraps(command)
+    def spoken(*args: P.args, **kwargs: P.kwargs) -> None:
+        with warnings.catch_warnings():
+            _speak_warnings(quiet=bool(kwargs.get("quiet", False)))
+            try:
+                command(*args, **kwargs)
+            except (ProbscaleError, OSError) as error:
+                if kwargs.get("debug"):
+                    raise
+                _fail(str(error), USER_ERROR)
+            except (typer.Exit, typer.Abort):
+                raise
+            # Whatever else goes wrong is a fault of this package: say so, without a wall of frames.
+            except Exception as error:
+                if kwargs.get("debug"):
+                    raise
+                _fail(
+                    f"unexpected {type(error).__name__}: {error}. This is a fault of probscale; run "
+                    "the command again with --debug and report what it prints",
+                    BUG,
+                )
+
+    return spoken
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"Error: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def _speak_warnings(*, quiet: bool) -> None:
+    """Warnings of this package as notes; those of other packages are not for the user of a command."""
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if not quiet and category.__module__.startswith("probscale"):
+            typer.echo(f"Note: {message}", err=True)
+
+    warnings.showwarning = show
+
+
+@contextmanager
+def working(text: str, *, quiet: bool, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Progress bar around work that may take long.
+
+    Args:
+        text: What is being done.
+        quiet: Show nothing.
+        total: Number of steps; without it the bar only shows that time passes.
+
+    Yields:
+        Function that reports finished steps.
+    """
+    if quiet:
+        yield lambda steps: None
+        return
+    with _bar() as progress:
+        task = progress.add_task(text, total=total)
+        yield lambda steps: progress.advance(task, steps)
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=False)

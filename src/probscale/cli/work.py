@@ -1,0 +1,132 @@
+"""What the commands on a user's own files do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import typer
+
+from probscale.cli.speech import working
+from probscale.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from probscale.runs import RunLog
+
+CHUNK = 250
+WRITERS = (".csv", ".parquet", ".jsonl")
+
+
+def read_log(paths: Sequence[str], roles: dict[str, Any]) -> RunLog:
+    """Run log of one or more files."""
+    from probscale.runs import read_runs
+
+    return read_runs(list(paths), **roles)
+
+
+def fit_file(
+    paths: Sequence[str], roles: dict[str, Any], out: Path, *, embedder: str, seed: int, quiet: bool
+) -> None:
+    """Fit the runs of files and write the surrogate."""
+    log = read_log(paths, roles)
+    with working(f"fitting {log.n_runs:,} runs, {log.n_points:,} points", quiet=quiet):
+        from probscale.surrogate import fit_surrogate
+
+        surrogate = fit_surrogate(log, embedder=embedder_of(embedder), seed=seed)
+    surrogate.save(out)
+    if not quiet:
+        typer.echo(str(surrogate.report))
+        typer.echo(f"wrote {out}")
+
+
+def embedder_of(name: str) -> str | None:
+    """Embedder argument of an option: "none" means no text."""
+    return None if name.lower() == "none" else name
+
+
+def predict_file(
+    path: Path, configs: str, at: str, out: Path, *, interval: float, embedder: str, quiet: bool
+) -> None:
+    """Forecast the configurations of a file and write the table."""
+    from probscale.runs import read_frame
+
+    check_suffix(out)
+    frame = read_frame(configs)
+    values, column = read_axis(at, frame)
+    with working(f"predicting {len(frame):,} configurations", quiet=quiet, total=len(frame)) as done:
+        from probscale.surrogate import load_surrogate
+
+        surrogate = load_surrogate(path, embedder=embedder_of(embedder))
+        asked = frame.drop(columns=column) if column not in (None, *surrogate.log.roles.described) else frame
+        parts: list[pd.DataFrame] = []
+        for start in range(0, len(frame), CHUNK):
+            where = slice(start, start + CHUNK)
+            curves = surrogate.predict(asked.iloc[where], values[where])
+            parts.append(curves.to_frame(interval))
+            done(len(parts[-1]) // values.shape[1])
+    write_table(beside_configs(parts, asked), out)
+    if not quiet:
+        typer.echo(f"wrote {out}: {values.size:,} forecasts of {surrogate.log.output}")
+
+
+def beside_configs(parts: Sequence[pd.DataFrame], frame: pd.DataFrame) -> pd.DataFrame:
+    """Forecasts with the columns of their configurations in front."""
+    import pandas as pd
+
+    table = pd.concat(parts, ignore_index=True)
+    described = frame.loc[table["config"], [name for name in frame if name not in table]]
+    return pd.concat(
+        [table[["config"]], described.reset_index(drop=True), table.drop(columns="config")], axis=1
+    )
+
+
+def read_axis(text: str, frame: pd.DataFrame) -> tuple[np.ndarray, str | None]:
+    """Axis values, (configs, points), and the column they come from, if any.
+
+    Raises:
+        ConfigError: if the text is neither numbers, nor a range, nor a column.
+    """
+    if text in frame:
+        return frame[text].to_numpy(dtype=np.float64)[:, None], text
+    try:
+        if ":" in text:
+            start, stop, count = text.split(":")
+            values = np.geomspace(float(start), float(stop), int(count))
+        else:
+            values = np.array([float(item) for item in text.split(",") if item.strip()])
+        if not values.size:
+            raise ValueError("no value")
+    except ValueError:
+        raise ConfigError(
+            f"--at {text!r} is not understood; give numbers such as 1e9,2e9, a range START:STOP:COUNT, or a "
+            f"column of the configurations ({', '.join(map(str, frame.columns[:8]))})",
+            at=text,
+        ) from None
+    return np.tile(values, (len(frame), 1)), None
+
+
+def check_suffix(out: Path) -> None:
+    """Refuse a file name whose format is unknown, before any work is done.
+
+    Raises:
+        ConfigError: for an unknown suffix.
+    """
+    if out.suffix.lower() not in WRITERS:
+        raise ConfigError(f"cannot write {out.name!r}: accepted are {', '.join(WRITERS)}", path=str(out))
+
+
+def write_table(table: pd.DataFrame, out: Path) -> None:
+    """Write a table in the format its suffix names."""
+    check_suffix(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    suffix = out.suffix.lower()
+    if suffix == ".csv":
+        table.to_csv(out, index=False)
+    elif suffix == ".parquet":
+        table.to_parquet(out, index=False)
+    else:
+        table.to_json(out, orient="records", lines=True)
