@@ -1,0 +1,1 @@
+"""Spending a compute budget: which run to start, extend, promote or stop."""

@@ -1,0 +1,155 @@
+"""What a strategy sees and says: the state of all runs, and orders to train some of them further."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+# Compute is a sum of many increments: shares below this part of the total are rounding.
+NEGLIGIBLE = 1e-9
+
+
+@dataclass(frozen=True)
+class Order:
+    """Train a run until its compute, from the start of the run, reaches `until`."""
+
+    run: int
+    until: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to train next, all at once, and why.
+
+    Attributes:
+        orders: Increments; a run occurs at most once.
+        kind: Name of the step, such as "rung 2 of 4".
+        kept: Runs that stay in the competition after the step before; others are stopped unless named again.
+        prob_best: Posterior probability of being the best, by run, where the strategy has a posterior.
+        note: Further facts behind the decision.
+    """
+
+    orders: tuple[Order, ...]
+    kind: str
+    kept: tuple[int, ...] = ()
+    prob_best: Mapping[int, float] = field(default_factory=dict)
+    note: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Bench(Protocol):
+    """The runs that a strategy spends a budget on: logs replayed, or training for real.
+
+    Runs are numbered by their row in `configs`. Compute is in units of the cost model; outputs are turned so that lower
+    is better.
+    """
+
+    @property
+    def configs(self) -> pd.DataFrame:
+        """Configurations, one row per run."""
+        ...
+
+    @property
+    def axis(self) -> str:
+        """Name of the progress axis."""
+        ...
+
+    @property
+    def goal(self) -> str:
+        """"min" or "max": which outputs, in user units, are better."""
+        ...
+
+    @property
+    def params(self) -> str | None:
+        """Column with the model size, if the cost has one."""
+        ...
+
+    @property
+    def total(self) -> float:
+        """Budget."""
+        ...
+
+    @property
+    def remaining(self) -> float:
+        """Budget not spent yet."""
+        ...
+
+    @property
+    def spent(self) -> Array:
+        """Compute paid for each run, (runs,)."""
+        ...
+
+    @property
+    def ends(self) -> Array:
+        """Compute at which each run ends, (runs,); infinite if it has no end."""
+        ...
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Which runs may be trained further: neither ended nor given up, (runs,)."""
+        ...
+
+    def points(self, run: int) -> Sequence[tuple[float, float]]:
+        """Observed (axis value, output) of a run, the axis rising."""
+        ...
+
+    def axis_at(self, runs: Sequence[int], compute: Array) -> Array:
+        """Axis values that runs reach with `compute` each, (runs,)."""
+        ...
+
+    def train(self, decision: Decision) -> Decision:
+        """Carry out a decision; returns the one carried out, which after a resume is the recorded one."""
+        ...
+
+
+Strategy: TypeAlias = Generator[Decision, Decision, None]
+"""Yields decisions and receives each as it was carried out; the bench has changed by then."""
+
+
+def best_outputs(bench: Bench) -> Array:
+    """Lowest finite output observed of each run, (runs,); infinite where there is none."""
+    best = np.full(len(bench.configs), np.inf)
+    for run in range(len(best)):
+        values = [value for _, value in bench.points(run) if np.isfinite(value)]
+        best[run] = min(values, default=np.inf)
+    return best
+
+
+def equal_orders(bench: Bench, runs: Sequence[int], compute: float) -> tuple[Order, ...]:
+    """Orders that share `compute` equally over runs that can still be trained."""
+    able = [run for run in runs if bench.usable[run]]
+    share = compute / max(len(able), 1)
+    return tuple(Order(run, float(min(bench.spent[run] + share, bench.ends[run]))) for run in able)
+
+
+def spend_left_over(bench: Bench) -> Strategy:
+    """Finish the best-observed unfinished run, and repeat until nothing can be spent."""
+    while bench.remaining > NEGLIGIBLE * bench.total:
+        best = best_outputs(bench)
+        able = np.flatnonzero(bench.usable)
+        if not len(able):
+            return
+        run = int(able[np.argmin(best[able])])
+        before = bench.remaining
+        until = float(min(bench.ends[run], bench.spent[run] + before))
+        yield Decision((Order(run, until),), "left over", kept=(run,))
+        if bench.remaining >= before and bench.usable[run]:
+            return
+
+
+def drive(bench: Bench, strategy: Strategy) -> None:
+    """Carry out a strategy's decisions, then spend what is left."""
+    for part in (strategy, spend_left_over(bench)):
+        decision = next(part, None)
+        while decision is not None:
+            done = bench.train(decision)
+            try:
+                decision = part.send(done)
+            except StopIteration:
+                decision = None

@@ -1,0 +1,203 @@
+"""Strategies that need no model: uniform, halving, Hyperband, ASHA, one run; and halving by a forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probscale.budget import rungs
+from probscale.budget.bench import (
+    NEGLIGIBLE,
+    Array,
+    Bench,
+    Decision,
+    Order,
+    Strategy,
+    best_outputs,
+    equal_orders,
+)
+from probscale.budget.forecast import Forecaster, forecast
+from probscale.errors import BudgetError, ProbscaleError
+
+SAMPLES = 512
+# Share of what remains that a survivor can expect to get: the horizon at which runs are compared.
+HORIZON = 0.7
+
+
+def everyone(bench: Bench) -> list[int]:
+    """All runs that can be trained."""
+    return [int(run) for run in np.flatnonzero(bench.usable)]
+
+
+def permuted(runs: Sequence[int], generator: np.random.Generator) -> list[int]:
+    """Runs in random order, so that stable sorts break ties at random."""
+    return [int(run) for run in generator.permutation(np.array(runs, dtype=np.intp))]
+
+
+def ranked(runs: Sequence[int], scores: Array) -> list[int]:
+    """Runs by score, best (lowest) first; ties keep their order."""
+    return [runs[index] for index in np.argsort(scores, kind="stable")]
+
+
+def uniform(bench: Bench, generator: np.random.Generator) -> Strategy:
+    """The same compute for every run."""
+    runs = everyone(bench)
+    yield Decision(equal_orders(bench, runs, bench.remaining), "uniform", kept=tuple(runs))
+
+
+def one_random(bench: Bench, generator: np.random.Generator) -> Strategy:
+    """Everything on one run drawn at random."""
+    run = permuted(everyone(bench), generator)[0]
+    yield _all_on(bench, run, "one run at random")
+
+
+def one_chinchilla(bench: Bench, generator: np.random.Generator) -> Strategy:
+    """Everything on the run whose size is nearest to √(total / 120), the Chinchilla rule of 20 tokens a parameter.
+
+    Source: Hoffmann et al. 2022, approach 2, as tokens = 20 · params in total = 6 · params · tokens.
+    """
+    sizes = np.log(run_sizes(bench))
+    distance = np.abs(sizes - 0.5 * np.log(bench.total / 120.0))
+    runs = permuted(everyone(bench), generator)
+    run = ranked(runs, distance[runs])[0]
+    yield _all_on(bench, run, "one run of the Chinchilla size")
+
+
+def run_sizes(bench: Bench) -> Array:
+    """Model sizes, (runs,).
+
+    Raises:
+        BudgetError: if the cost names no column of sizes.
+    """
+    if bench.params is None:
+        raise BudgetError(
+            "this strategy needs model sizes; give a cost that names their column, such as FlopsCost(params=...), or "
+            'another strategy, such as "surrogate"'
+        )
+    return bench.configs[bench.params].to_numpy(dtype=np.float64)
+
+
+def _all_on(bench: Bench, run: int, kind: str) -> Decision:
+    until = float(min(bench.spent[run] + bench.remaining, bench.ends[run]))
+    return Decision((Order(run, until),), kind, kept=(run,))
+
+
+def halving(
+    bench: Bench, generator: np.random.Generator, *, eta: float = 2.0, runs: Sequence[int] | None = None
+) -> Strategy:
+    """Successive halving by the best output observed.
+
+    Source: Jamieson and Talwalkar 2016, algorithm 1.
+    """
+    alive = permuted(everyone(bench) if runs is None else runs, generator)
+    budget = bench.remaining
+    yield from _halved(bench, alive, rungs.halving_rounds(len(alive), eta), eta, budget)
+
+
+def _halved(bench: Bench, alive: list[int], rounds: int, eta: float, budget: float) -> Strategy:
+    """Rounds of halving that spend at most `budget` in all."""
+    start = bench.remaining
+    for number in range(rounds):
+        left = min(budget - (start - bench.remaining), bench.remaining)
+        orders = equal_orders(bench, alive, left / (rounds - number))
+        alive = list((yield Decision(orders, f"rung {number + 1} of {rounds}", kept=tuple(alive))).kept)
+        alive = ranked(alive, best_outputs(bench)[alive])[: rungs.kept(len(alive), eta)]
+
+
+def hyperband(bench: Bench, generator: np.random.Generator, *, eta: float = 3.0) -> Strategy:
+    """Brackets of halving, each with its share; runs keep the training that an earlier bracket gave them.
+
+    Source: Li et al. 2018, algorithm 1.
+    """
+    pool = everyone(bench)
+    for bracket in rungs.hyperband(len(pool), eta):
+        members = [run for run in permuted(pool, generator) if bench.usable[run]][: bracket.runs]
+        if members:
+            yield from _halved(bench, members, bracket.rounds, eta, bench.total * bracket.share)
+
+
+def asha(bench: Bench, generator: np.random.Generator, *, eta: float = 3.0) -> Strategy:
+    """ASHA as one worker carries it out: promote where possible, else start the next run.
+
+    Source: Li et al. 2020, algorithm 2.
+    """
+    waiting = permuted(everyone(bench), generator)
+    levels = rungs.asha_levels(len(waiting), bench.total, eta)
+    reached: list[list[int]] = [[] for _ in levels]
+    promoted: list[set[int]] = [set() for _ in levels]
+    while bench.remaining > NEGLIGIBLE * bench.total:
+        best = best_outputs(bench)
+        run, level = None, 0
+        for below in range(len(levels) - 2, -1, -1):
+            run = rungs.promotable([(float(best[r]), r) for r in reached[below]], promoted[below], eta)
+            if run is not None:
+                level = below + 1
+                promoted[below].add(run)
+                break
+        if run is None:
+            if not waiting:
+                return
+            run = waiting.pop(0)
+        reached[level].append(run)
+        until = float(min(levels[level], bench.ends[run]))
+        if bench.usable[run] and until > bench.spent[run]:
+            yield Decision((Order(run, until),), f"level {level + 1} of {len(levels)}", kept=(run,))
+
+
+def horizons(bench: Bench, runs: Sequence[int], share: float) -> Array:
+    """Compute of each run if it got a share of what remains, (runs,)."""
+    where = np.array(runs, dtype=np.intp)
+    return np.minimum(bench.spent[where] + share * bench.remaining, bench.ends[where])
+
+
+def chances(draws: Array) -> Array:
+    """Share of draws in which each run is the best, (runs,)."""
+    return np.bincount(np.argmin(draws, axis=1), minlength=draws.shape[1]) / len(draws)
+
+
+def probabilities(runs: Sequence[int], shares: Array) -> dict[int, float]:
+    """Probabilities by run."""
+    return {int(run): float(share) for run, share in zip(runs, shares, strict=True)}
+
+
+def forecast_halving(
+    bench: Bench,
+    generator: np.random.Generator,
+    *,
+    forecaster: Forecaster,
+    eta: float = 2.0,
+    horizon: float = HORIZON,
+) -> Strategy:
+    """Successive halving by the forecast at the horizon in place of the best output observed."""
+    alive = permuted(everyone(bench), generator)
+    rounds = rungs.halving_rounds(len(alive), eta)
+    chance: dict[int, float] = {}
+    note: dict[str, str] = {}
+    for number in range(rounds):
+        orders = equal_orders(bench, alive, bench.remaining / (rounds - number))
+        decision = Decision(orders, f"rung {number + 1} of {rounds}", tuple(alive), chance, note)
+        alive = list((yield decision).kept)
+        if len(alive) == 1:
+            continue
+        scores, chance, note = _scores(bench, alive, forecaster, horizon, generator)
+        alive = ranked(alive, scores)[: rungs.kept(len(alive), eta)]
+
+
+def _scores(
+    bench: Bench, alive: list[int], forecaster: Forecaster, share: float, generator: np.random.Generator
+) -> tuple[Array, dict[int, float], dict[str, str]]:
+    """Expected outputs at the horizon with the chances to be best, or the observed outputs and why."""
+    seed = int(generator.integers(2**31))
+    draws = forecast(forecaster, bench, alive, horizons(bench, alive, share), SAMPLES, seed)
+    if isinstance(draws, ProbscaleError):
+        return best_outputs(bench)[alive], {}, {"ranked by": "observed outputs", "because": str(draws)}
+    return draws.mean(axis=0), probabilities(alive, chances(draws)), {"ranked by": "forecast"}
+
+
+def smallest_set(shares: Array, mass: float) -> NDArray[np.intp]:
+    """Positions of the fewest runs that hold `mass` of the probability of being best, likeliest first."""
+    order = np.argsort(-shares, kind="stable")
+    needed = int(np.searchsorted(np.cumsum(shares[order]), mass - 1e-12)) + 1
+    return order[: min(needed, len(order))]
