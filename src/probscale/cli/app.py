@@ -70,8 +70,9 @@ def demo(
     Says how many of their true points fell inside the 80 % and 90 % intervals; writes a picture and a table.
     """
     from probscale.cli.demo import run_demo
+    from probscale.runs.bundled import bundled_runs
 
-    run_demo(out, hold_out, seed=seed, quiet=quiet)
+    run_demo(bundled_runs(), out, hold_out, seed=seed, quiet=quiet)
 
 
 @app.command(
@@ -110,7 +111,7 @@ def fit(
 
 @app.command(
     epilog="Example: `probscale predict surrogate.safetensors configs.csv --at 1e9,2e9 -o forecast.csv`; "
-    "also `--at 1e8:1e10:20` (20 values, evenly spaced in the logarithm), `--at D_tokens` (a column of CONFIGS)"
+    "also `--at 1e8:1e10:20` (20 values, evenly spaced in the logarithm), `--at D_tokens` (a column)"
 )
 @readable
 def predict(

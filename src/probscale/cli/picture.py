@@ -67,7 +67,7 @@ def _panel(ax: Axes, part: pd.DataFrame, train: RunLog, levels: Sequence[float])
     ax.set_yticks([2, 3, 4, 5], ["2", "3", "4", "5"])
     ax.minorticks_off()
     first = part.iloc[0]
-    millions = first[train.roles.params] / 1e6
+    millions = first[str(train.roles.params)] / 1e6
     ax.set_title(
         f"{millions:.2f}M parameters (width {first['width']:g}, depth {first['depth']:g})\n"
         f"learning rate {first['learning_rate']:g}, batch {first['batch_size']:g}",
@@ -84,5 +84,5 @@ def _largest_seen(train: RunLog, held: pd.Series) -> tuple[np.ndarray, np.ndarra
         (configs["learning_rate"] == held["learning_rate"]) & (configs["batch_size"] == held["batch_size"])
     ]
     run = (alike if len(alike) else configs)[str(train.roles.params)].idxmax()
-    points = train.points[train.points[train.roles.run] == run]
+    points = train.points[(train.points[train.roles.run] == run).to_numpy()]
     return points[train.roles.axis].to_numpy(dtype=float), points[train.output].to_numpy(dtype=float)

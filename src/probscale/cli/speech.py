@@ -61,6 +61,7 @@ def _speak_warnings(*, quiet: bool) -> None:
         if not quiet and category.__module__.startswith("probscale"):
             typer.echo(f"Note: {message}", err=True)
 
+    warnings.simplefilter("default", UserWarning)
     warnings.showwarning = show
 
 
@@ -89,4 +90,6 @@ def _bar() -> Progress:
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=False)
+    console = Console(stderr=True)
+    # In a file or a pipe a bar is noise.
+    return Progress(*columns, console=console, disable=not console.is_terminal)

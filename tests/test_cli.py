@@ -1,0 +1,220 @@
+"""The command line: files in, files out, and errors that a person can read."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import probscale as ps
+from probscale.cli import app
+from probscale.cli.demo import LEVELS, run_demo, verdict
+from probscale.cli.work import read_axis
+from probscale.runs import split_by_scale
+from probscale.runs.bundled import bundled_runs
+
+ROLES = ["--run", "run", "--axis", "tokens", "--output", "loss", "--params", "params", "--horizon", "horizon"]
+COMMANDS = ("demo", "fit", "predict", "describe")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "100", "NO_COLOR": "1"})
+
+
+def fails_readably(result, *words):
+    """One paragraph on standard error, exit code 2, no traceback."""
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    text = result.stderr.strip()
+    assert text.startswith("Error: ")
+    assert "\n" not in text
+    for word in words:
+        assert word in text
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a log, configurations, and a surrogate fitted to the log by the command."""
+    home = tmp_path_factory.mktemp("cli")
+    log = ps.simulate_runs("law", n_runs=12, points=5, seed=1)
+    log.to_frame().to_csv(home / "runs.csv", index=False)
+    log.configs.reset_index(drop=True).head(5).to_csv(home / "configs.csv", index=False)
+    result = run("fit", home / "runs.csv", *ROLES, "--embedder", "none", "-o", home / "s.safetensors")
+    assert result.exit_code == 0, result.output
+    assert "12 runs, 60 points" in result.output
+    return home
+
+
+def test_help_of_every_command_has_an_example():
+    assert run("--help").exit_code == 0
+    for command in COMMANDS:
+        result = run(command, "--help")
+        assert result.exit_code == 0
+        assert f"probscale {command}" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_help_is_instant():
+    """Median of three fresh interpreters; a second, whatever else the machine does."""
+    seconds = []
+    for _ in range(3):
+        start = time.process_time_ns(), time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "probscale.cli", "--help"], capture_output=True, check=True
+        )
+        seconds.append(time.perf_counter() - start[1])
+        assert b"demo" in done.stdout
+    assert min(seconds) < 1.0
+
+
+def test_version_is_the_package_s():
+    assert run("--version").output.strip() == f"probscale {ps.__version__}"
+
+
+def test_predict_writes_what_the_library_predicts(folder):
+    out = folder / "forecast.csv"
+    result = run("predict", folder / "s.safetensors", folder / "configs.csv", "--at", "1e9,4e9", "-o", out)
+    assert result.exit_code == 0, result.output
+    assert "10 forecasts of loss" in result.output
+    table = pd.read_csv(out)
+    configs = pd.read_csv(folder / "configs.csv")
+    assert list(table.columns[:1]) == ["config"]
+    assert set(configs) <= set(table)
+    surrogate = ps.load_surrogate(folder / "s.safetensors")
+    expected = surrogate.predict(configs, [1e9, 4e9]).to_frame()
+    for name in ("tokens", "mean", "std", "lower", "upper"):
+        np.testing.assert_allclose(table[name], expected[name], rtol=1e-10)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_predict_writes_other_formats(folder, suffix):
+    out = folder / f"forecast{suffix}"
+    result = run(
+        "predict", folder / "s.safetensors", folder / "configs.csv", "--at", "1e8:1e9:3", "-o", out, "-q"
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output == ""
+    table = pd.read_parquet(out) if suffix == ".parquet" else pd.read_json(out, lines=True)
+    np.testing.assert_allclose(table["tokens"].head(3), np.geomspace(1e8, 1e9, 3))
+
+
+def test_axis_values_from_a_column():
+    frame = pd.DataFrame({"lr": [1.0, 2.0], "D": [3, 4]})
+    values, column = read_axis("D", frame)
+    assert column == "D"
+    np.testing.assert_array_equal(values, [[3.0], [4.0]])
+    np.testing.assert_array_equal(read_axis("5, 6", frame)[0], [[5.0, 6.0], [5.0, 6.0]])
+
+
+def test_chunks_change_nothing(folder, monkeypatch):
+    arguments = ["predict", folder / "s.safetensors", folder / "configs.csv", "--at", "horizon", "-q", "-o"]
+    assert run(*arguments, folder / "whole.csv").exit_code == 0
+    monkeypatch.setattr("probscale.cli.work.CHUNK", 2)
+    assert run(*arguments, folder / "parts.csv").exit_code == 0
+    whole, parts = (pd.read_csv(folder / name) for name in ("whole.csv", "parts.csv"))
+    pd.testing.assert_frame_equal(whole, parts, rtol=1e-10)
+
+
+def test_unknown_columns_are_a_note_not_a_failure(folder):
+    configs = pd.read_csv(folder / "configs.csv").assign(colour="red")
+    configs.to_csv(folder / "coloured.csv", index=False)
+    result = run(
+        "predict", folder / "s.safetensors", folder / "coloured.csv", "--at", "1e9", "-o", folder / "x.csv"
+    )
+    assert result.exit_code == 0
+    assert "Note: " in result.stderr
+    assert "colour" in result.stderr
+
+
+def test_describe_says_what_is_in_the_log(folder):
+    result = run("describe", folder / "runs.csv", *ROLES)
+    assert result.exit_code == 0
+    assert "12 runs, 60 points" in result.output
+
+
+def test_lists_of_columns_may_repeat_or_be_joined(folder):
+    joined = run("describe", folder / "runs.csv", *ROLES[:6], "--config", "params,horizon")
+    repeated = run("describe", folder / "runs.csv", *ROLES[:6], "--config", "params", "--config", "horizon")
+    assert joined.exit_code == 0
+    assert joined.output == repeated.output
+
+
+def test_errors_are_one_paragraph(folder, tmp_path):
+    fails_readably(run("describe", tmp_path / "none.csv", *ROLES), "no file", "none.csv")
+    fails_readably(run("describe", folder / "runs.csv", *ROLES[:5], "bleu"), "bleu")
+    fails_readably(
+        run("fit", folder / "runs.csv", *ROLES, "--embedder", "no/such model", "-q"), "no/such model"
+    )
+    surrogate, configs = folder / "s.safetensors", folder / "configs.csv"
+    fails_readably(run("predict", surrogate, configs, "--at", "soon"), "'soon'", "1e9,2e9")
+    fails_readably(run("predict", surrogate, configs, "--at", "-1"), "-1")
+    fails_readably(
+        run("predict", surrogate, configs, "--at", "1e9", "-o", tmp_path / "f.xlsx"), "f.xlsx", ".csv"
+    )
+    fails_readably(run("predict", configs, configs, "--at", "1e9"), "configs.csv")
+    fails_readably(run("predict", tmp_path / "gone", configs, "--at", "1e9"), "gone")
+
+
+def test_an_axis_that_falls_is_named_with_its_row(tmp_path):
+    frame = pd.DataFrame({"run": ["a", "a"], "tokens": [2.0, 1.0], "loss": [3.0, 2.0]})
+    frame.to_csv(tmp_path / "bad.csv", index=False)
+    fails_readably(run("describe", tmp_path / "bad.csv", *ROLES[:6]), "tokens", "'a'", "row 1")
+
+
+def test_debug_raises_what_went_wrong(tmp_path):
+    result = run("describe", tmp_path / "none.csv", *ROLES, "--debug")
+    assert isinstance(result.exception, ps.errors.RunLogError)
+
+
+def test_a_fault_of_our_own_is_one_line_too(folder, monkeypatch):
+    monkeypatch.setattr("probscale.cli.work.read_log", lambda *_: 1 / 0)
+    result = run("describe", folder / "runs.csv", *ROLES)
+    assert result.exit_code == 1
+    assert "unexpected ZeroDivisionError" in result.stderr
+    assert "--debug" in result.stderr
+
+
+def test_bundled_runs_are_what_the_data_set_says():
+    log = bundled_runs()
+    assert log.n_runs >= 30
+    assert log.configs["N_params"].min() < 20_000
+    assert log.configs["N_params"].max() > 1_000_000
+    counts = np.bincount(log.codes)
+    assert counts.min() >= 30
+    shape = (
+        log.configs["depth"] * (12 * log.configs["width"] ** 2 + 2 * log.configs["width"])
+        + log.configs["width"]
+    )
+    assert (shape == log.configs["N_params"]).all()
+
+
+def test_demo_counts_hits_and_draws(tmp_path, capsys):
+    """The demo on the smallest two thirds of the bundled runs, four sizes held out."""
+    log = bundled_runs()
+    some = log.select(log.configs["batch_size"] == 8).truncate(fraction=0.5)
+    some = some.select(np.arange(some.n_runs) % 2 == 0)
+    run_demo(some, tmp_path / "demo", 2, seed=0, quiet=True)
+    said = capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "demo" / "demo.csv")
+    held = split_by_scale(some, hold_out=2).test
+    assert len(table) == held.n_points
+    np.testing.assert_allclose(table["true"], held.points["loss"])
+    inside = ((table["lower_90"] <= table["true"]) & (table["true"] <= table["upper_90"])).sum()
+    assert f"90 % intervals: {inside:,} of {len(table):,} true points inside" in said
+    assert verdict(table) in said
+    width = [(table[f"upper_{v:.0f}"] - table[f"lower_{v:.0f}"]) for v in np.multiply(LEVELS, 100)]
+    assert (width[0] < width[1]).all()
+    assert (tmp_path / "demo" / "demo.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_demo_command_covers_the_largest_models(tmp_path):
+    result = run("demo", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "demo.csv")
+    inside = (table["lower_90"] <= table["true"]) & (table["true"] <= table["upper_90"])
+    assert 0.75 <= inside.mean() <= 1.0
+    assert Path(tmp_path / "demo.png").exists()
