@@ -1,0 +1,37 @@
+"""Bridges to the tools people use already: experiment logs in, surrogates out.
+
+Every import gives a `RunLog` ready for `fit_surrogate`; its notes say what was inferred and what was left
+out. Libraries beyond the core dependencies are optional extras, imported when first needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Choice": "logged",
+    "LoggedRun": "logged",
+    "assemble": "logged",
+    "ImportSummary": "summary",
+    "from_trainer_states": "hf_trainer",
+    "read_trainer_states": "hf_trainer",
+    "from_lightning_csv": "lightning",
+    "read_lightning_csv": "lightning",
+    "from_table": "tables",
+    "read_table": "tables",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'probscale.integrations' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"probscale.integrations.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,89 @@
+"""Tables of logged runs: pandas, polars, pyarrow and files, with the roles inferred where not given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+import pandas as pd
+
+from probscale.errors import RunLogError
+from probscale.integrations.hints import pick
+from probscale.integrations.logged import Choice, LoggedRun, assemble, rows_of_frame
+from probscale.runs import RunLog, read_frame
+from probscale.runs.schema import listed, names_of
+
+RUN_NAMES = ("run_id", "run", "run_name", "trial_id", "trial", "experiment_id", "name", "id")
+
+
+def from_table(table: Any, *, run: str | None = None, **choice: Unpack[Choice]) -> RunLog:
+    """A long-format table, one row per logged point, as a run log; roles left out are inferred by name.
+
+    `RunLog.from_frame` and `read_runs` do the same with every role spelt out, and without inference.
+
+    Args:
+        table: A pandas or polars frame, a pyarrow table, or files as for `read_runs`.
+        run: Column that identifies the run. Default: by name, such as `run_id`.
+        **choice: Metric, axis and roles; see `Choice`.
+
+    Raises:
+        RunLogError: if the table is none of these or no column identifies the run.
+    """
+    measured = (*names_of(choice.get("output")), *names_of(choice.get("axis")))
+    return assemble(read_table(table, run, measured), source="a table", **choice)[0]
+
+
+def read_table(table: Any, run: str | None = None, measured: tuple[str, ...] = ()) -> list[LoggedRun]:
+    """The runs of a long-format table; columns constant within runs are settings, unless `measured`."""
+    frame = to_pandas(table)
+    name = run if run is not None else pick([str(c) for c in frame.columns], RUN_NAMES)
+    if name is None or name not in frame.columns:
+        asked = f"no column {run!r}" if run is not None else "no column is clearly the run identifier"
+        raise RunLogError(
+            f"{asked}; columns are: {listed(list(frame.columns))}; name it with run=", column=run
+        )
+    missing = frame[name].isna().to_numpy()
+    if missing.any():
+        raise RunLogError(
+            f"{missing.sum()} rows have no run identifier in {name!r}; fill or drop them", column=name
+        )
+    groups = frame.groupby(name, sort=False)
+    constant = (groups.nunique(dropna=False) <= 1).all() if len(frame) > len(groups) else None
+    if constant is not None:
+        constant[[column for column in measured if column in constant.index]] = False
+    return [_run(str(key), part.drop(columns=name), constant) for key, part in groups]
+
+
+def _run(name: str, part: pd.DataFrame, constant: pd.Series | None) -> LoggedRun:
+    described = [] if constant is None else [column for column in part if bool(constant[column])]
+    config: dict[str, Any] = {str(c): v for c, v in part[described].iloc[0].items() if not _missing(v)}
+    if constant is None:
+        config = {str(c): v for c, v in part.iloc[0].items() if not _missing(v)}
+        described = [column for column in part if not pd.api.types.is_numeric_dtype(part[column])]
+    return LoggedRun(name, config, rows_of_frame(part.drop(columns=described)))
+
+
+def _missing(value: Any) -> bool:
+    return not isinstance(value, (list, tuple, Mapping)) and bool(pd.isna(value))
+
+
+def to_pandas(table: Any) -> pd.DataFrame:
+    """A pandas frame of any supported table.
+
+    Raises:
+        RunLogError: for anything else.
+    """
+    if isinstance(table, pd.DataFrame):
+        return table
+    if hasattr(table, "collect") and type(table).__module__.split(".")[0] == "polars":
+        table = table.collect()
+    if type(table).__module__.split(".")[0] == "polars":
+        return pd.DataFrame({name: table[name].to_list() for name in table.columns})
+    if hasattr(table, "to_pandas"):
+        return table.to_pandas()
+    try:
+        return read_frame(table)
+    except TypeError as error:
+        raise RunLogError(
+            f"cannot read a {type(table).__name__}; accepted are pandas, polars, pyarrow tables and files"
+        ) from error
