@@ -4,7 +4,8 @@
     python benchmarks/replay_ba.py --suite gemstones --seeds 20
     python benchmarks/replay_ba.py --suite lcbench --seeds 20
 
-Finished games are kept in benchmarks/results/ba_<suite>.jsonl, so that a second call plays only the missing ones.
+Finished games are kept in benchmarks/results/ba_<suite>.jsonl, so that a second call plays only the missing
+ones.
 """
 
 from __future__ import annotations
@@ -26,7 +27,18 @@ from probscale.evaluate.replay.budget import ReplayBench, Spender, gain_table, r
 from probscale.evaluate.replay.budget_tasks import gemstones_task, lcbench_task, nanogpt_task
 
 RESULTS = Path(__file__).parent / "results"
-LCBENCH = ["Fashion-MNIST", "adult", "airlines", "car", "higgs", "jannis", "phoneme", "segment", "vehicle", "volkert"]
+LCBENCH = [
+    "Fashion-MNIST",
+    "adult",
+    "airlines",
+    "car",
+    "higgs",
+    "jannis",
+    "phoneme",
+    "segment",
+    "vehicle",
+    "volkert",
+]
 STRATEGIES = {
     "halving, eta 2": ("halving", 2.0),
     "halving, eta 3": ("halving", 3.0),
@@ -44,7 +56,15 @@ STRATEGIES = {
     "size_prior": ("size_prior", 2.0),
     "surrogate": ("surrogate", 2.0),
 }
-PLAIN = ["halving, eta 2", "halving, eta 3", "uniform", "hyperband", "asha, eta 2", "asha, eta 3", "one_random"]
+PLAIN = [
+    "halving, eta 2",
+    "halving, eta 3",
+    "uniform",
+    "hyperband",
+    "asha, eta 2",
+    "asha, eta 3",
+    "one_random",
+]
 
 
 def spend(name: str, eta: float, bench: ReplayBench, seed: int) -> None:

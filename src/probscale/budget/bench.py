@@ -46,7 +46,8 @@ class Decision:
 class Bench(Protocol):
     """The runs that a strategy spends a budget on: logs replayed, or training for real.
 
-    Runs are numbered by their row in `configs`. Compute is in units of the cost model; outputs are turned so that lower
+    Runs are numbered by their row in `configs`. Compute is in units of the cost model; outputs are turned so
+    that lower
     is better.
     """
 
@@ -62,7 +63,7 @@ class Bench(Protocol):
 
     @property
     def goal(self) -> str:
-        """"min" or "max": which outputs, in user units, are better."""
+        """ "min" or "max": which outputs, in user units, are better."""
         ...
 
     @property

@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probscale.budget import rungs
-from probscale.budget.bench import NEGLIGIBLE, Array, Bench, Decision, Order, Strategy, best_outputs, equal_orders
+from probscale.budget.bench import (
+    NEGLIGIBLE,
+    Array,
+    Bench,
+    Decision,
+    Order,
+    Strategy,
+    best_outputs,
+    equal_orders,
+)
 from probscale.budget.forecast import Forecaster, forecast
 from probscale.budget.strategies import (
     HORIZON,
@@ -37,9 +46,11 @@ def early_commitment(
     horizon: float = HORIZON,
     mass: float = MASS,
 ) -> Strategy:
-    """Halving that keeps only runs which together hold `mass` of the probability of being best at the horizon.
+    """Halving that keeps only runs which together hold `mass` of the probability of being best at the
+    horizon.
 
-    Survivors of a round are min(halving's count, that set), by interleaving predicted and observed rankings; the
+    Survivors of a round are min(halving's count, that set), by interleaving predicted and observed rankings;
+    the
     observed leader stays if there is room. What the others would have cost flows to the survivors.
     """
     alive = permuted(everyone(bench), generator)
@@ -109,7 +120,9 @@ def expected_improvement(
         run = ranked(able, -gains)[0]
         amount = bench.remaining * (step if number < most - 1 else 1.0)
         until = float(min(bench.spent[run] + amount, bench.ends[run]))
-        decision = Decision((Order(run, until),), f"step {number + 1}", tuple(able), probabilities(able, shares))
+        decision = Decision(
+            (Order(run, until),), f"step {number + 1}", tuple(able), probabilities(able, shares)
+        )
         yield decision
 
 
@@ -137,13 +150,15 @@ def race(
     mass: float = MASS,
     prior: Array | None = None,
     leader: bool = True,
+    openers: int | None = None,
 ) -> Strategy:
     """A cheap probe of every run, then rounds among the runs that may still turn out best.
 
     Args:
         bench: Runs.
         generator: Source of randomness.
-        forecaster: Joint forecasts; with a surrogate of earlier runs they rank the pool before anything is spent.
+        forecaster: Joint forecasts; with a surrogate of earlier runs they rank the pool before anything is
+            spent.
         probe: Share of the budget for the first, equal probe.
         rounds: Rounds after the probe; each spends an equal part of what remains.
         mass: Probability of being best that the survivors hold together.
@@ -153,6 +168,8 @@ def race(
     runs = permuted(everyone(bench), generator)
     weight = np.ones(len(bench.configs)) if prior is None else prior
     alive, chance = _opening(bench, runs, forecaster, weight, mass, generator)
+    if openers is not None:
+        alive = ranked(runs, -weight[runs])[:openers]
     for number in range(rounds + 1):
         left = bench.remaining
         amount = probe * left if number == 0 else left / (rounds + 1 - number)

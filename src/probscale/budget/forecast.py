@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from probscale.budget.bench import Array, Bench
-from probscale.errors import ProbscaleError
+from probscale.errors import FitError, ProbscaleError
 from probscale.runs import RunLog
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Forecaster(Protocol):
 
 @dataclass
 class JointForecaster:
-    """The joint surrogate over all runs of the bench: fitted once, conditioned on new points, refitted rarely.
+    """The joint surrogate over all runs of the bench: fitted once, conditioned on new points, refitted
+    rarely.
 
     Attributes:
         surrogate: Surrogate of earlier runs to start from; without it one is fitted to the bench alone.
@@ -78,7 +79,9 @@ class JointForecaster:
     def _updated(self, bench: Bench) -> CurveSurrogate:
         fresh = self._fresh_points(bench)
         count = sum(map(len, self._used.values())) + sum(map(len, fresh.values()))
-        if self.surrogate is None and count >= max(self.refit * self._fitted, 1):
+        if not count and self.surrogate is None:
+            raise FitError("nothing was observed yet that a surrogate could be fitted to")
+        if self.surrogate is None and count >= self.refit * self._fitted:
             self._take(fresh)
             self._current = self._refitted(bench)
             self._fitted = count

@@ -17,7 +17,8 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class PowerForecaster:
-    """A power law with a floor, fitted to each curve by itself; curves with fewer than three points keep their last.
+    """A power law with a floor, fitted to each curve by itself; curves with fewer than three points keep
+    their last.
 
     Attributes:
         exponents: Exponents tried, on a grid; floor and amplitude are least squares with both at least zero.
@@ -60,8 +61,10 @@ def _line(x: Array, y: Array) -> tuple[float, float]:
 class EnsembleForecaster:
     """Deep ensemble: small networks from the configuration to the parameters of a parametric curve.
 
-    Members alternate between the forms power (a + b·t^−c), exponential (a + b·exp(−c·t)) and MMF ((a·b + c·t^d)/(b +
-    t^d)), start from different weights, and are trained together on all observed points. Numeric configuration columns
+    Members alternate between the forms power (a + b·t^−c), exponential (a + b·exp(−c·t)) and MMF ((a·b +
+    c·t^d)/(b +
+    t^d)), start from different weights, and are trained together on all observed points. Numeric
+    configuration columns
     enter as logarithms where positive; other columns as indicators.
 
     Attributes:
@@ -70,7 +73,8 @@ class EnsembleForecaster:
         steps: Adam steps.
         learning_rate: Adam's.
 
-    Source: Kadra et al. 2023 (Deep Power Laws) for the power form; Lakshminarayanan et al. 2017 for ensembles; Morgan,
+    Source: Kadra et al. 2023 (Deep Power Laws) for the power form; Lakshminarayanan et al. 2017 for
+        ensembles; Morgan,
     Mercer and Flodin 1975 for the MMF form.
     """
 
@@ -82,9 +86,13 @@ class EnsembleForecaster:
     def sample(self, bench: Bench, runs: Sequence[int], compute: Array, n: int, seed: int) -> Array:
         from probscale.budget.networks import predicted_curves
 
-        rows = [(run, t, y) for run in range(len(bench.configs)) for t, y in bench.points(run) if np.isfinite(y)]
+        rows = [
+            (run, t, y) for run in range(len(bench.configs)) for t, y in bench.points(run) if np.isfinite(y)
+        ]
         if len(rows) < FEWEST:
-            raise FitError(f"{len(rows)} points are too few for a forecast; {FEWEST} are needed", points=len(rows))
+            raise FitError(
+                f"{len(rows)} points are too few for a forecast; {FEWEST} are needed", points=len(rows)
+            )
         features = config_features(bench.configs)
         forms = [FORMS[member % len(FORMS)] for member in range(self.members)]
         at = bench.axis_at(runs, compute)

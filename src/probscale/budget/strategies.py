@@ -54,7 +54,8 @@ def one_random(bench: Bench, generator: np.random.Generator) -> Strategy:
 
 
 def one_chinchilla(bench: Bench, generator: np.random.Generator) -> Strategy:
-    """Everything on the run whose size is nearest to √(total / 120), the Chinchilla rule of 20 tokens a parameter.
+    """Everything on the run whose size is nearest to √(total / 120), the Chinchilla rule of 20 tokens a
+    parameter.
 
     Source: Hoffmann et al. 2022, approach 2, as tokens = 20 · params in total = 6 · params · tokens.
     """

@@ -1,7 +1,9 @@
 """Replay of budget allocation on finished logs: what would each strategy have found with the same compute?
 
-The protocol is the same for all: training pays increments, everything counts, a run pays at least to its first recorded
-point, no strategy spends more than the budget, what is left finishes the best-observed runs, and the result is the
+The protocol is the same for all: training pays increments, everything counts, a run pays at least to its
+first recorded
+point, no strategy spends more than the budget, what is left finishes the best-observed runs, and the result
+is the
 lowest output observed.
 """
 
@@ -43,7 +45,8 @@ class BudgetTask:
         outputs: Outputs, (runs, points), lower better, finite.
         price: Compute from the start of the run to each point, (runs, points), rising.
         params: Column of model sizes, if runs differ in it.
-        law: Range of compute over which the scaling law is fitted, and the range over which it is compared; None for
+        law: Range of compute over which the scaling law is fitted, and the range over which it is compared;
+            None for
             runs without a law in compute.
     """
 
@@ -118,7 +121,9 @@ class ReplayBench:
     def points(self, run: int) -> list[tuple[float, float]]:
         """Points of a run that have been paid for."""
         seen = int(np.sum(self.task.price[run] <= self.spent[run] * (1 + ROUNDING)))
-        return list(zip(self.task.at[run, :seen].tolist(), self.task.outputs[run, :seen].tolist(), strict=True))
+        return list(
+            zip(self.task.at[run, :seen].tolist(), self.task.outputs[run, :seen].tolist(), strict=True)
+        )
 
     def axis_at(self, runs: Sequence[int], compute: Array) -> Array:
         """Axis values reached with some compute; costs are proportional to the axis beyond the last point."""
@@ -165,7 +170,9 @@ def play(task: BudgetTask, spender: Spender, *, runs: int, total: float, seed: i
         BudgetError: if the pool is larger than the task, or the spender spent more than the budget.
     """
     if not 1 <= runs <= len(task.configs):
-        raise BudgetError(f"a pool of {runs} runs cannot be drawn from the {len(task.configs)} of {task.name}")
+        raise BudgetError(
+            f"a pool of {runs} runs cannot be drawn from the {len(task.configs)} of {task.name}"
+        )
     pool = task.subset(np.random.default_rng(seed).choice(len(task.configs), runs, replace=False))
     budget = total * float(pool.price[:, -1].sum()) if total <= 1 else total
     bench = ReplayBench(pool, budget)
@@ -232,7 +239,8 @@ def replay_budgets(
     Args:
         tasks: Tasks.
         spenders: Strategies by name.
-        settings: (runs in the pool, budget) pairs; budgets of at most 1 are shares of the pool's full compute.
+        settings: (runs in the pool, budget) pairs; budgets of at most 1 are shares of the pool's full
+            compute.
         seeds: Seeds, shared by all strategies.
         ledger: File that keeps finished games: a second call plays only the missing ones.
         executor: Plays games side by side.

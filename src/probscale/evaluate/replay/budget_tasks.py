@@ -33,7 +33,9 @@ def gemstones_task(frame: pd.DataFrame) -> BudgetTask:
     loss = frame["loss"].to_numpy(dtype=np.float64).reshape(len(configs), -1)
     price = 6.0 * configs["params"].to_numpy(dtype=np.float64)[:, None] * at
     configs = configs.reset_index(drop=True)
-    return BudgetTask("gemstones", configs, "tokens", at, finite_outputs(loss), price, "params", GEMSTONES_LAW)
+    return BudgetTask(
+        "gemstones", configs, "tokens", at, finite_outputs(loss), price, "params", GEMSTONES_LAW
+    )
 
 
 def lcbench_task(frame: pd.DataFrame, name: str) -> BudgetTask:

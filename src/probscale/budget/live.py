@@ -1,0 +1,344 @@
+"""The bench of a live allocation: orders are carried out by a runner, and everything is in the ledger first."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from probscale.budget.bench import NEGLIGIBLE, Array, Decision, Order
+from probscale.budget.workers import Job, Outcome, Workers
+from probscale.cost import CostModel
+from probscale.errors import BudgetError
+from probscale.ledger import Ledger
+
+ROUNDING = 1e-9
+
+
+@dataclass
+class RunState:
+    """What is known of one run.
+
+    Attributes:
+        reached: Axis value trained to.
+        spent: Compute paid.
+        points: Observed (axis value, output) in user units, the axis rising.
+        state: What the runner returned last; None before the first increment.
+        status: "waiting", "trained", "diverged" or "failed".
+        problem: Message of the failure that ended it.
+    """
+
+    reached: float = 0.0
+    spent: float = 0.0
+    points: list[tuple[float, float]] = field(default_factory=list)
+    state: Any = None
+    status: str = "waiting"
+    problem: str = ""
+
+
+class LiveBench:
+    """Runs trained by a runner; satisfies `bench.Bench`.
+
+    Each decision, intent and outcome is in the ledger before the next step. A resumed bench takes what the
+    ledger holds
+    and trains only what it does not: an increment without an outcome is run again from the last state.
+    """
+
+    def __init__(
+        self,
+        configs: pd.DataFrame,
+        cost: CostModel,
+        total: float,
+        axis: str,
+        goal: str,
+        *,
+        params: str | None,
+        last: Array,
+        resolution: Array,
+        workers: Workers,
+        ledger: Ledger,
+        retries: int,
+        visible: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self.configs = configs
+        self.axis = axis
+        self.goal = goal
+        self.params = params
+        self.total = float(total)
+        self.runs = [RunState() for _ in range(len(configs))]
+        self.decisions: list[Decision] = []
+        self.lost = 0.0
+        self._cost = cost
+        self._last = last
+        self._ends = np.full(len(configs), np.inf)
+        finite = np.isfinite(last)
+        if finite.any():
+            self._ends[finite] = cost(configs[finite], last[finite][:, None])[:, 0]
+        self._resolution = resolution
+        self._workers = workers
+        self._ledger = ledger
+        self._retries = retries
+        self._visible = visible
+        self._record = _Record(ledger.events())
+        self._locks = Path(f"{ledger.path.resolve()}.locks")
+        self._locks.mkdir(exist_ok=True)
+
+    @property
+    def spent(self) -> Array:
+        """Compute paid for each run."""
+        return np.array([run.spent for run in self.runs])
+
+    @property
+    def remaining(self) -> float:
+        """Budget not spent yet."""
+        return max(self.total - float(self.spent.sum()), 0.0)
+
+    @property
+    def ends(self) -> Array:
+        """Compute at which each run ends."""
+        return self._ends
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Which runs may be trained further."""
+        sound = np.array([run.status in ("waiting", "trained") for run in self.runs])
+        reached = np.array([run.reached for run in self.runs])
+        room = self._last - reached > ROUNDING * np.maximum(reached, 1.0)
+        # A run whose next whole step is beyond the budget cannot be trained with it.
+        step = np.where(self._resolution > 0, reached + self._resolution, reached)
+        price = self._cost(self.configs, step[:, None])[:, 0] - self.spent
+        return sound & room & (price <= self.remaining * (1 + ROUNDING))
+
+    def points(self, run: int) -> list[tuple[float, float]]:
+        """Observed points, lower better."""
+        sign = 1.0 if self.goal == "min" else -1.0
+        return [(at, sign * value) for at, value in self.runs[run].points]
+
+    def axis_at(self, runs: Sequence[int], compute: Array) -> Array:
+        """Axis values that runs reach with some compute each."""
+        return axis_at_cost(self._cost, self.configs.iloc[list(runs)], np.asarray(compute, dtype=np.float64))
+
+    def train(self, decision: Decision) -> Decision:
+        """Carry out a decision, or take what the ledger says came of it."""
+        number = len(self.decisions)
+        recorded = self._record.decisions.get(number)
+        if recorded is None:
+            recorded = self._planned(number, decision)
+            self._ledger.append(recorded)
+        targets = {int(order["run"]): float(order["until"]) for order in recorded["orders"]}
+        taken = Decision(
+            tuple(Order(int(order["run"]), float(order["compute"])) for order in recorded["orders"]),
+            recorded["kind"],
+            tuple(recorded["kept"]),
+            {int(run): share for run, share in recorded["prob_best"].items()},
+            recorded["note"],
+        )
+        self.decisions.append(taken)
+        self._carry_out(number, targets)
+        return taken
+
+    def _planned(self, number: int, decision: Decision) -> dict[str, Any]:
+        """Record of a decision: targets on the axis, together within the budget."""
+        left, orders = self.remaining, []
+        for order in decision.orders:
+            run = self.runs[order.run]
+            compute = min(order.until, run.spent + left, self._ends[order.run])
+            until = self._target(order.run, compute)
+            price = self._price(order.run, until)
+            if until <= run.reached or price > left * (1 + ROUNDING) + NEGLIGIBLE * self.total:
+                continue
+            left -= price
+            orders.append({"run": order.run, "until": until, "compute": compute, "cost": price})
+        return {
+            "event": "decision",
+            "number": number,
+            "kind": decision.kind,
+            "kept": list(decision.kept),
+            "prob_best": {str(run): share for run, share in decision.prob_best.items()},
+            "note": dict(decision.note),
+            "orders": orders,
+            "remaining": self.remaining,
+        }
+
+    def _target(self, run: int, compute: float) -> float:
+        """Axis value for some compute, at a whole step where steps are known; at least the next one."""
+        until = float(min(self.axis_at([run], np.array([compute]))[0], self._last[run]))
+        step = self._resolution[run]
+        if step <= 0 or until >= self._last[run] * (1 - ROUNDING):
+            return until
+        reached = self.runs[run].reached
+        return max(
+            math.floor(until / step * (1 + ROUNDING)) * step,
+            (math.floor(reached / step + ROUNDING) + 1) * step,
+        )
+
+    def _price(self, run: int, until: float) -> float:
+        return float(self._cost(self.configs.iloc[[run]], [[until]])[0, 0]) - self.runs[run].spent
+
+    def _carry_out(self, number: int, targets: dict[int, float]) -> None:
+        """Train to targets on the axis, with retries; outcomes already recorded are taken as they are."""
+        for run in list(targets):
+            for event in self._record.outcomes.get((number, run), ()):
+                self._apply(run, event)
+            if (number, run) in self._record.closed:
+                del targets[run]
+        while targets:
+            attempts = {run: self._record.failures(number, run) for run in targets}
+            jobs = [self._job(number, run, until, attempts[run]) for run, until in targets.items()]
+            for outcome in self._workers.outcomes(jobs):
+                event = self._event(number, outcome, targets[outcome.run], attempts[outcome.run])
+                self._ledger.append(event)
+                self._record.add(event)
+                self._apply(outcome.run, event)
+                if event["event"] != "failed" or event["final"]:
+                    del targets[outcome.run]
+
+    def _job(self, number: int, run: int, until: float, attempt: int) -> Job:
+        known = self.runs[run]
+        self._ledger.append(
+            {
+                **{"event": "intent", "decision": number, "run": run, "attempt": attempt},
+                **{"from": known.reached, "until": until, "cost": self._price(run, until)},
+            }
+        )
+        return Job(run, self._visible[run], until, known.state, self._locks / str(run))
+
+    def _event(self, number: int, outcome: Outcome, until: float, attempt: int) -> dict[str, Any]:
+        """Ledger event of an outcome."""
+        where = {"decision": number, "run": outcome.run, "attempt": attempt, "seconds": outcome.seconds}
+        problem, message = outcome.problem, outcome.message
+        if not problem:
+            try:
+                points, state, reached = read_result(outcome.value, self.runs[outcome.run], until, self.axis)
+            except BudgetError as error:
+                problem, message = "invalid", str(error)
+            else:
+                price = self._price(outcome.run, reached)
+                done = {"reached": reached, "cost": price, "points": points, "state": state}
+                return {"event": "done", **where, **done}
+        # The old worker of a timed-out increment may still be training: a second one would share its files.
+        final = attempt >= self._retries or problem == "timeout"
+        trouble = {"problem": problem, "message": message, "trace": outcome.trace, "final": final}
+        return {"event": "failed", **where, **trouble, "at_risk": self._price(outcome.run, until)}
+
+    def _apply(self, run: int, event: Mapping[str, Any]) -> None:
+        known = self.runs[run]
+        if event["event"] == "failed":
+            self.lost += float(event["at_risk"])
+            if event["final"]:
+                known.status, known.problem = "failed", f"{event['problem']}: {event['message']}"
+            return
+        known.points += [(float(at), float(value)) for at, value in event["points"]]
+        known.reached, known.state = float(event["reached"]), event["state"]
+        known.spent += float(event["cost"])
+        broken = bool(known.points) and not math.isfinite(known.points[-1][1])
+        known.status = "diverged" if broken else "trained"
+
+
+class _Record:
+    """What a ledger says, by decision and run."""
+
+    def __init__(self, events: Iterable[Mapping[str, Any]]) -> None:
+        self.decisions: dict[int, Mapping[str, Any]] = {}
+        self.outcomes: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+        self.closed: set[tuple[int, int]] = set()
+        for event in events:
+            if event["event"] == "decision":
+                self.decisions[event["number"]] = event
+            elif event["event"] in ("done", "failed"):
+                self.add(event)
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        key = event["decision"], event["run"]
+        self.outcomes.setdefault(key, []).append(event)
+        if event["event"] == "done" or event["final"]:
+            self.closed.add(key)
+
+    def failures(self, number: int, run: int) -> int:
+        return sum(event["event"] == "failed" for event in self.outcomes.get((number, run), ()))
+
+
+def read_result(
+    value: Any, known: RunState, until: float, axis: str
+) -> tuple[list[tuple[float, float]], Any, float]:
+    """Points, state and the axis value reached, from what a runner returned.
+
+    Points at or before those known are left out. A run has reached the value of `axis` in the state, if the
+    state is a
+    mapping with one; else `until` or, if later, the last point; a run whose output is no longer finite stops
+    at that
+    point.
+
+    Raises:
+        BudgetError: if the value is not (points, state), the points do not rise, or the state is not JSON.
+    """
+    try:
+        points, state = value
+        table = [(float(at), float(output)) for at, output in points]
+    except (TypeError, ValueError):
+        raise BudgetError(
+            f"the runner returned {_short(value)}; it must return (points, state) with points = [(axis value, output), "
+            "...]"
+        ) from None
+    places = [at for at, _ in table]
+    if any(not math.isfinite(at) for at in places) or any(
+        b <= a for a, b in zip(places, places[1:], strict=False)
+    ):
+        raise BudgetError(f"the runner returned axis values that do not rise: {_short(places)}")
+    try:
+        json.dumps(state)
+    except (TypeError, ValueError):
+        raise BudgetError(
+            f"the runner returned the state {_short(state)}, which is not JSON; return a path or numbers"
+        ) from None
+    seen = known.points[-1][0] if known.points else -math.inf
+    fresh = [(at, output) for at, output in table if at > seen]
+    if fresh and not math.isfinite(fresh[-1][1]):
+        reached = fresh[-1][0]
+    elif isinstance(state, Mapping) and _is_number(state.get(axis)):
+        reached = float(state[axis])
+    else:
+        reached = max([until, *places[-1:]])
+    return fresh, state, max(reached, known.reached)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def axis_at_cost(cost: Callable[..., Array], configs: pd.DataFrame, compute: Array) -> Array:
+    """Axis values at which configurations have cost `compute` each, (configs,).
+
+    Costs never fall along the axis; proportional ones are inverted directly, others by bisection.
+    """
+
+    def at(values: Array) -> Array:
+        return cost(configs, values[:, None])[:, 0]
+
+    rate = at(np.ones(len(configs)))
+    guess = np.divide(compute, rate, out=np.ones_like(compute), where=rate > 0)
+    if np.allclose(at(guess), compute, rtol=1e-12, atol=0.0):
+        return guess
+    low, high = np.zeros_like(compute), np.maximum(guess, 1.0)
+    for _ in range(200):
+        short = at(high) < compute
+        if not short.any():
+            break
+        low, high = np.where(short, high, low), np.where(short, 2 * high, high)
+    for _ in range(100):
+        middle = 0.5 * (low + high)
+        short = at(middle) < compute
+        low, high = np.where(short, middle, low), np.where(short, high, middle)
+    return high

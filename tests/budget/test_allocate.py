@@ -1,0 +1,236 @@
+"""allocate: budgets are kept, failures stay with the run that fails, refusals say what is accepted."""
+
+import functools
+import math
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import probscale as ps
+from probscale.budget.registry import STRATEGIES
+from probscale.cost import FlopsCost, FunctionCost
+from probscale.errors import BudgetError, ConfigError
+from probscale.ledger import read_ledger
+
+POOL = [{"N": 10.0 * 2**i, "lr": 0.1 * (1 + i % 3)} for i in range(6)]
+COST = FlopsCost(params="N", per_param_token=1.0)
+
+
+def curve(config, at):
+    return 1.0 + abs(math.log(config["lr"] / 0.2)) + 3.0 / config["N"] ** 0.5 + 5.0 * at**-0.5
+
+
+class Trainer:
+    """Exact trainer that counts what it was asked to pay."""
+
+    def __init__(self, fails=lambda config, attempt: None):
+        self.paid = 0.0
+        self.calls = []
+        self.fails = fails
+        self.lock = threading.Lock()
+
+    def __call__(self, config, until, state):
+        with self.lock:
+            self.calls.append(config["N"])
+            attempt = self.calls.count(config["N"])
+        value = self.fails(config, attempt)
+        start = 0.0 if state is None else state["at"]
+        with self.lock:
+            self.paid += config["N"] * (until - start)
+        points = [
+            (at, curve(config, at) if value is None else value) for at in np.linspace(start, until, 6)[1:]
+        ]
+        return points, {"at": until}
+
+
+def spend(trainer, tmp_path, pool=POOL, **options):
+    options = {"total": 1e4, "cost": COST, "axis": "tokens", "ledger": tmp_path / "a.jsonl"} | options
+    return ps.allocate(pool, trainer, **options)
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+@pytest.mark.parametrize("horizon", [None, 60.0])
+def test_every_strategy_spends_what_it_counts_and_no_more_than_the_budget(tmp_path, strategy, horizon):
+    trainer = Trainer()
+    result = spend(trainer, tmp_path, strategy=strategy, horizon=horizon)
+    assert result.spent == pytest.approx(trainer.paid, rel=1e-9)
+    assert result.spent <= 1e4 * (1 + 1e-9)
+    assert result.spent >= 0.999 * 1e4
+    assert result.best.output == pytest.approx(result.log.points["loss"].min())
+    config, output = result.best
+    at = result.log.points.loc[result.log.points["loss"].idxmin(), "tokens"]
+    assert output == pytest.approx(curve(config, at))
+    assert COST.spent(result.log).sum() == pytest.approx(result.spent, rel=1e-9)
+
+
+def test_executors_change_nothing_but_the_order_of_events(tmp_path):
+    results = []
+    for name, executor in [("none", None), ("threads", ThreadPoolExecutor(3))]:
+        results.append(spend(Trainer(), tmp_path / name, strategy="hyperband", executor=executor))
+    assert results[0].best == results[1].best
+    assert results[0].spent == results[1].spent
+    assert results[0].log.equals(results[1].log)
+
+
+def raise_on(*attempts):
+    def fails(config, attempt):
+        if config["N"] == 20.0 and (not attempts or attempt in attempts):
+            raise OSError("disk gone")
+
+    return fails
+
+
+def test_a_run_that_raises_once_is_tried_again(tmp_path):
+    result = spend(Trainer(raise_on(1)), tmp_path, strategy="uniform")
+    assert (result.runs.status == "trained").all()
+    problems = [e for e in read_ledger(result.ledger).events if e["event"] == "failed"]
+    assert [(e["problem"], e["final"]) for e in problems] == [("raised", False)]
+    assert "disk gone" in problems[0]["trace"]
+    assert result.spent == pytest.approx(1e4)
+
+
+def test_a_run_that_always_raises_is_given_up_after_bounded_attempts_and_the_others_go_on(tmp_path):
+    trainer = Trainer(raise_on())
+    result = spend(trainer, tmp_path, strategy="halving", retries=2)
+    assert trainer.calls.count(20.0) == 3
+    assert list(result.runs.status).count("failed") == 1
+    assert "disk gone" in result.runs.problem[1]
+    assert result.spent == pytest.approx(1e4)
+    assert result.lost > 0
+
+
+def test_a_run_that_diverges_is_paid_recorded_and_stopped(tmp_path):
+    trainer = Trainer(lambda config, attempt: math.nan if config["N"] == 20.0 else None)
+    result = spend(trainer, tmp_path, strategy="halving")
+    assert result.runs.status[1] == "diverged"
+    assert trainer.calls.count(20.0) == 1
+    assert result.log.points.loc[result.log.points.diverged, "run"].unique().tolist() == ["pool row 1"]
+    assert math.isfinite(result.best.output)
+
+
+@pytest.mark.parametrize(
+    "executor", [None, functools.partial(ThreadPoolExecutor, 1), functools.partial(ThreadPoolExecutor, 3)]
+)
+def test_a_hanging_run_is_given_up_and_does_not_stop_the_others(tmp_path, executor):
+    release = threading.Event()
+
+    def hangs(config, attempt):
+        if config["N"] == 20.0:
+            release.wait(20)
+
+    try:
+        result = spend(Trainer(hangs), tmp_path, strategy="uniform", executor=executor, timeout=0.5)
+    finally:
+        release.set()
+    assert result.runs.status.tolist() == ["trained", "failed", "trained", "trained", "trained", "trained"]
+    assert "timeout" in result.runs.problem[1]
+
+
+def dying(config, until, state):
+    if config["N"] == 20.0:
+        import os
+
+        os._exit(3)
+    return [(until, curve(config, until))], None
+
+
+def test_a_worker_that_dies_costs_its_run_and_not_the_allocation(tmp_path):
+    executor = functools.partial(ProcessPoolExecutor, 1)
+    result = spend(dying, tmp_path, strategy="one_random", executor=executor, retries=1, seed=1)
+    assert np.isfinite(result.best.output)
+    assert result.runs.status[1] in ("failed", "waiting")
+
+
+def test_runners_that_return_something_else_are_failures_that_say_so(tmp_path):
+    with pytest.raises(BudgetError, match="must return \\(points, state\\)"):
+        spend(lambda config, until, state: 3.0, tmp_path / "a")
+    with pytest.raises(BudgetError, match="do not rise"):
+        spend(lambda config, until, state: ([(2, 1.0), (1, 1.0)], None), tmp_path / "b")
+    with pytest.raises(BudgetError, match="not JSON"):
+        spend(lambda config, until, state: ([(until, 1.0)], object()), tmp_path / "c")
+
+
+def test_a_state_that_names_the_axis_says_how_far_the_run_went(tmp_path):
+    def rounds_up(config, until, state):
+        at = 8.0 * math.ceil(until / 8.0)
+        return [(at, curve(config, at))], {"tokens": at}
+
+    result = spend(rounds_up, tmp_path, strategy="uniform", resolution=8.0)
+    assert (result.runs.tokens % 8 == 0).all()
+    assert result.spent <= 1e4
+
+
+def test_scores_are_raised_and_not_lowered(tmp_path):
+    def score(config, until, state):
+        return [(until, 1 - math.exp(-0.01 * until * config["lr"]))], None
+
+    result = spend(score, tmp_path, goal="max", strategy="halving")
+    assert result.best.output == result.log.points["loss"].max()
+
+
+def test_decisions_carry_probabilities_into_the_ledger(tmp_path):
+    result = spend(Trainer(), tmp_path, strategy="early_commitment", eta=2)
+    events = [e for e in read_ledger(result.ledger).events if e["event"] == "decision"]
+    with_chances = [e for e in events if e["prob_best"]]
+    assert with_chances
+    for event in with_chances:
+        assert sum(event["prob_best"].values()) == pytest.approx(1.0)
+
+
+def test_costs_that_are_not_proportional_are_inverted(tmp_path):
+    quadratic = FunctionCost(lambda configs, at: configs["N"].to_numpy()[:, None] * at**2 + at)
+    result = spend(Trainer(), tmp_path, cost=quadratic, strategy="uniform")
+    assert quadratic.spent(result.log).sum() == pytest.approx(1e4, rel=1e-6)
+
+
+def test_one_configuration_gets_the_whole_budget(tmp_path):
+    result = spend(Trainer(), tmp_path, pool=POOL[:1])
+    assert result.spent == pytest.approx(1e4)
+
+
+def test_duplicate_configurations_are_separate_runs(tmp_path):
+    result = spend(Trainer(), tmp_path, pool=[POOL[0], POOL[0], POOL[1]], strategy="uniform")
+    assert (result.runs.spent > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"total": 0.0}, "positive number"),
+        ({"total": math.nan}, "positive number"),
+        ({"pool": []}, "empty"),
+        ({"pool": {"N": 1.0}}, "DataFrame or a list"),
+        ({"strategy": "halvin"}, "did you mean 'halving'"),
+        ({"goal": "low"}, '"min" and "max"'),
+        ({"eta": 1.0}, "exceed 1"),
+        ({"horizon": "D"}, "no column 'D'"),
+        ({"horizon": -1.0}, "positive"),
+        ({"strategy": "one_chinchilla", "cost": FunctionCost(lambda configs, at: at)}, "needs model sizes"),
+    ],
+)
+def test_refusals_name_the_value_and_what_is_accepted(tmp_path, options, message):
+    with pytest.raises((BudgetError, ConfigError), match=message):
+        spend(Trainer(), tmp_path, **options)
+
+
+def test_a_ledger_in_use_is_refused(tmp_path):
+    def nested(config, until, state):
+        spend(Trainer(), tmp_path)
+        return [(until, 1.0)], None
+
+    with pytest.raises(BudgetError, match="another loop"):
+        spend(nested, tmp_path, retries=0)
+
+
+def test_waiting_does_not_poll_without_a_timeout(tmp_path):
+    def slow(config, until, state):
+        time.sleep(0.02)
+        return [(until, curve(config, until))], None
+
+    with ThreadPoolExecutor(2) as executor:
+        start = time.process_time()
+        spend(slow, tmp_path, strategy="uniform", executor=executor)
+    assert time.process_time() - start < 2.0
