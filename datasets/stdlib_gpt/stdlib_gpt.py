@@ -27,7 +27,7 @@ import torch
 if (_folder := str(Path(__file__).resolve().parent)) not in sys.path:
     sys.path.append(_folder)
 
-from gpt_core import (  # noqa: E402
+from gpt_core import (
     GPT,
     HERE,
     Config,
