@@ -20,6 +20,14 @@ _HOME = {
     "read_lightning_csv": "lightning",
     "from_table": "tables",
     "read_table": "tables",
+    "from_wandb": "wandb",
+    "from_wandb_offline": "wandb",
+    "from_wandb_export": "wandb",
+    "read_wandb_offline": "wandb",
+    "from_mlflow": "mlflow",
+    "read_mlflow": "mlflow",
+    "from_tensorboard": "tensorboard",
+    "read_tensorboard": "tensorboard",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605

@@ -64,7 +64,7 @@ def _settings(file: Path) -> tuple[dict[str, Any], str | None]:
 
 
 class _Settings(yaml.SafeLoader):
-    """Plain values and tuples; Lightning also writes Python objects, which only an unsafe loader would build."""
+    """Plain values and tuples; the Python objects that Lightning also writes are never built."""
 
 
 def _tuple(loader: yaml.SafeLoader, node: yaml.Node) -> list[Any]:

@@ -25,12 +25,13 @@ class LoggedRun:
     """One run as its logger kept it.
 
     Attributes:
-        name: Identifier, unique within an import.
+        name: What people call it.
         config: Settings, possibly nested.
         rows: What was logged, in order: metric to value; a metric absent from a row was not logged there, NaN
             was.
         group: Project, experiment or folder the run belongs to.
         warning: What could not be read of it, in words.
+        identifier: The logger's own identifier, which tells runs of the same name apart.
     """
 
     name: str
@@ -38,6 +39,7 @@ class LoggedRun:
     rows: Sequence[Mapping[str, float]]
     group: str | None = None
     warning: str | None = None
+    identifier: str | None = None
 
 
 class Choice(TypedDict, total=False):
@@ -116,14 +118,14 @@ def assemble(
     account = _Account()
     outputs, metrics = _outputs(found, output, account, source)
     kept = [run for run in found if _has_any(run, outputs, account)]
-    described = {run.name: _flat_config(run) for run in kept}
+    table, converted = config_table({run.name: _flat_config(run) for run in kept})
+    described = {str(name): dict(row.dropna()) for name, row in table.astype(object).iterrows()}
     place = choose_axis({run.name: run.rows for run in kept}, described, outputs, axis, tokens_per_step)
     account.roles["axis"] = place.formula
     points = pd.concat([_points(run, place, outputs, account) for run in kept], ignore_index=True)
     if points.empty:
         raise RunLogError(f"no point of {listed(outputs)} has a value on the axis {place.name!r} in {source}")
-    table, converted = config_table({name: described[name] for name in points["run"].unique()})
-    table, roles = _roles(table, place, params, horizon, account)
+    table, roles = _roles(table.loc[points["run"].unique()], place, params, horizon, account)
     level_names = _levels(levels, table, found)
     keep, account.columns = settings.choose(table, config, (*level_names, *roles.values()))
     frame = points.merge(table[keep], left_on="run", right_index=True, how="left")
@@ -263,12 +265,19 @@ def _summary(
 
 
 def unique_names(runs: list[LoggedRun]) -> list[LoggedRun]:
-    """Runs whose repeated names are numbered: "a", "a" become "a", "a (2)"."""
-    seen: Counter[str] = Counter()
+    """Runs whose repeated names carry their identifier or, without one, a number: "a (2)"."""
+    count = Counter(run.name for run in runs)
+    taken: set[str] = set()
     out = []
     for run in runs:
-        seen[run.name] += 1
-        out.append(run if seen[run.name] == 1 else replace(run, name=f"{run.name} ({seen[run.name]})"))
+        known = run.identifier if count[run.name] > 1 else None
+        stem = name = f"{run.name} ({known[:8]})" if known else run.name
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{stem} ({number})"
+        taken.add(name)
+        out.append(replace(run, name=name))
     return out
 
 

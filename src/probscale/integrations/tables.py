@@ -55,7 +55,7 @@ def read_table(table: Any, run: str | None = None, measured: tuple[str, ...] = (
 
 
 def _run(name: str, part: pd.DataFrame, constant: pd.Series | None) -> LoggedRun:
-    described = [] if constant is None else [column for column in part if bool(constant[column])]
+    described = [] if constant is None else [str(c) for c, same in constant.items() if same]
     config: dict[str, Any] = {str(c): v for c, v in part[described].iloc[0].items() if not _missing(v)}
     if constant is None:
         config = {str(c): v for c, v in part.iloc[0].items() if not _missing(v)}
