@@ -1,0 +1,84 @@
+"""Surrogates on disk: the same answers after loading, in this process and in another, and no pickle."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+import probscale as ps
+from probscale.errors import EmbeddingError, ProbscaleError
+from tolerances import EXACT
+
+
+@pytest.fixture
+def file(surrogate, tmp_path):
+    surrogate.save(tmp_path / "s.safetensors")
+    return tmp_path / "s.safetensors"
+
+
+def test_predictions_survive_a_round_trip(surrogate, file, new):
+    loaded = ps.load_surrogate(file)
+    one, two = (s.predict(new.configs, new.at) for s in (surrogate, loaded))
+    np.testing.assert_allclose(one.mean, two.mean, rtol=EXACT)
+    np.testing.assert_allclose(one.std, two.std, rtol=EXACT)
+    np.testing.assert_allclose(one.sample(3, seed=1), two.sample(3, seed=1), rtol=1e-8)
+    assert loaded.log.equals(surrogate.log)
+    assert loaded.report == surrogate.report
+
+
+def test_a_loaded_surrogate_can_go_on_learning(surrogate, file, log, new):
+    frame = log.to_frame().drop(columns="diverged").head(8).assign(run="replicate")
+    more = ps.RunLog.from_frame(frame, **log.roles.arguments())
+    one, two = (s.condition(more).predict(new.configs, new.at) for s in (surrogate, ps.load_surrogate(file)))
+    np.testing.assert_allclose(one.mean, two.mean, rtol=1e-10)
+
+
+def test_another_process_gives_the_same_numbers(surrogate, file, new):
+    file.with_suffix(".json").write_text(json.dumps(new.configs.to_dict(orient="records")))
+    code = (
+        "import json, sys, probscale as ps\n"
+        "configs = json.load(open(sys.argv[2]))\n"
+        "curves = ps.load_surrogate(sys.argv[1]).predict(configs, json.loads(sys.argv[3]))\n"
+        "print(json.dumps([v.hex() for v in curves.mean.ravel()]))"
+    )
+    arguments = [str(file), str(file.with_suffix(".json")), json.dumps(list(new.at))]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    found = [float.fromhex(v) for v in json.loads(done.stdout)]
+    np.testing.assert_allclose(found, surrogate.predict(new.configs, new.at).mean.ravel(), rtol=1e-10)
+
+
+def test_the_file_is_tensors_and_json(file):
+    with safe_open(file, framework="np") as data:
+        header = json.loads(data.metadata()["probscale"])
+    assert header["format"].startswith("probscale-surrogate/")
+    assert header["roles"]["axis"] == "tokens"
+
+
+def test_saving_again_replaces_the_file_whole(surrogate, file):
+    before = file.read_bytes()
+    surrogate.save(file)
+    assert file.read_bytes() == before
+    assert [p.name for p in file.parent.iterdir()] == [file.name]
+
+
+def test_text_survives_with_its_language_model(texts, tmp_path):
+    model = ps.fit_surrogate(texts)
+    model.save(tmp_path / "t.safetensors")
+    loaded = ps.load_surrogate(tmp_path / "t.safetensors")
+    ask = [{"optimizer": "adafactor", "lr": 2e-3}, {"optimizer": "muon", "lr": 2e-3, "warmup": 100}]
+    np.testing.assert_allclose(loaded.predict(ask, [3e8]).mean, model.predict(ask, [3e8]).mean, rtol=1e-10)
+    with pytest.raises(EmbeddingError, match="pass embedder="):
+        ps.load_surrogate(tmp_path / "t.safetensors", embedder=None)
+
+
+def test_what_is_no_surrogate_is_refused_in_words(tmp_path):
+    (tmp_path / "junk").write_bytes(b"not a surrogate")
+    with pytest.raises(ProbscaleError, match="junk"):
+        ps.load_surrogate(tmp_path / "junk")
+    with pytest.raises((ProbscaleError, FileNotFoundError), match="gone"):
+        ps.load_surrogate(tmp_path / "gone")
