@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probscale import laws, theory
+    from probscale import catalog, laws, theory
     from probscale.cost import FlopsCost, MoneyCost, SecondsCost
     from probscale.laws import LawFit, fit_law
     from probscale.runs import Roles, RunLog, read_runs
@@ -35,7 +35,7 @@ _HOME = {
     "CurveSurrogate": "surrogate",
     "CurvePosterior": "surrogate",
 }
-_MODULES = ("theory", "laws")
+_MODULES = ("theory", "laws", "catalog")
 
 __all__ = [*sorted(_HOME), *_MODULES, "__version__"]  # noqa: PLE0604
 
