@@ -11,6 +11,8 @@ ones.
 from __future__ import annotations
 
 import argparse
+import functools
+import tempfile
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -21,10 +23,13 @@ import pandas as pd
 import torch
 from sources import data_root, read
 
+from probscale import __version__
 from probscale.budget.bench import drive
 from probscale.budget.registry import strategy_named
 from probscale.evaluate.replay.budget import ReplayBench, Spender, gain_table, replay_budgets
 from probscale.evaluate.replay.budget_tasks import gemstones_task, lcbench_task, nanogpt_task
+from probscale.runs import RunLog
+from probscale.surrogate import CurveSurrogate, fit_surrogate, load_surrogate
 
 RESULTS = Path(__file__).parent / "results"
 LCBENCH = [
@@ -39,6 +44,8 @@ LCBENCH = [
     "vehicle",
     "volkert",
 ]
+EARLIER_RUNS = 24
+EARLIER_EPOCHS = (1, 2, 3, 5, 8, 13, 24, 52)
 STRATEGIES = {
     "halving, eta 2": ("halving", 2.0),
     "halving, eta 3": ("halving", 3.0),
@@ -55,6 +62,7 @@ STRATEGIES = {
     "expected_improvement": ("expected_improvement", 2.0),
     "size_prior": ("size_prior", 2.0),
     "surrogate": ("surrogate", 2.0),
+    "surrogate, warm": ("surrogate", 2.0),
 }
 PLAIN = [
     "halving, eta 2",
@@ -67,13 +75,38 @@ PLAIN = [
 ]
 
 
-def spend(name: str, eta: float, bench: ReplayBench, seed: int) -> None:
-    """Play one strategy."""
+def spend(name: str, eta: float, bench: ReplayBench, seed: int, *, warm: bool = False) -> None:
+    """Play one strategy, with `warm` from a surrogate of the other data sets."""
     torch.set_num_threads(1)
     generator = np.random.default_rng([seed, 1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        drive(bench, strategy_named(name)(bench, generator, None, eta))
+        surrogate = earlier_surrogate(str(bench.configs["dataset"].iloc[0])) if warm else None
+        drive(bench, strategy_named(name)(bench, generator, surrogate, eta))
+
+
+@functools.cache
+def earlier_surrogate(held_out: str) -> CurveSurrogate:
+    """Surrogate of a few curves of every LCBench data set but one; kept in the temporary folder."""
+    path = Path(tempfile.gettempdir()) / f"probscale_ba_{__version__}_{held_out}.safetensors"
+    if path.exists():
+        return load_surrogate(path)
+    parts = []
+    for name in LCBENCH:
+        if name == held_out:
+            continue
+        task = lcbench_task(read(f"lcbench/{name}.parquet"), name)
+        rows = np.random.default_rng([0, len(name)]).choice(len(task.configs), EARLIER_RUNS, replace=False)
+        part = task.configs.iloc[np.repeat(rows, len(EARLIER_EPOCHS))].reset_index(drop=True)
+        part["run"] = [f"{name} {row}" for row in rows for _ in EARLIER_EPOCHS]
+        part["epoch"] = np.tile(np.array(EARLIER_EPOCHS, dtype=float), EARLIER_RUNS)
+        part["loss"] = task.outputs[rows][:, np.array(EARLIER_EPOCHS) - 1].ravel()
+        parts.append(part)
+    frame = pd.concat(parts, ignore_index=True)
+    log = RunLog.from_frame(frame, run="run", axis="epoch", output="loss", levels=("dataset",))
+    surrogate = fit_surrogate(log, embedder=None)
+    surrogate.save(path)
+    return surrogate
 
 
 def suite(name: str, budgets: list[float] | None, sets: list[str]) -> tuple[list, list[tuple[int, float]]]:
@@ -104,9 +137,13 @@ def main() -> None:
     tasks, settings = suite(arguments.suite, arguments.budgets, arguments.sets)
     sized = tasks[0].params is not None
     names = arguments.strategies or [
-        name for name in STRATEGIES if sized or name not in ("one_chinchilla", "size_prior")
+        name
+        for name in STRATEGIES
+        if (sized or name not in ("one_chinchilla", "size_prior")) and (not sized or "warm" not in name)
     ]
-    spenders: dict[str, Spender] = {name: partial(spend, *STRATEGIES[name]) for name in names}
+    spenders: dict[str, Spender] = {
+        name: partial(spend, *STRATEGIES[name], warm="warm" in name) for name in names
+    }
     ledger = arguments.ledger or RESULTS / f"ba_{arguments.suite}.jsonl"
     options = {"settings": settings, "seeds": range(arguments.seeds), "ledger": ledger}
     if arguments.workers > 1:
@@ -120,11 +157,8 @@ def main() -> None:
 def show(results: pd.DataFrame, name: str) -> None:
     """Print the tables."""
     pd.options.display.width = 200
-    for base in ("halving, eta 2", PLAIN):
-        known = [item for item in PLAIN if item in set(results.strategy)]
-        base = known if isinstance(base, list) else base
-        if not set([base] if isinstance(base, str) else base) & set(results.strategy):
-            continue
+    known = [item for item in PLAIN if item in set(results.strategy)]
+    for base in ("halving, eta 2", known):
         label = base if isinstance(base, str) else "best plain strategy of each setting"
         print(f"\ngain over {label}, {results.seed.nunique()} seeds")
         groups = results.groupby("total") if name == "lcbench" else [("all", results)]
@@ -132,8 +166,8 @@ def show(results: pd.DataFrame, name: str) -> None:
             table = gain_table(part, base)
             pooled = table.groupby("strategy").mean(numeric_only=True) if name == "lcbench" else table
             print(f"budget {total}\n{pooled.round(4).to_string()}")
-            if name == "lcbench" and "surrogate" in set(part.strategy):
-                print(table[table.strategy == "surrogate"].round(4).to_string(index=False))
+            if name == "lcbench" and "surrogate, warm" in set(part.strategy):
+                print(table[table.strategy == "surrogate, warm"].round(4).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,47 @@
 """Spending a compute budget: which run to start, extend, promote or stop."""
 
-from probscale.budget.allocate import AllocationResult, BestRun, allocate
+from __future__ import annotations
 
-__all__ = ["AllocationResult", "BestRun", "allocate"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from probscale.budget.allocate import AllocationResult, BestRun, allocate
+    from probscale.budget.bench import Bench, Decision, Order, drive
+    from probscale.budget.planner import BudgetPlan, plan_budget
+    from probscale.budget.registry import STRATEGIES
+
+# Resolved on first use: the rung arithmetic is of use without pandas and torch.
+_HOME = {
+    "allocate": "allocate",
+    "AllocationResult": "allocate",
+    "BestRun": "allocate",
+    "Bench": "bench",
+    "Decision": "bench",
+    "Order": "bench",
+    "drive": "bench",
+    "plan_budget": "planner",
+    "BudgetPlan": "planner",
+    "STRATEGIES": "registry",
+}
+
+__all__ = [
+    "STRATEGIES",
+    "AllocationResult",
+    "Bench",
+    "BestRun",
+    "BudgetPlan",
+    "Decision",
+    "Order",
+    "allocate",
+    "drive",
+    "plan_budget",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'probscale.budget' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"probscale.budget.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

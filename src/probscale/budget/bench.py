@@ -63,12 +63,17 @@ class Bench(Protocol):
 
     @property
     def goal(self) -> str:
-        """ "min" or "max": which outputs, in user units, are better."""
+        """Which outputs, in user units, are better: "min" or "max"."""
         ...
 
     @property
     def params(self) -> str | None:
         """Column with the model size, if the cost has one."""
+        ...
+
+    @property
+    def in_flops(self) -> bool:
+        """Whether compute is counted in FLOPs."""
         ...
 
     @property

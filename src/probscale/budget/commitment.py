@@ -1,12 +1,12 @@
-"""Strategies that commit as early as the joint posterior allows."""
+"""Strategies that commit as early as the joint posterior, or a prior over sizes, allows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from probscale.budget import rungs
 from probscale.budget.bench import (
@@ -23,6 +23,7 @@ from probscale.budget.forecast import Forecaster, forecast
 from probscale.budget.strategies import (
     HORIZON,
     SAMPLES,
+    TOKENS_PER_PARAM,
     chances,
     everyone,
     horizons,
@@ -30,11 +31,28 @@ from probscale.budget.strategies import (
     probabilities,
     ranked,
     run_sizes,
+    size_distance,
     smallest_set,
 )
 from probscale.errors import ProbscaleError
 
-MASS = 0.9
+LADDER = (1 / 8, 1 / 5, 1 / 3)
+"""Sizes of the ladder, as shares of the size that the prior favours."""
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """How readily early commitment commits.
+
+    Attributes:
+        eta: At most one in eta runs goes on.
+        horizon: Share of what remains that a run is assumed to get when runs are compared.
+        mass: Probability of being best that the survivors hold together.
+    """
+
+    eta: float = 2.0
+    horizon: float = HORIZON
+    mass: float = 0.9
 
 
 def early_commitment(
@@ -42,47 +60,55 @@ def early_commitment(
     generator: np.random.Generator,
     *,
     forecaster: Forecaster,
-    eta: float = 2.0,
-    horizon: float = HORIZON,
-    mass: float = MASS,
+    settings: Commitment | None = None,
+    runs: Sequence[int] | None = None,
 ) -> Strategy:
-    """Halving that keeps only runs which together hold `mass` of the probability of being best at the
-    horizon.
+    """Halving that keeps only runs which together are likely enough to hold the best at the horizon.
 
-    Survivors of a round are min(halving's count, that set), by interleaving predicted and observed rankings;
-    the
-    observed leader stays if there is room. What the others would have cost flows to the survivors.
+    Survivors of a round are min(halving's count, smallest set that holds `mass`), by interleaving the
+    predicted and the observed ranking; the observed leader stays if there is room. What the others would have
+    cost flows to the survivors.
+
+    Args:
+        bench: Runs.
+        generator: Source of randomness.
+        forecaster: Joint forecasts.
+        settings: How readily to commit.
+        runs: Runs that compete; all by default.
     """
-    alive = permuted(everyone(bench), generator)
-    rounds = rungs.halving_rounds(len(alive), eta)
+    settings = settings or Commitment()
+    alive = permuted(everyone(bench) if runs is None else runs, generator)
+    rounds = rungs.halving_rounds(len(alive), settings.eta)
     chance: dict[int, float] = {}
     for number in range(rounds):
         orders = equal_orders(bench, alive, bench.remaining / (rounds - number))
         decision = Decision(orders, f"rung {number + 1} of {rounds}", tuple(alive), chance)
         alive = list((yield decision).kept)
-        if len(alive) > 1:
-            alive, chance = _survivors(bench, alive, forecaster, eta, horizon, mass, generator)
+        if len(alive) == 1:
+            continue
+        observed = ranked(alive, best_outputs(bench)[alive])
+        count = rungs.kept(len(alive), settings.eta)
+        draws = drawn(bench, alive, forecaster, settings.horizon, generator)
+        if draws is None:
+            alive, chance = observed[:count], {}
+            continue
+        shares = chances(draws)
+        chance = probabilities(alive, shares)
+        count = min(count, len(smallest_set(shares, settings.mass)))
+        alive = interleaved(ranked(alive, draws.mean(axis=0)), observed, count)
 
 
-def _survivors(
+def drawn(
     bench: Bench,
-    alive: list[int],
+    runs: Sequence[int],
     forecaster: Forecaster,
-    eta: float,
-    horizon: float,
-    mass: float,
+    share: float,
     generator: np.random.Generator,
-) -> tuple[list[int], dict[int, float]]:
-    observed = ranked(alive, best_outputs(bench)[alive])
-    most = rungs.kept(len(alive), eta)
+) -> Array | None:
+    """Draws of outputs at the horizon, (draws, runs); None where nothing can be forecast yet."""
     seed = int(generator.integers(2**31))
-    draws = forecast(forecaster, bench, alive, horizons(bench, alive, horizon), SAMPLES, seed)
-    if isinstance(draws, ProbscaleError):
-        return observed[:most], {}
-    shares = chances(draws)
-    count = min(most, len(smallest_set(shares, mass)))
-    predicted = [alive[index] for index in np.argsort(-shares, kind="stable")]
-    return interleaved(predicted, observed, count), probabilities(alive, shares)
+    draws = forecast(forecaster, bench, runs, horizons(bench, runs, share), n=SAMPLES, seed=seed)
+    return None if isinstance(draws, ProbscaleError) else draws
 
 
 def interleaved(predicted: Sequence[int], observed: Sequence[int], count: int) -> list[int]:
@@ -100,7 +126,7 @@ def expected_improvement(
     step: float = 0.25,
     most: int = 12,
 ) -> Strategy:
-    """Probe every run, then train, step by step, the run that would improve most if it got all that remains.
+    """Probe every run, then train, step by step, the run that would improve most with all that remains.
 
     Args:
         bench: Runs.
@@ -116,131 +142,104 @@ def expected_improvement(
         able = [run for run in runs if bench.usable[run]]
         if not able or bench.remaining <= NEGLIGIBLE * bench.total:
             return
-        gains, shares = _improvements(bench, able, forecaster, generator)
-        run = ranked(able, -gains)[0]
+        best = best_outputs(bench)
+        draws = drawn(bench, able, forecaster, 1.0, generator)
+        if draws is None:
+            scores, chance = best[able], {}
+        else:
+            # Where no draw improves on what is known, the order of the means decides.
+            gains = np.maximum(best.min() - draws, 0.0).mean(axis=0) - 1e-9 * draws.mean(axis=0)
+            scores, chance = -gains, probabilities(able, chances(draws))
+        run = ranked(able, scores)[0]
         amount = bench.remaining * (step if number < most - 1 else 1.0)
         until = float(min(bench.spent[run] + amount, bench.ends[run]))
-        decision = Decision(
-            (Order(run, until),), f"step {number + 1}", tuple(able), probabilities(able, shares)
-        )
-        yield decision
+        yield Decision((Order(run, until),), f"step {number + 1}", tuple(able), chance)
 
 
-def _improvements(
-    bench: Bench, runs: list[int], forecaster: Forecaster, generator: np.random.Generator
-) -> tuple[Array, Array]:
-    """Expected improvement on the best output so far of each run at the end of the budget, and chances to be best."""
-    best = best_outputs(bench)
-    seed = int(generator.integers(2**31))
-    draws = forecast(forecaster, bench, runs, horizons(bench, runs, 1.0), SAMPLES, seed)
-    if isinstance(draws, ProbscaleError):
-        return -best[runs], np.zeros(len(runs))
-    gains = np.maximum(best.min() - draws, 0.0).mean(axis=0)
-    # Where no draw improves, the order of the means decides.
-    return gains - 1e-9 * draws.mean(axis=0), chances(draws)
-
-
-def race(
+def size_prior(
     bench: Bench,
     generator: np.random.Generator,
     *,
     forecaster: Forecaster,
-    probe: float = 0.1,
-    rounds: int = 4,
-    mass: float = MASS,
-    prior: Array | None = None,
-    leader: bool = True,
-    openers: int | None = None,
+    ladder: float = 0.1,
+    spread: float = 0.5,
 ) -> Strategy:
-    """A cheap probe of every run, then rounds among the runs that may still turn out best.
+    """A ladder of small runs, then everything on the run that forecast and size prior favour together.
+
+    Up to three runs well below the favoured size train to their compute-optimal length: they teach the law
+    for a tenth of the budget, where probes of large runs would end before the law begins. Where sizes repeat,
+    that is where other choices matter too, runs near the favoured size compete by early commitment instead.
 
     Args:
-        bench: Runs.
+        bench: Runs with sizes, costs in FLOPs.
         generator: Source of randomness.
-        forecaster: Joint forecasts; with a surrogate of earlier runs they rank the pool before anything is
-            spent.
-        probe: Share of the budget for the first, equal probe.
-        rounds: Rounds after the probe; each spends an equal part of what remains.
-        mass: Probability of being best that the survivors hold together.
-        prior: Weight of each run before any training, (runs,); multiplies the probabilities.
-        leader: Whether the best-observed run is kept while there is room.
-    """
-    runs = permuted(everyone(bench), generator)
-    weight = np.ones(len(bench.configs)) if prior is None else prior
-    alive, chance = _opening(bench, runs, forecaster, weight, mass, generator)
-    if openers is not None:
-        alive = ranked(runs, -weight[runs])[:openers]
-    for number in range(rounds + 1):
-        left = bench.remaining
-        amount = probe * left if number == 0 else left / (rounds + 1 - number)
-        kind = "probe" if number == 0 else f"round {number} of {rounds}"
-        decision = Decision(equal_orders(bench, alive, amount), kind, tuple(alive), chance)
-        alive = list((yield decision).kept)
-        if len(alive) > 1:
-            alive, chance = _contenders(bench, alive, forecaster, weight, mass, leader, generator)
-
-
-def _opening(
-    bench: Bench,
-    runs: list[int],
-    forecaster: Forecaster,
-    weight: Array,
-    mass: float,
-    generator: np.random.Generator,
-) -> tuple[list[int], dict[int, float]]:
-    """Runs worth a probe: all, unless a prior or a surrogate of earlier runs speaks before the first of them."""
-    shares = np.full(len(runs), 1 / len(runs))
-    if getattr(forecaster, "surrogate", None) is not None:
-        seed = int(generator.integers(2**31))
-        draws = forecast(forecaster, bench, runs, horizons(bench, runs, 1.0), SAMPLES, seed)
-        if not isinstance(draws, ProbscaleError):
-            shares = chances(draws)
-    shares = _weighted(shares, weight[runs])
-    if np.ptp(shares) < 1e-12:
-        return runs, {}
-    where = smallest_set(shares, 1 - (1 - mass) / 5)
-    return [runs[index] for index in where], probabilities(runs, shares)
-
-
-def _weighted(shares: Array, weight: Array) -> Array:
-    product = shares * weight
-    return product / product.sum() if product.sum() > 0 else weight / weight.sum()
-
-
-def _contenders(
-    bench: Bench,
-    alive: list[int],
-    forecaster: Forecaster,
-    weight: Array,
-    mass: float,
-    leader: bool,
-    generator: np.random.Generator,
-) -> tuple[list[int], dict[int, float]]:
-    observed = ranked(alive, best_outputs(bench)[alive])
-    seed = int(generator.integers(2**31))
-    draws = forecast(forecaster, bench, alive, horizons(bench, alive, 1.0), SAMPLES, seed)
-    most = max(1, math.ceil(len(alive) / 2))
-    if isinstance(draws, ProbscaleError):
-        return observed[:most], {}
-    shares = _weighted(chances(draws), weight[alive])
-    count = min(most, len(smallest_set(shares, mass)))
-    predicted: NDArray[np.intp] = np.argsort(-shares, kind="stable")
-    survivors = [alive[index] for index in predicted[:count]]
-    if leader and count > 1 and observed[0] not in survivors:
-        survivors[-1] = observed[0]
-    return survivors, probabilities(alive, shares)
-
-
-def size_prior(bench: Bench, spread: float = 0.8) -> Array:
-    """Weight of each run by the distance of its size from √(total / 120), (runs,).
-
-    Args:
-        bench: Runs with sizes.
-        spread: Standard deviation in the logarithm of the size.
+        forecaster: Joint forecasts.
+        ladder: Largest share of the budget spent on the ladder.
+        spread: Standard deviation of the prior, in the logarithm of the size.
 
     Raises:
-        BudgetError: if the cost names no column of sizes.
+        BudgetError: if the cost is not in FLOPs of sized models.
+
+    Source: Hoffmann et al. 2022 (20 tokens a parameter) for the prior.
     """
-    distance = np.log(run_sizes(bench)) - 0.5 * math.log(bench.total / 120.0)
+    runs = permuted(everyone(bench), generator)
+    weight = size_weights(bench, spread)
+    sizes = run_sizes(bench)[runs]
+    if len(np.unique(sizes)) < 0.8 * len(sizes):
+        near = [run for run in runs if weight[run] >= 0.3 * weight[runs].max()]
+        yield from early_commitment(bench, generator, forecaster=forecaster, runs=near)
+        return
+    orders = ladder_orders(bench, runs, weight, ladder * bench.remaining)
+    if orders:
+        yield Decision(orders, "ladder", kept=tuple(runs))
+    able = [run for run in runs if bench.usable[run]]
+    if not able:
+        return
+    draws = drawn(bench, able, forecaster, 1.0, generator)
+    shares = np.full(len(able), 1 / len(able)) if draws is None else chances(draws)
+    # A forecast from a few small runs is never so sure as to rule out what the prior favours.
+    shares = (shares + 0.02) * weight[able]
+    shares /= shares.sum()
+    chosen = able[int(np.argmax(shares))]
+    until = float(min(bench.spent[chosen] + bench.remaining, bench.ends[chosen]))
+    yield Decision((Order(chosen, until),), "commit", (chosen,), probabilities(able, shares))
+
+
+def size_weights(bench: Bench, spread: float) -> Array:
+    """Prior weight of each run by the distance of its size from √(total / 120), (runs,); the largest is 1."""
+    distance = size_distance(bench)
     # The pool may lie beyond the rule on one side: only differences within it matter.
-    return np.exp(-0.5 * ((distance**2) - (distance**2).min()) / spread**2)
+    return np.exp(-0.5 * (distance**2 - (distance**2).min()) / spread**2)
+
+
+def ladder_orders(bench: Bench, runs: Sequence[int], weight: Array, budget: float) -> tuple[Order, ...]:
+    """Orders for runs well below the favoured size, to 20 tokens a parameter, together within a budget."""
+    sizes = run_sizes(bench)
+    favoured = float(sizes[max(runs, key=lambda run: weight[run])])
+    price = 6 * TOKENS_PER_PARAM * sizes**2
+    orders: dict[int, Order] = {}
+    for share in LADDER:
+        small = [
+            run for run in runs if run not in orders and sizes[run] < favoured / 1.5 and price[run] <= budget
+        ]
+        if small:
+            run = min(small, key=lambda run: abs(math.log(sizes[run] / (share * favoured))))
+            orders[run] = Order(run, float(min(price[run], bench.ends[run])))
+            budget -= orders[run].until
+    return tuple(orders.values())
+
+
+def default_strategy(
+    bench: Bench,
+    generator: np.random.Generator,
+    *,
+    forecaster: Forecaster,
+    settings: Commitment | None = None,
+) -> Strategy:
+    """The size prior where sizes differ by a factor of two or more, early commitment elsewhere."""
+    if bench.in_flops and bench.params is not None:
+        sizes = run_sizes(bench)[everyone(bench)]
+        if len(sizes) and sizes.max() >= 2 * sizes.min():
+            yield from size_prior(bench, generator, forecaster=forecaster)
+            return
+    yield from early_commitment(bench, generator, forecaster=forecaster, settings=settings)

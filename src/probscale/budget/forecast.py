@@ -43,8 +43,7 @@ class Forecaster(Protocol):
 
 @dataclass
 class JointForecaster:
-    """The joint surrogate over all runs of the bench: fitted once, conditioned on new points, refitted
-    rarely.
+    """The joint surrogate over all runs: fitted once, conditioned on new points, refitted rarely.
 
     Attributes:
         surrogate: Surrogate of earlier runs to start from; without it one is fitted to the bench alone.
@@ -66,6 +65,7 @@ class JointForecaster:
     _fitted: int = field(default=0, init=False)
 
     def sample(self, bench: Bench, runs: Sequence[int], compute: Array, n: int, seed: int) -> Array:
+        """Draws; see `Forecaster.sample`."""
         surrogate = self._updated(bench)
         asked = _named(bench, surrogate.log.roles.run).iloc[list(runs)]
         at = bench.axis_at(runs, compute)[:, None]
@@ -159,7 +159,7 @@ def thinned(points: list[tuple[float, float]], most: int) -> list[tuple[float, f
 
 
 def forecast(
-    forecaster: Forecaster, bench: Bench, runs: Sequence[int], compute: Array, n: int, seed: int
+    forecaster: Forecaster, bench: Bench, runs: Sequence[int], compute: Array, *, n: int, seed: int
 ) -> Array | ProbscaleError:
     """Draws of a forecaster, or why there are none."""
     try:

@@ -1,10 +1,11 @@
-"""The bench of a live allocation: orders are carried out by a runner, and everything is in the ledger first."""
+"""The bench of a live allocation: a runner carries out orders, and everything is in the ledger first."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probscale.budget.bench import NEGLIGIBLE, Array, Decision, Order
+from probscale.budget.inversion import axis_at_cost
 from probscale.budget.workers import Job, Outcome, Workers
 from probscale.cost import CostModel
 from probscale.errors import BudgetError
@@ -71,6 +73,7 @@ class LiveBench:
         self.axis = axis
         self.goal = goal
         self.params = params
+        self.in_flops = cost.unit == "FLOPs"
         self.total = float(total)
         self.runs = [RunState() for _ in range(len(configs))]
         self.decisions: list[Decision] = []
@@ -284,13 +287,11 @@ def read_result(
         table = [(float(at), float(output)) for at, output in points]
     except (TypeError, ValueError):
         raise BudgetError(
-            f"the runner returned {_short(value)}; it must return (points, state) with points = [(axis value, output), "
-            "...]"
+            f"the runner returned {_short(value)}; it must return (points, state) with "
+            "points = [(axis value, output), ...]"
         ) from None
     places = [at for at, _ in table]
-    if any(not math.isfinite(at) for at in places) or any(
-        b <= a for a, b in zip(places, places[1:], strict=False)
-    ):
+    if any(not math.isfinite(at) for at in places) or any(b <= a for a, b in itertools.pairwise(places)):
         raise BudgetError(f"the runner returned axis values that do not rise: {_short(places)}")
     try:
         json.dumps(state)
@@ -316,29 +317,3 @@ def _is_number(value: Any) -> bool:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def axis_at_cost(cost: Callable[..., Array], configs: pd.DataFrame, compute: Array) -> Array:
-    """Axis values at which configurations have cost `compute` each, (configs,).
-
-    Costs never fall along the axis; proportional ones are inverted directly, others by bisection.
-    """
-
-    def at(values: Array) -> Array:
-        return cost(configs, values[:, None])[:, 0]
-
-    rate = at(np.ones(len(configs)))
-    guess = np.divide(compute, rate, out=np.ones_like(compute), where=rate > 0)
-    if np.allclose(at(guess), compute, rtol=1e-12, atol=0.0):
-        return guess
-    low, high = np.zeros_like(compute), np.maximum(guess, 1.0)
-    for _ in range(200):
-        short = at(high) < compute
-        if not short.any():
-            break
-        low, high = np.where(short, high, low), np.where(short, 2 * high, high)
-    for _ in range(100):
-        middle = 0.5 * (low + high)
-        short = at(middle) < compute
-        low, high = np.where(short, middle, low), np.where(short, high, middle)
-    return high

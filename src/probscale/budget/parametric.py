@@ -1,4 +1,4 @@
-"""Forecasts from parametric curves: power laws fitted per curve, and ensembles of networks over three forms."""
+"""Forecasts from parametric curves: power laws per curve, and ensembles of networks over three forms."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class PowerForecaster:
-    """A power law with a floor, fitted to each curve by itself; curves with fewer than three points keep
-    their last.
+    """A power law with a floor per curve; curves with fewer than three points keep their last output.
 
     Attributes:
         exponents: Exponents tried, on a grid; floor and amplitude are least squares with both at least zero.
@@ -27,6 +26,7 @@ class PowerForecaster:
     exponents: tuple[float, ...] = tuple(np.geomspace(0.02, 2.0, 25))
 
     def sample(self, bench: Bench, runs: Sequence[int], compute: Array, n: int, seed: int) -> Array:
+        """Draws; see `Forecaster.sample`."""
         at = bench.axis_at(runs, compute)
         final = [self._final(bench.points(run), float(x)) for run, x in zip(runs, at, strict=True)]
         return np.tile(np.array(final), (n, 1))
@@ -48,7 +48,7 @@ class PowerForecaster:
 
 
 def _line(x: Array, y: Array) -> tuple[float, float]:
-    """Least-squares intercept and slope, the slope at least zero, and the intercept too where y is positive."""
+    """Least-squares intercept and slope, the slope not negative, nor the intercept where y is not."""
     centred = x - x.mean()
     slope = max(float(centred @ y) / max(float(centred @ centred), 1e-300), 0.0)
     intercept = float(y.mean() - slope * x.mean())
@@ -61,11 +61,9 @@ def _line(x: Array, y: Array) -> tuple[float, float]:
 class EnsembleForecaster:
     """Deep ensemble: small networks from the configuration to the parameters of a parametric curve.
 
-    Members alternate between the forms power (a + b·t^−c), exponential (a + b·exp(−c·t)) and MMF ((a·b +
-    c·t^d)/(b +
-    t^d)), start from different weights, and are trained together on all observed points. Numeric
-    configuration columns
-    enter as logarithms where positive; other columns as indicators.
+    Members alternate between the forms power (a + b·t^−c), exponential (a + b·exp(−c·t)) and MMF
+    ((a·b + c·t^d)/(b + t^d)), start from different weights, and are trained together on all observed points.
+    Numeric configuration columns enter as logarithms where positive; other columns as indicators.
 
     Attributes:
         members: Networks; a multiple of three treats the forms alike.
@@ -84,6 +82,7 @@ class EnsembleForecaster:
     learning_rate: float = 0.01
 
     def sample(self, bench: Bench, runs: Sequence[int], compute: Array, n: int, seed: int) -> Array:
+        """Draws; see `Forecaster.sample`."""
         from probscale.budget.networks import predicted_curves
 
         rows = [
@@ -110,7 +109,7 @@ class EnsembleForecaster:
 
 
 def config_features(configs: pd.DataFrame) -> Array:
-    """Standardised numbers and indicators of configurations, (runs, features); constant columns are left out."""
+    """Standardised numbers and indicators of configurations, (runs, features), none of them constant."""
     columns: list[Array] = []
     for name in configs:
         column = configs[name]

@@ -4,83 +4,109 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from probscale.budget import commitment, strategies
 from probscale.budget.bench import Bench, Strategy
-from probscale.budget.forecast import JointForecaster
+from probscale.budget.forecast import Forecaster, JointForecaster
 from probscale.budget.parametric import EnsembleForecaster, PowerForecaster
 from probscale.errors import BudgetError
 
 if TYPE_CHECKING:
     from probscale.surrogate import CurveSurrogate
 
-Maker = Callable[[Bench, np.random.Generator, "CurveSurrogate | None", float], Strategy]
+
+@dataclass(frozen=True)
+class Maker:
+    """How a strategy of the table is made.
+
+    Attributes:
+        make: Of a bench, a generator, a forecaster and eta.
+        forecasts: Which forecaster it needs: "", "power", "ensemble" or "joint".
+        meaning: One line for tables and help.
+    """
+
+    make: Callable[[Bench, np.random.Generator, Forecaster | None, float], Strategy]
+    forecasts: str = ""
+    meaning: str = ""
+
+    def __call__(
+        self,
+        bench: Bench,
+        generator: np.random.Generator,
+        surrogate: CurveSurrogate | None = None,
+        eta: float = 3.0,
+    ) -> Strategy:
+        """The strategy, with the forecaster it needs; `surrogate` knows earlier runs."""
+        return self.make(bench, generator, self.forecaster(generator, surrogate), eta)
+
+    def forecaster(
+        self, generator: np.random.Generator, surrogate: CurveSurrogate | None
+    ) -> Forecaster | None:
+        """The forecaster it needs, if any."""
+        if self.forecasts == "joint":
+            return JointForecaster(surrogate, seed=int(generator.integers(2**31)))
+        return {"power": PowerForecaster(), "ensemble": EnsembleForecaster()}.get(self.forecasts)
 
 
-def _plain(function: Callable[..., Strategy]) -> Maker:
-    return lambda bench, generator, surrogate, eta: function(bench, generator)
+def _plain(function: Callable[..., Strategy], meaning: str) -> Maker:
+    return Maker(lambda bench, generator, forecaster, eta: function(bench, generator), "", meaning)
 
 
-def _rate(function: Callable[..., Strategy]) -> Maker:
-    return lambda bench, generator, surrogate, eta: function(bench, generator, eta=eta)
+def _rate(function: Callable[..., Strategy], meaning: str) -> Maker:
+    return Maker(lambda bench, generator, forecaster, eta: function(bench, generator, eta=eta), "", meaning)
 
 
-def _joint(surrogate: CurveSurrogate | None, generator: np.random.Generator) -> JointForecaster:
-    return JointForecaster(surrogate, seed=int(generator.integers(2**31)))
+def _halving(forecasts: str, meaning: str) -> Maker:
+    return Maker(
+        lambda bench, generator, forecaster, eta: strategies.forecast_halving(
+            bench, generator, forecaster=_given(forecaster), eta=eta
+        ),
+        forecasts,
+        meaning,
+    )
 
 
-def _halving_joint(
-    bench: Bench, generator: np.random.Generator, surrogate: CurveSurrogate | None, eta: float
-) -> Strategy:
-    return strategies.forecast_halving(bench, generator, forecaster=_joint(surrogate, generator), eta=eta)
+def _joint(function: Callable[..., Strategy], meaning: str) -> Maker:
+    return Maker(
+        lambda bench, generator, forecaster, eta: function(bench, generator, forecaster=_given(forecaster)),
+        "joint",
+        meaning,
+    )
 
 
-def _commitment(
-    bench: Bench, generator: np.random.Generator, surrogate: CurveSurrogate | None, eta: float
-) -> Strategy:
-    return commitment.early_commitment(bench, generator, forecaster=_joint(surrogate, generator), eta=eta)
+def _committing(function: Callable[..., Strategy], meaning: str) -> Maker:
+    return Maker(
+        lambda bench, generator, forecaster, eta: function(
+            bench, generator, forecaster=_given(forecaster), settings=commitment.Commitment(eta=eta)
+        ),
+        "joint",
+        meaning,
+    )
 
 
-def _improvement(
-    bench: Bench, generator: np.random.Generator, surrogate: CurveSurrogate | None, eta: float
-) -> Strategy:
-    return commitment.expected_improvement(bench, generator, forecaster=_joint(surrogate, generator))
-
-
-def _race(
-    bench: Bench, generator: np.random.Generator, surrogate: CurveSurrogate | None, eta: float
-) -> Strategy:
-    return commitment.race(bench, generator, forecaster=_joint(surrogate, generator))
-
-
-def _size_prior(
-    bench: Bench, generator: np.random.Generator, surrogate: CurveSurrogate | None, eta: float
-) -> Strategy:
-    prior = commitment.size_prior(bench)
-    return commitment.race(bench, generator, forecaster=_joint(surrogate, generator), prior=prior)
+def _given(forecaster: Forecaster | None) -> Forecaster:
+    assert forecaster is not None
+    return forecaster
 
 
 STRATEGIES: dict[str, Maker] = {
-    "uniform": _plain(strategies.uniform),
-    "one_random": _plain(strategies.one_random),
-    "one_chinchilla": _plain(strategies.one_chinchilla),
-    "halving": _rate(strategies.halving),
-    "hyperband": _rate(strategies.hyperband),
-    "asha": _rate(strategies.asha),
-    "halving_power": lambda bench, generator, surrogate, eta: strategies.forecast_halving(
-        bench, generator, forecaster=PowerForecaster(), eta=eta
-    ),
-    "halving_ensemble": lambda bench, generator, surrogate, eta: strategies.forecast_halving(
-        bench, generator, forecaster=EnsembleForecaster(), eta=eta
-    ),
-    "halving_joint": _halving_joint,
-    "early_commitment": _commitment,
-    "expected_improvement": _improvement,
-    "size_prior": _size_prior,
-    "surrogate": _race,
+    "uniform": _plain(strategies.uniform, "the same compute for every run"),
+    "one_random": _plain(strategies.one_random, "everything on one run at random"),
+    "one_chinchilla": _plain(strategies.one_chinchilla, "everything on the run of compute-optimal size"),
+    "halving": _rate(strategies.halving, "successive halving by observed outputs"),
+    "hyperband": _rate(strategies.hyperband, "brackets of halving"),
+    "asha": _rate(strategies.asha, "asynchronous halving"),
+    "halving_power": _halving("power", "halving by power laws fitted per curve"),
+    "halving_ensemble": _halving("ensemble", "halving by a deep ensemble over three curve forms"),
+    "halving_joint": _halving("joint", "halving by the joint surrogate"),
+    "early_commitment": _committing(commitment.early_commitment, "halving that commits early"),
+    "expected_improvement": _joint(commitment.expected_improvement, "expected improvement at the horizon"),
+    "size_prior": _joint(commitment.size_prior, "a ladder of small runs, then the size prior"),
+    "surrogate": _committing(commitment.default_strategy, "size prior or early commitment, as the pool asks"),
 }
 
 

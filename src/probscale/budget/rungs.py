@@ -5,6 +5,7 @@ Compute is in whatever unit the total has; nothing here knows what a run is.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from probscale.errors import BudgetError
@@ -119,7 +120,7 @@ def hyperband(runs: int, eta: float) -> tuple[Bracket, ...]:
     most = floor_log(check_runs(runs), eta)
     brackets: list[Bracket] = []
     for s in range(most, -1, -1):
-        wanted = -int(-((most + 1) / (s + 1) * eta**s) // 1 + 1e-9)
+        wanted = math.ceil((most + 1) / (s + 1) * eta**s - 1e-9)
         brackets.append(Bracket(min(runs, wanted), s + 1, 1 / (most + 1)))
     return tuple(brackets)
 

@@ -24,6 +24,8 @@ from probscale.errors import BudgetError, ProbscaleError
 SAMPLES = 512
 # Share of what remains that a survivor can expect to get: the horizon at which runs are compared.
 HORIZON = 0.7
+# The rule of Hoffmann et al. 2022.
+TOKENS_PER_PARAM = 20.0
 
 
 def everyone(bench: Bench) -> list[int]:
@@ -54,16 +56,27 @@ def one_random(bench: Bench, generator: np.random.Generator) -> Strategy:
 
 
 def one_chinchilla(bench: Bench, generator: np.random.Generator) -> Strategy:
-    """Everything on the run whose size is nearest to √(total / 120), the Chinchilla rule of 20 tokens a
-    parameter.
+    """Everything on the run whose size is nearest to √(total / 120), the rule of 20 tokens a parameter.
 
     Source: Hoffmann et al. 2022, approach 2, as tokens = 20 · params in total = 6 · params · tokens.
     """
-    sizes = np.log(run_sizes(bench))
-    distance = np.abs(sizes - 0.5 * np.log(bench.total / 120.0))
     runs = permuted(everyone(bench), generator)
-    run = ranked(runs, distance[runs])[0]
+    run = ranked(runs, np.abs(size_distance(bench)[runs]))[0]
     yield _all_on(bench, run, "one run of the Chinchilla size")
+
+
+def size_distance(bench: Bench) -> Array:
+    """Logarithm of each run's size over √(total / 120), (runs,).
+
+    Raises:
+        BudgetError: if the cost is not in FLOPs or names no column of sizes.
+    """
+    if not bench.in_flops:
+        raise BudgetError(
+            "this strategy needs model sizes and a budget in FLOPs; give a cost that has both, such as "
+            'FlopsCost(params=...), or another strategy, such as "early_commitment"'
+        )
+    return np.log(run_sizes(bench)) - 0.5 * np.log(bench.total / (6 * TOKENS_PER_PARAM))
 
 
 def run_sizes(bench: Bench) -> Array:
@@ -74,8 +87,8 @@ def run_sizes(bench: Bench) -> Array:
     """
     if bench.params is None:
         raise BudgetError(
-            "this strategy needs model sizes; give a cost that names their column, such as FlopsCost(params=...), or "
-            'another strategy, such as "surrogate"'
+            "this strategy needs model sizes; give a cost that names their column, such as "
+            'FlopsCost(params=...), or another strategy, such as "surrogate"'
         )
     return bench.configs[bench.params].to_numpy(dtype=np.float64)
 
@@ -191,7 +204,7 @@ def _scores(
 ) -> tuple[Array, dict[int, float], dict[str, str]]:
     """Expected outputs at the horizon with the chances to be best, or the observed outputs and why."""
     seed = int(generator.integers(2**31))
-    draws = forecast(forecaster, bench, alive, horizons(bench, alive, share), SAMPLES, seed)
+    draws = forecast(forecaster, bench, alive, horizons(bench, alive, share), n=SAMPLES, seed=seed)
     if isinstance(draws, ProbscaleError):
         return best_outputs(bench)[alive], {}, {"ranked by": "observed outputs", "because": str(draws)}
     return draws.mean(axis=0), probabilities(alive, chances(draws)), {"ranked by": "forecast"}

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from probscale.ledger import exclusive
 
 Runner: TypeAlias = Callable[[dict[str, Any], float, Any], tuple[Sequence[tuple[float, float]], Any]]
-"""points, state = runner(config, until, state): trains from `state` (None first) until the axis reaches `until`."""
+"""points, state = runner(config, until, state): trains on from `state`, None at first, up to `until`."""
 
 LOOK = 0.2
 """Seconds between two looks at running increments, where timeouts make looks necessary."""
@@ -73,6 +73,7 @@ class Workers:
         if self._make is not None:
             self._executor = self._make()
         self._timeout = timeout
+        self._given_up = 0
 
     def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Outcomes of jobs as they come in."""
@@ -126,12 +127,13 @@ class Workers:
             for future in [future for future in futures if future.running()]:
                 if now - started.setdefault(future, now) > self._timeout:
                     quiet = now
+                    self._given_up += 1
                     yield _timed_out(futures.pop(future), self._timeout)
-            if futures and not any(future in started for future in futures) and now - quiet > 2 * LOOK:
-                # Every place is taken by a worker that was given up: nothing queued will ever start.
-                if all(future.cancel() for future in futures):
-                    self._replace()
-                    return
+            if self._given_up and now - quiet > self._timeout and not any(f in started for f in futures):
+                # Every place seems taken by workers that were given up: what is queued would never start.
+                for future in [future for future in futures if future.cancel()]:
+                    del futures[future]
+                self._replace()
 
     def _lost(self, futures: Mapping[Future[Outcome], Job], error: BaseException) -> Iterator[Outcome]:
         """Jobs that were with a broken executor: any of them may have broken it."""
@@ -144,6 +146,7 @@ class Workers:
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
         self._executor = self._make() if self._make is not None else None
+        self._given_up = 0
 
     def _here(self, job: Job) -> Outcome:
         if self._timeout is None:

@@ -102,6 +102,11 @@ class ReplayBench:
         return self.task.params
 
     @property
+    def in_flops(self) -> bool:
+        """Whether prices are FLOPs, as they are for runs with sizes."""
+        return self.task.params is not None
+
+    @property
     def remaining(self) -> float:
         """Budget not spent yet."""
         return max(self.total - float(self.spent.sum()), 0.0)
@@ -192,7 +197,7 @@ def play(task: BudgetTask, spender: Spender, *, runs: int, total: float, seed: i
 
 
 def law_distance(task: BudgetTask, pool: BudgetTask, spent: Array) -> float:
-    """Area between the law of the task and the law fitted to what was trained, over ln compute; NaN without a law."""
+    """Area over ln compute between the law of the task and that of what was trained; NaN without one."""
     if task.law is None:
         return float("nan")
     fitted, compared = task.law
@@ -200,7 +205,7 @@ def law_distance(task: BudgetTask, pool: BudgetTask, spent: Array) -> float:
     law = frontier_line(pool.price, pool.outputs, spent, fitted)
     if truth is None or law is None:
         return float("nan")
-    grid = np.linspace(*np.log(compared), 2001)
+    grid = np.linspace(np.log(compared[0]), np.log(compared[1]), 2001)
     gap = np.abs(np.polyval(np.subtract(law, truth), grid))
     return float(np.trapezoid(gap, grid))
 
@@ -311,7 +316,7 @@ def gains(results: pd.DataFrame, baseline: str | Sequence[str] = "halving, eta 2
 
 
 def gain_table(results: pd.DataFrame, baseline: str | Sequence[str] = "halving, eta 2") -> pd.DataFrame:
-    """Per task and strategy: mean gain with its standard error over settings and seeds, worst setting, law, regret."""
+    """Per task and strategy: mean gain with its standard error, worst setting, law, regret."""
     table = gains(results, baseline)
     by_setting = table.groupby(["task", "strategy", "runs", "total"])["gain"].mean()
     grouped = table.groupby(["task", "strategy"])

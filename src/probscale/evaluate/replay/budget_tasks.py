@@ -41,7 +41,7 @@ def gemstones_task(frame: pd.DataFrame) -> BudgetTask:
 def lcbench_task(frame: pd.DataFrame, name: str) -> BudgetTask:
     """Hyperparameter pool of one LCBench data set; cost in epochs."""
     columns = [f"e{epoch}" for epoch in range(LCBENCH_EPOCHS)]
-    configs = frame.drop(columns=[*columns, "config_id"]).reset_index(drop=True)
+    configs = frame.drop(columns=[*columns, "config_id"]).reset_index(drop=True).assign(dataset=name)
     at = np.tile(np.arange(1.0, LCBENCH_EPOCHS + 1), (len(configs), 1))
     return BudgetTask(
         f"lcbench {name}", configs, "epoch", at, finite_outputs(frame[columns].to_numpy(dtype=np.float64)), at

@@ -1,0 +1,183 @@
+"""plan_budget: what a strategy would do with a budget, before anything is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from probscale.budget.allocate import Pool, check_budget, params_column, per_run, read_pool
+from probscale.budget.bench import drive
+from probscale.budget.registry import strategy_named
+from probscale.budget.rungs import check_eta
+from probscale.budget.worlds import WorldBench, WorldForecaster, imagined
+from probscale.cost import CostModel
+from probscale.errors import BudgetError
+
+if TYPE_CHECKING:
+    from probscale.surrogate import CurveSurrogate
+
+
+@dataclass(frozen=True, eq=False)
+class BudgetPlan:
+    """How a strategy is expected to spend a budget.
+
+    Attributes:
+        strategy: Its name.
+        total: Budget, in the unit of the cost.
+        unit: That unit.
+        axis: Name of the axis.
+        prob_best: Probability that the result is from the run that would be best with the whole budget.
+        regret: Expected distance of the result from the best that the whole budget on one run gives, as a
+            share.
+        rungs: Rows of `table`.
+        basis: What the probabilities rest on.
+    """
+
+    strategy: str
+    total: float
+    unit: str
+    axis: str
+    prob_best: float
+    regret: float
+    rungs: pd.DataFrame
+    basis: str
+
+    def table(self) -> pd.DataFrame:
+        """One row per rung, in order of time.
+
+        Columns: rung; runs trained in it; the axis value they are trained to (median, smallest, largest); the
+            compute
+        it costs, and its share of the total; `prob_best_kept`, the probability that the run which would be
+        best with the whole budget is still among those competing. Where rungs depend on what is observed,
+        values are means over imagined outcomes, and `happens` is the share of outcomes with such a rung.
+        """
+        return self.rungs.copy()
+
+    def __repr__(self) -> str:
+        return (
+            f"BudgetPlan({self.strategy}, {self.total:g} {self.unit}, {len(self.rungs)} rungs, "
+            f"P(best) {self.prob_best:.2f})"
+        )
+
+
+def plan_budget(
+    pool: Pool,
+    *,
+    total: float,
+    cost: CostModel,
+    strategy: str = "surrogate",
+    surrogate: CurveSurrogate | None = None,
+    eta: float = 3.0,
+    axis: str = "tokens",
+    horizon: str | float | None = None,
+    worlds: int = 200,
+    seed: int = 0,
+) -> BudgetPlan:
+    """Play a strategy on imagined curves of the pool, and report what it does.
+
+    Args:
+        pool: Configurations, a frame or a list of dicts.
+        total: Budget in the unit of `cost`.
+        cost: What training to a place on the axis costs.
+        strategy: Name in `registry.STRATEGIES`.
+        surrogate: Surrogate of earlier runs, whose posterior the curves are drawn from; without one they are
+            power laws with the variation usual between configurations, and probabilities are to be read as
+            such.
+        eta: One in eta runs goes on, for strategies with rungs.
+        axis: Name of the progress axis.
+        horizon: Furthest axis value of a run: a number, or a column of the pool; None sets no end.
+        worlds: Imagined outcomes.
+        seed: Of the outcomes and the strategy's random choices.
+
+    Raises:
+        BudgetError: if the budget, pool or strategy is not accepted.
+        ConfigError: if the cost does not accept the pool.
+
+    Cost: O(worlds × decisions × runs).
+    """
+    configs = read_pool(pool)
+    check_budget(total)
+    check_eta(eta)
+    maker = strategy_named(strategy)
+    if worlds < 2:
+        raise BudgetError(
+            f"worlds is {worlds}; probabilities need at least 2 imagined outcomes", worlds=worlds
+        )
+    params = params_column(cost, configs)
+    last = per_run(configs, horizon, "horizon", np.inf)
+    drawn = imagined(
+        configs,
+        cost,
+        total,
+        axis=axis,
+        params=params,
+        last=last,
+        worlds=worlds,
+        surrogate=surrogate,
+        seed=seed,
+    )
+    games: list[WorldBench] = []
+    for number in range(worlds):
+        bench = WorldBench(drawn, number)
+        forecaster = WorldForecaster(drawn) if maker.forecasts else None
+        drive(bench, maker.make(bench, np.random.default_rng([seed, number]), forecaster, eta))
+        games.append(bench)
+    won = np.array([_won(game) for game in games])
+    basis = (
+        "published power laws with the usual variation" if surrogate is None else "the surrogate's posterior"
+    )
+    return BudgetPlan(
+        strategy,
+        float(total),
+        cost.unit,
+        axis,
+        float(won[:, 0].mean()),
+        float(won[:, 1].mean()),
+        _rungs(games, axis, cost.unit, total),
+        basis,
+    )
+
+
+def _won(game: WorldBench) -> tuple[float, float]:
+    """Whether the result comes from the run that is best with the whole budget, and the regret."""
+    final = game.final()
+    found = [min((y for _, y in game.points(run)), default=np.inf) for run in range(len(final))]
+    best = float(final.min())
+    return float(np.argmin(found) == np.argmin(final)), (min(found) - best) / abs(best)
+
+
+def _rungs(games: list[WorldBench], axis: str, unit: str, total: float) -> pd.DataFrame:
+    """Means over games of decisions of the same kind."""
+    rows: list[dict[str, object]] = []
+    for number, game in enumerate(games):
+        best, spent = int(np.argmin(game.final())), np.zeros(len(game.configs))
+        for step, (decision, paid) in enumerate(zip(game.decisions, game.paid, strict=True)):
+            spent = spent + paid
+            runs = [order.run for order in decision.orders if paid[order.run] > 0]
+            if not runs:
+                continue
+            reach = game.axis_at(runs, spent[runs])
+            rows.append(
+                {
+                    **{"game": number, "step": step, "rung": decision.kind, "runs": len(runs)},
+                    **{axis: np.median(reach), f"{axis} (least)": reach.min()},
+                    **{f"{axis} (most)": reach.max(), unit: paid.sum(), "kept": best in decision.kept},
+                }
+            )
+    table = pd.DataFrame(rows)
+    per_game = table.groupby(["rung", "game"], sort=False).agg(
+        {
+            **{"step": "min", "runs": "sum", axis: "median", f"{axis} (least)": "min"},
+            **{f"{axis} (most)": "max", unit: "sum", "kept": "max"},
+        }
+    )
+    grouped = per_game.groupby("rung", sort=False)
+    means = grouped.mean().sort_values("step", kind="stable")
+    out = means.drop(columns=["step", "kept"]).reset_index()
+    out["share"] = out[unit] / total
+    out["prob_best_kept"] = means["kept"].to_numpy()
+    out["happens"] = grouped.size().reindex(means.index).to_numpy() / len(games)
+    return out

@@ -1,0 +1,202 @@
+"""Imagined outcomes of a pool: curves drawn before anything is trained, and benches that play them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from probscale.budget.bench import Array, Bench, Decision
+from probscale.budget.inversion import axis_at_cost
+from probscale.cost import CostModel
+from probscale.errors import FitError
+
+if TYPE_CHECKING:
+    from probscale.surrogate import CurveSurrogate
+
+POINTS = 24
+FLOOR, AMPLITUDES, EXPONENTS = 1.69, (406.4, 410.7), (0.34, 0.28)
+FIRST = 1e-4
+"""First point of imagined curves, as a share of the total."""
+
+
+@dataclass(frozen=True, eq=False)
+class Worlds:
+    """Joint draws of the curves of a pool.
+
+    Attributes:
+        configs: Configurations.
+        axis: Name of the axis.
+        params: Column of sizes, if the cost has one.
+        in_flops: Whether compute is counted in FLOPs.
+        total: Budget.
+        price: Compute at each point, (runs, points), rising.
+        at: Axis value at each point, (runs, points).
+        outputs: Lower better, (worlds, runs, points).
+    """
+
+    configs: pd.DataFrame
+    axis: str
+    params: str | None
+    in_flops: bool
+    total: float
+    price: Array
+    at: Array
+    outputs: Array
+
+
+def imagined(
+    configs: pd.DataFrame,
+    cost: CostModel,
+    total: float,
+    *,
+    axis: str,
+    params: str | None,
+    last: Array,
+    worlds: int,
+    surrogate: CurveSurrogate | None,
+    seed: int,
+) -> Worlds:
+    """Curves of a pool drawn from a surrogate of earlier runs, or without one from power laws.
+
+    Runs that differ in size, with costs in FLOPs, follow the published Chinchilla law with a log-normal
+    balance of its terms (standard deviation .5, shared) and of each run (.05). Other runs follow 1 + a +
+    b·t^−.28 with a and b log-normal per run (.25 and .1).
+
+    Source: Hoffmann et al. 2022, approach 3, for the law.
+    """
+    price = np.tile(total * np.geomspace(FIRST, 1.0, POINTS), (len(configs), 1))
+    ends = np.where(
+        np.isfinite(last), cost(configs, np.where(np.isfinite(last), last, 0.0)[:, None])[:, 0], np.inf
+    )
+    price = np.minimum(price, ends[:, None] * np.linspace(1 - 1e-9, 1, POINTS))
+    at = np.column_stack([axis_at_cost(cost, configs, column) for column in price.T])
+    if surrogate is not None:
+        sign = 1.0 if surrogate.log.roles.goal == "min" else -1.0
+        outputs = sign * surrogate.predict(configs, at).latent().sample(worlds, seed=seed)
+    else:
+        sized = params is not None and cost.unit == "FLOPs"
+        sizes = configs[params].to_numpy(dtype=np.float64) if sized else None
+        outputs = _power_laws(at, sizes, worlds, np.random.default_rng(seed))
+    return Worlds(configs, axis, params, cost.unit == "FLOPs", total, price, at, outputs)
+
+
+def _power_laws(at: Array, sizes: Array | None, worlds: int, generator: np.random.Generator) -> Array:
+    """Curves of similar runs, or of runs that differ in size, (worlds, runs, points)."""
+    if sizes is None:
+        height = 0.5 * np.exp(0.25 * generator.standard_normal((worlds, len(at), 1)))
+        progress = 0.5 * (at / np.median(at[:, -1])) ** -EXPONENTS[1]
+        return 1.0 + height + progress * np.exp(0.1 * generator.standard_normal((worlds, len(at), 1)))
+    # The balance of both terms, and with it the best size, is uncertain in all runs together.
+    balance = np.exp(0.5 * generator.standard_normal((worlds, 1, 1)))
+    own = np.exp(0.05 * generator.standard_normal((2, worlds, len(at), 1)))
+    size_term = AMPLITUDES[0] * (sizes ** -EXPONENTS[0])[:, None] * balance
+    return FLOOR + own[0] * size_term + own[1] * AMPLITUDES[1] * at ** -EXPONENTS[1]
+
+
+class WorldBench:
+    """One world played: curves appear as compute is paid; satisfies `bench.Bench`."""
+
+    goal = "min"
+
+    def __init__(self, worlds: Worlds, number: int) -> None:
+        self.configs = worlds.configs
+        self.axis = worlds.axis
+        self.params = worlds.params
+        self.in_flops = worlds.in_flops
+        self.total = worlds.total
+        self.spent: Array = np.zeros(len(worlds.configs))
+        self.decisions: list[Decision] = []
+        self.paid: list[Array] = []
+        self._worlds = worlds
+        self._curves = worlds.outputs[number]
+
+    @property
+    def remaining(self) -> float:
+        """Budget not spent yet."""
+        return max(self.total - float(self.spent.sum()), 0.0)
+
+    @property
+    def ends(self) -> Array:
+        """Compute at which runs end; those that the whole budget does not finish have none."""
+        last = self._worlds.price[:, -1]
+        return np.where(last < self.total * (1 - 1e-6), last, np.inf)
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Which runs are unfinished."""
+        return self.spent < self.ends * (1 - 1e-9)
+
+    def points(self, run: int) -> list[tuple[float, float]]:
+        """Points paid for; the last is where the run stands."""
+        price, paid = self._worlds.price[run], self.spent[run]
+        if paid <= 0:
+            return []
+        value = float(np.interp(paid, price, self._curves[run]))
+        place = float(np.interp(paid, np.r_[0.0, price], np.r_[0.0, self._worlds.at[run]]))
+        seen = price < paid * (1 - 1e-9)
+        before = zip(self._worlds.at[run, seen].tolist(), self._curves[run, seen].tolist(), strict=True)
+        return [*before, (place, value)]
+
+    def axis_at(self, runs: Sequence[int], compute: Array) -> Array:
+        """Axis values reached with some compute each."""
+        return np.array(
+            [
+                np.interp(paid, np.r_[0.0, self._worlds.price[run]], np.r_[0.0, self._worlds.at[run]])
+                for run, paid in zip(runs, compute, strict=True)
+            ]
+        )
+
+    def train(self, decision: Decision) -> Decision:
+        """Pay for orders in turn, each as far as the budget goes."""
+        before = self.spent.copy()
+        for order in decision.orders:
+            room = min(order.until, self.ends[order.run]) - self.spent[order.run]
+            self.spent[order.run] += min(max(room, 0.0), self.remaining)
+        self.decisions.append(decision)
+        self.paid.append(self.spent - before)
+        return decision
+
+    def final(self) -> Array:
+        """Output of each run if the whole budget were its own, (runs,)."""
+        return self._curves[:, -1]
+
+
+@dataclass(frozen=True, eq=False)
+class WorldForecaster:
+    """Forecasts within imagined worlds: a run's output at the horizon regressed on its last one.
+
+    It stands in for the surrogate that a live allocation would fit, whose posterior a linear regression of
+    jointly normal draws reproduces for one observation a run.
+    """
+
+    worlds: Worlds
+
+    def sample(self, bench: Bench, runs: Sequence[int], compute: Array, n: int, seed: int) -> Array:
+        """Draws of the runs' outputs; see `Forecaster.sample`."""
+        if not any(bench.points(run) for run in range(len(bench.configs))):
+            raise FitError("nothing was observed yet that could be forecast from")
+        generator = np.random.default_rng(seed)
+        draws = np.empty((n, len(runs)))
+        for index, (run, horizon) in enumerate(zip(runs, compute, strict=True)):
+            future = _at(self.worlds, run, float(horizon))
+            if bench.spent[run] > 0:
+                past = _at(self.worlds, run, float(bench.spent[run]))
+                slope = float(np.cov(past, future)[0, 1] / max(np.var(past, ddof=1), 1e-300))
+                seen = bench.points(run)[-1][1]
+                future = future + slope * (seen - past)
+            draws[:, index] = generator.choice(future, n)
+        return draws
+
+
+def _at(worlds: Worlds, run: int, compute: float) -> Array:
+    """Output of a run at some compute in every world, (worlds,)."""
+    price = worlds.price[run]
+    right = int(np.clip(np.searchsorted(price, compute), 1, len(price) - 1))
+    share = np.clip((compute - price[right - 1]) / (price[right] - price[right - 1]), 0.0, 1.0)
+    curves = worlds.outputs[:, run]
+    return (1 - share) * curves[:, right - 1] + share * curves[:, right]

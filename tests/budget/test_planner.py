@@ -1,0 +1,90 @@
+"""Plans: their arithmetic is that of the rungs, their probabilities those of direct simulation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import probscale as ps
+from probscale.budget import rungs
+from probscale.budget.registry import STRATEGIES
+from probscale.errors import BudgetError
+from probscale.surrogate import FitOptions
+
+COST = ps.FlopsCost(params="N")
+POOL = [{"N": 1e8, "lr": 1e-3 * (1 + i)} for i in range(9)]
+SIZES = [{"N": n} for n in (1e7, 3e7, 1e8, 3e8, 1e9)]
+
+
+def test_a_halving_plan_has_the_rungs_of_the_arithmetic():
+    plan = ps.plan_budget(POOL, total=9e18, cost=COST, strategy="halving", eta=3)
+    table = plan.table()
+    expected = rungs.halving(9, 9e18, 3)
+    assert table["runs"].tolist() == [rung.runs for rung in expected]
+    assert table["FLOPs"].to_numpy() == pytest.approx([rung.runs * rung.increment for rung in expected])
+    assert table["tokens"].to_numpy() == pytest.approx([rung.until / 6e8 for rung in expected], rel=1e-6)
+    assert table["share"].sum() == pytest.approx(1.0)
+
+
+def test_prob_best_kept_falls_along_the_rungs_and_starts_at_one():
+    table = ps.plan_budget(POOL, total=9e18, cost=COST, strategy="halving", eta=3).table()
+    kept = table["prob_best_kept"].to_numpy()
+    assert kept[0] == 1.0
+    assert (np.diff(kept) <= 1e-12).all()
+    assert 1 / 9 < kept[-1] < 1.0
+
+
+def test_prob_best_kept_matches_a_direct_simulation():
+    n = 4000
+    plan = ps.plan_budget(POOL[:4], total=4e18, cost=COST, strategy="halving", eta=4, worlds=1000, seed=1)
+    # One rung: every run is trained to a quarter of the budget and none is dropped before the left-over goes on.
+    assert plan.table()["prob_best_kept"][0] == 1.0
+    generator = np.random.default_rng(7)
+    size = (
+        406.4
+        * 1e8**-0.34
+        * np.exp(0.5 * generator.standard_normal((n, 1)))
+        * np.exp(0.05 * generator.standard_normal((n, 4)))
+    )
+    data = 410.7 * np.exp(0.05 * generator.standard_normal((n, 4)))
+    early, late = (size + data * (flops / 6e8) ** -0.28 for flops in (1e18, 4e18))
+    agree = np.mean(early.argmin(1) == late.argmin(1))
+    error = 5 * np.sqrt(agree * (1 - agree) * (1 / 1000 + 1 / n))
+    assert plan.prob_best == pytest.approx(agree, abs=error)
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_every_strategy_can_be_planned(strategy):
+    plan = ps.plan_budget(SIZES, total=1e19, cost=COST, strategy=strategy, worlds=20)
+    table = plan.table()
+    assert isinstance(table, pd.DataFrame)
+    assert table["FLOPs"].to_numpy() @ table["happens"].to_numpy() == pytest.approx(1e19, rel=1e-6)
+    assert 0 <= plan.prob_best <= 1
+    assert plan.regret >= -1e-12
+
+
+def test_plans_from_a_surrogate_rest_on_its_posterior():
+    log = earlier_log()
+    surrogate = ps.fit_surrogate(log, embedder=None, options=FitOptions(iterations=8, rounds=1))
+    plan = ps.plan_budget(
+        SIZES, total=1e19, cost=COST, strategy="one_chinchilla", surrogate=surrogate, worlds=50
+    )
+    assert plan.basis == "the surrogate's posterior"
+    assert plan.prob_best > 0.3
+
+
+def earlier_log():
+    rows = [
+        {"run": f"{n:g}", "N": n, "tokens": t, "loss": 1.7 + 400 * n**-0.34 + 410 * t**-0.28}
+        for n in (5e6, 1e7, 4e7, 2e8, 8e8)
+        for t in np.geomspace(1e8, 1e10, 6)
+    ]
+    return ps.RunLog.from_frame(pd.DataFrame(rows), run="run", axis="tokens", output="loss", params="N")
+
+
+def test_refusals_are_those_of_allocate():
+    with pytest.raises(BudgetError, match="positive number"):
+        ps.plan_budget(POOL, total=-1.0, cost=COST)
+    with pytest.raises(BudgetError, match="no strategy"):
+        ps.plan_budget(POOL, total=1.0, cost=COST, strategy="grid")
+    with pytest.raises(BudgetError, match="at least 2"):
+        ps.plan_budget(POOL, total=1.0, cost=COST, worlds=1)
