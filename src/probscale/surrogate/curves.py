@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from probscale.surrogate.best import BestConfig
+    from probscale.surrogate.botorch_model import CurveModel
 
 Array = NDArray[np.float64]
 
@@ -104,6 +105,20 @@ class CurveSurrogate:
         from probscale.surrogate.best import best_config
 
         return best_config(self, pool, at, within=within, samples=samples, seed=seed)
+
+    def botorch(self, at: ArrayLike | Literal["horizon"], *, expert: str | None = None) -> CurveModel:
+        """BoTorch model of the outputs at axis values; see `botorch_model.CurveModel`.
+
+        Args:
+            at: Axis values, (outputs,), or "horizon" for the planned end of each configuration.
+            expert: Which of `experts` answers; by default the one of all runs.
+
+        Raises:
+            ConfigError: for an unknown expert, or axis values that are not accepted.
+        """
+        from probscale.surrogate.botorch_model import curve_model
+
+        return curve_model(self, at, expert)
 
     def save(self, path: str | Path) -> None:
         """Write the surrogate to one file (safetensors, no pickle); see `load_surrogate`."""

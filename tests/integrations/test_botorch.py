@@ -1,0 +1,279 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from botorch.acquisition import LogExpectedImprovement, qKnowledgeGradient, qNegIntegratedPosteriorVariance
+from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+from botorch.acquisition.max_value_entropy_search import qLowerBoundMaxValueEntropy, qMaxValueEntropy
+from botorch.optim import optimize_acqf, optimize_acqf_discrete
+from botorch.sampling.normal import SobolQMCNormalSampler
+
+import probscale as ps
+from probscale.errors import ConfigError, ShapeError
+
+AT = 5e8
+
+
+def family(generator, runs=16):
+    """Runs whose loss falls with size and tokens, is best at a learning rate of 1e-3, and depends on the optimizer."""
+    rows = []
+    for i in range(runs):
+        size, rate = 10 ** generator.uniform(6, 8), 10 ** generator.uniform(-4, -2)
+        for tokens in np.geomspace(1e7, 1e9, 5):
+            loss = (
+                1.7 + 2 * (size / 1e6) ** -0.3 + 3 * (tokens / 1e6) ** -0.3 + 0.1 * (np.log10(rate) + 3) ** 2
+            )
+            row = {
+                "run": f"r{i}",
+                "tokens": tokens,
+                "loss": loss + 0.02 * (i % 2) + 0.003 * generator.standard_normal(),
+            }
+            rows.append(row | {"N": size, "lr": rate, "optimizer": ("adam", "muon")[i % 2], "planned": 1e9})
+    return pd.DataFrame(rows)
+
+
+def candidates(generator, count, optimizers=("adam", "muon")):
+    return pd.DataFrame(
+        {
+            "N": 10 ** generator.uniform(6, 8.3, count),
+            "lr": 10 ** generator.uniform(-4, -2, count),
+            "optimizer": [optimizers[i % len(optimizers)] for i in range(count)],
+            "planned": 1e9,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def surrogate():
+    frame = family(np.random.default_rng(0))
+    log = ps.RunLog.from_frame(frame, run="run", axis="tokens", output="loss", params="N", horizon="planned")
+    return ps.fit_surrogate(log, embedder=None)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return candidates(np.random.default_rng(1), 12, ("adam", "muon", "never seen"))
+
+
+def mixture(surrogate, pool, codes, at):
+    """Location, latent and predictive variance on the modelled scale by way of the surrogate's own blocks."""
+    (expert,) = surrogate.experts.values()
+    block = expert.block(pool, codes, np.broadcast_to(at, (len(pool), np.size(at))))
+    location = sum(w * c.location for w, c in zip(expert.weights, block.components, strict=True))
+    latent, predictive = (
+        sum(
+            w * (c.variance + extra * c.noise + (c.location - location) ** 2)
+            for w, c in zip(expert.weights, block.components, strict=True)
+        )
+        * np.square(block.tail.scale)
+        for extra in (0.0, 1.0)
+    )
+    return location, latent, predictive
+
+
+def test_the_posterior_is_that_of_the_surrogate_with_the_sign_turned(surrogate, pool):
+    model = surrogate.botorch([1e8, AT])
+    x = model.encode(pool)
+    fresh = -np.arange(1.0, len(pool) + 1)
+    location, latent, predictive = mixture(surrogate, pool, fresh, [1e8, AT])
+    posterior, noisy = model.posterior(x), model.posterior(x, observation_noise=True)
+    np.testing.assert_allclose(-posterior.mean.numpy(), location, rtol=1e-10)
+    np.testing.assert_allclose(noisy.variance.numpy(), predictive, rtol=1e-5)
+    # A candidate's curve leaves out what its run would add, so that equal candidates have equal curves.
+    assert (posterior.variance.numpy() <= latent * (1 + 1e-5)).all()
+    np.testing.assert_allclose(
+        model.output(posterior.mean), surrogate.predict(pool, [1e8, AT]).median, rtol=5e-3
+    )
+
+
+def test_a_run_of_the_log_asks_for_its_own_continuation(surrogate):
+    model = surrogate.botorch(1.5e9)
+    runs = pd.DataFrame({"run": list(surrogate.log.runs)})
+    frame = surrogate._completed(runs)
+    location, latent, _ = mixture(surrogate, frame, surrogate._codes(frame), [1.5e9])
+    posterior = model.posterior(model.encode(runs))
+    np.testing.assert_allclose(-posterior.mean.numpy(), location, rtol=1e-10)
+    np.testing.assert_allclose(posterior.variance.numpy(), latent, rtol=1e-5)
+    new = model.posterior(model.encode(surrogate.log.configs))
+    assert not np.allclose(new.mean.numpy(), posterior.mean.numpy(), rtol=1e-4)
+
+
+def test_batches_outputs_and_joint_covariances_agree_with_single_asks(surrogate, pool):
+    model = surrogate.botorch([1e8, AT])
+    x = model.encode(pool)
+    batch = model.posterior(x.reshape(4, 3, -1))
+    flat = model.posterior(x)
+    torch.testing.assert_close(batch.mean.reshape(-1, 2), flat.mean)
+    whole = flat.distribution.covariance_matrix.reshape(12, 2, 12, 2)
+    part = batch.distribution.covariance_matrix.reshape(4, 3, 2, 3, 2)
+    torch.testing.assert_close(part[1], whole[3:6, :, 3:6], rtol=1e-6, atol=1e-10)
+    one = surrogate.botorch(AT).posterior(x)
+    torch.testing.assert_close(flat.mean[:, 1:], one.mean)
+    torch.testing.assert_close(model.posterior(x, output_indices=[1]).mean, one.mean)
+    torch.testing.assert_close(model.subset_output([1]).posterior(x).mean, one.mean)
+
+
+def test_equal_candidates_have_equal_curves(surrogate, pool):
+    model = surrogate.botorch(AT)
+    x = model.encode(pool)[:1].repeat(2, 1)
+    covariance = model.posterior(x).distribution.covariance_matrix
+    torch.testing.assert_close(covariance[0, 0], covariance[0, 1], rtol=1e-6, atol=0.0)
+    draws = model.posterior(x).rsample(torch.Size([16]))
+    torch.testing.assert_close(draws[:, 0], draws[:, 1], rtol=1e-3, atol=1e-3)
+
+
+def test_gradients_agree_with_finite_differences(surrogate, pool):
+    model = surrogate.botorch([AT])
+    x = model.encode(pool)[:3]
+    moving = [0, 1]
+
+    def score(z):
+        full = x.clone()
+        full[:, moving] = z
+        posterior = model.posterior(full)
+        return posterior.mean.sum() + posterior.distribution.covariance_matrix.sum()
+
+    assert torch.autograd.gradcheck(score, x[:, moving].clone().requires_grad_(True), eps=1e-5, atol=1e-5)
+
+
+def test_conditioning_agrees_with_the_formulas_of_a_gaussian(surrogate, pool):
+    model = surrogate.botorch(AT)
+    x = model.encode(pool)
+    seen, asked = x[:3], x[3:]
+    joint = model.posterior(x)
+    mean, covariance = joint.mean[:, 0].numpy(), joint.distribution.covariance_matrix.numpy()
+    noise = (model.posterior(x, observation_noise=True).variance - joint.variance)[:3, 0].numpy()
+    y = mean[:3] + np.array([0.1, -0.05, 0.0])
+    gain = covariance[3:, :3] @ np.linalg.inv(covariance[:3, :3] + np.diag(noise))
+    after = model.condition_on_observations(seen, torch.from_numpy(y)[:, None]).posterior(asked)
+    np.testing.assert_allclose(after.mean[:, 0], mean[3:] + gain @ (y - mean[:3]), rtol=1e-6)
+    expected = covariance[3:, 3:] - gain @ covariance[:3, 3:]
+    np.testing.assert_allclose(after.distribution.covariance_matrix, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_conditioning_in_two_steps_is_conditioning_in_one(surrogate, pool):
+    model = surrogate.botorch([1e8, AT])
+    x = model.encode(pool)
+    y = model.posterior(x[:4]).mean + 0.05
+    once = model.condition_on_observations(x[:4], y).posterior(x[4:])
+    half = model.condition_on_observations(x[:2], y[:2])
+    twice = half.condition_on_observations(x[2:4], y[2:4]).posterior(x[4:])
+    torch.testing.assert_close(once.mean, twice.mean, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(once.variance, twice.variance, rtol=1e-6, atol=1e-10)
+
+
+def test_fantasies_are_a_batch_of_models_that_average_to_the_original(surrogate, pool):
+    model = surrogate.botorch(AT)
+    x = model.encode(pool)
+    sampler = SobolQMCNormalSampler(torch.Size([256]), seed=0)
+    fantasy = model.fantasize(x[:2], sampler)
+    assert fantasy.batch_shape == torch.Size([256])
+    posterior = fantasy.posterior(x[2:])
+    assert posterior.mean.shape == (256, len(pool) - 2, 1)
+    before = model.posterior(x[2:])
+    assert (posterior.variance[0] <= before.variance * (1 + 1e-6)).all()
+    spread = before.variance.sqrt() / 256**0.5
+    assert (((posterior.mean.mean(0) - before.mean) / spread).abs() < 5).all()
+
+
+def test_values_and_outputs_are_inverse_and_larger_values_are_better(surrogate):
+    model = surrogate.botorch(AT)
+    losses = np.array([2.0, 2.5, 3.0])
+    values = model.value(losses)
+    assert (values.diff() < 0).all()
+    np.testing.assert_allclose(model.output(values), losses, rtol=1e-12)
+
+
+def test_each_candidate_can_be_asked_at_its_own_horizon(surrogate, pool):
+    own = pool.assign(planned=np.geomspace(1e8, 1e9, len(pool)))
+    model = surrogate.botorch("horizon")
+    posterior = model.posterior(model.encode(own))
+    fresh = -np.arange(1.0, len(pool) + 1)
+    location, _, _ = mixture(surrogate, own, fresh, own["planned"].to_numpy()[:, None])
+    np.testing.assert_allclose(-posterior.mean.numpy(), location, rtol=1e-10)
+    assert posterior.mean.shape == (len(pool), 1)
+
+
+def sampler():
+    return SobolQMCNormalSampler(torch.Size([16]), seed=0)
+
+
+def acquisition(name, model, x, baseline):
+    best = model.posterior(baseline).mean.max()
+    makers = {
+        "LogEI": lambda: LogExpectedImprovement(model, best_f=best),
+        "qLogNEI": lambda: qLogNoisyExpectedImprovement(model, baseline, sampler(), cache_root=False),
+        "qMES": lambda: qMaxValueEntropy(model, x, num_fantasies=4, num_mv_samples=8, num_y_samples=16),
+        "GIBBON": lambda: qLowerBoundMaxValueEntropy(model, x, num_mv_samples=8),
+        "qKG": lambda: qKnowledgeGradient(model, num_fantasies=4),
+        "qNIPV": lambda: qNegIntegratedPosteriorVariance(model, x),
+    }
+    return makers[name]()
+
+
+NAMES = ("LogEI", "qLogNEI", "qMES", "GIBBON", "qKG", "qNIPV")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_acquisition_functions_are_finite_with_their_gradients_and_optimise(surrogate, name):
+    model = surrogate.botorch(AT)
+    frame = candidates(np.random.default_rng(2), 24)
+    x, baseline = model.encode(frame), model.encode(surrogate.log.configs)
+    torch.manual_seed(0)
+    criterion = acquisition(name, model, x, baseline)
+    points = 1 + (4 if name == "qKG" else 0)
+    asked = x[: 3 * points].reshape(3, points, -1).clone().requires_grad_(True)
+    values = criterion(asked)
+    (gradient,) = torch.autograd.grad(values.sum(), asked)
+    assert torch.isfinite(values).all()
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().sum() > 0
+    codes = {i: float(x[0, i]) for i in range(2, x.shape[1])}
+    chosen, value = optimize_acqf(
+        criterion,
+        model.bounds(frame),
+        q=1,
+        num_restarts=2,
+        raw_samples=8,
+        fixed_features=codes,
+        options={"maxiter": 5, "seed": 0},
+    )
+    assert torch.isfinite(value)
+    low, high = model.bounds(frame)
+    assert ((chosen >= low - 1e-9) & (chosen <= high + 1e-9))[:, :2].all()
+
+
+def test_a_pool_is_searched_through_its_encoded_rows(surrogate):
+    model = surrogate.botorch(AT)
+    frame = candidates(np.random.default_rng(3), 30)
+    x = model.encode(frame)
+    criterion = LogExpectedImprovement(model, best_f=model.posterior(x[:5]).mean.max())
+    chosen, _ = optimize_acqf_discrete(criterion, q=1, choices=x)
+    row = int((x == chosen).all(dim=1).nonzero()[0])
+    assert row == int(criterion(x[:, None]).argmax())
+    assert frame["N"].iloc[row] > 1e7
+
+
+def test_wrong_asks_are_refused(surrogate, pool):
+    with pytest.raises(ConfigError, match="no expert 'other'"):
+        surrogate.botorch(AT, expert="other")
+    with pytest.raises(ConfigError, match="pass axis values"):
+        surrogate.botorch("end")
+    model = surrogate.botorch(AT)
+    with pytest.raises(ConfigError, match="needed here for every candidate"):
+        model.encode(pool.drop(columns="N"))
+    with pytest.raises(ShapeError, match="Y has shape"):
+        model.condition_on_observations(model.encode(pool), torch.zeros(3, 1, dtype=torch.float64))
+
+
+def test_a_log_of_single_points_and_scores_to_maximise_work_too():
+    generator = np.random.default_rng(4)
+    frame = pd.DataFrame(
+        {"run": [f"r{i}" for i in range(20)], "epochs": 10.0, "width": 2.0 ** generator.integers(3, 9, 20)}
+    )
+    frame["accuracy"] = 0.6 + 0.03 * np.log2(frame["width"]) + 0.01 * generator.standard_normal(20)
+    log = ps.RunLog.from_frame(frame, run="run", axis="epochs", output="accuracy", goal="max")
+    surrogate = ps.fit_surrogate(log, embedder=None)
+    model = surrogate.botorch(10.0)
+    mean = model.posterior(model.encode(pd.DataFrame({"width": [8.0, 64.0, 256.0]}))).mean[:, 0]
+    assert (mean.diff() > 0).all()
