@@ -34,6 +34,8 @@ _HOME = {
     "load_surrogate": "surrogate",
     "CurveSurrogate": "surrogate",
     "CurvePosterior": "surrogate",
+    "plan_budget": "budget",
+    "allocate": "budget",
 }
 _MODULES = ("theory", "laws", "catalog")
 

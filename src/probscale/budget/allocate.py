@@ -254,8 +254,7 @@ def _concluded(bench: LiveBench, ledger: Ledger, output: str) -> AllocationResul
             problems=problems,
         )
     row = int(np.argmin(best))
-    config = {str(name): plain(value) for name, value in bench.configs.iloc[row].to_dict().items()}
-    winner = BestRun(config, float(sign * best[row]))
+    winner = BestRun(dict(bench.visible[row]), float(sign * best[row]))
     if not any(event["event"] == "finished" for event in ledger.events()):
         spent = float(bench.spent.sum())
         ledger.append({"event": "finished", "run": row, "output": winner.output, "spent": spent})

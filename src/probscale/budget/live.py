@@ -88,7 +88,7 @@ class LiveBench:
         self._workers = workers
         self._ledger = ledger
         self._retries = retries
-        self._visible = visible
+        self.visible = visible
         self._record = _Record(ledger.events())
         self._locks = Path(f"{ledger.path.resolve()}.locks")
         self._locks.mkdir(exist_ok=True)
@@ -211,7 +211,7 @@ class LiveBench:
                 **{"from": known.reached, "until": until, "cost": self._price(run, until)},
             }
         )
-        return Job(run, self._visible[run], until, known.state, self._locks / str(run))
+        return Job(run, self.visible[run], until, known.state, self._locks / str(run))
 
     def _event(self, number: int, outcome: Outcome, until: float, attempt: int) -> dict[str, Any]:
         """Ledger event of an outcome."""
