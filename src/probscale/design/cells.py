@@ -1,0 +1,130 @@
+"""Joint Gaussian view of curves on a grid of cells, in which variance reductions are exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+from probscale.model.means import Rows
+from probscale.model.posterior import CurveBlock
+from probscale.surrogate import CurvePosterior, CurveSurrogate
+from probscale.surrogate.expert import Expert
+from probscale.surrogate.query import read_configs
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
+
+JITTER = 1e-10
+STEP = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Latent curves of configurations at axis values, on the modelled scale.
+
+    The variance of a Gaussian process does not depend on what a measurement turns out to be, so the effect
+    of a planned run on every cell is known before it is paid for.
+
+    Attributes:
+        at: Axis values, (configs, points).
+        location: Posterior mean, (configs, points).
+        covariance: Posterior covariance of all cells, calibrated spread included, (cells, cells).
+        noise: Noise variance of a measurement, (configs, points).
+        slope: Derivative of the output with respect to the modelled value, (configs, points).
+        output: Posterior mean in user units, (configs, points).
+    """
+
+    at: Array
+    location: Array
+    covariance: Array
+    noise: Array
+    slope: Array
+    output: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(configs, points)."""
+        configs, points = self.location.shape
+        return configs, points
+
+    @property
+    def variance(self) -> Array:
+        """Posterior variance of each cell, (configs, points)."""
+        return self.covariance.diagonal().reshape(self.shape)
+
+    @cached_property
+    def elasticity(self) -> Array:
+        """Derivative of the logarithm of the output where all outputs are positive, else of the output."""
+        return self.slope / self.output if bool((self.output > 0).all()) else self.slope
+
+    def whitened(self, cells: Positions) -> Array:
+        """Effect of measuring cells in turn, (measured, all cells).
+
+        The squares of the first k rows sum to the drop in variance that the first k measurements bring.
+
+        Cost: O(measured² × cells).
+        """
+        block = self.covariance[np.ix_(cells, cells)] + np.diag(self.noise.ravel()[cells])
+        block = block + JITTER * block.diagonal().mean() * np.eye(len(cells))
+        factor = np.linalg.cholesky(block)
+        return solve_triangular(factor, self.covariance[cells], lower=True)
+
+    def measured(self, cells: Positions) -> Cells:
+        """The cells once measurements of some of them are in; the mean is what it was expected to be."""
+        effect = self.whitened(cells)
+        return replace(self, covariance=self.covariance - effect.T @ effect)
+
+    def implied(self, cells: Positions, values: Array) -> Array:
+        """Posterior mean of all cells if measurements turned out to be `values`, (configs, points)."""
+        block = self.covariance[np.ix_(cells, cells)] + np.diag(self.noise.ravel()[cells])
+        gain = cho_solve(cho_factor(block, lower=True), values - self.location.ravel()[cells])
+        return self.location + (self.covariance[:, cells] @ gain).reshape(self.shape)
+
+
+def joint_cells(surrogate: CurveSurrogate, configs: pd.DataFrame, at: Array) -> tuple[Cells, CurvePosterior]:
+    """Joint Gaussian of configurations at axis values, and the posterior it belongs to.
+
+    Args:
+        surrogate: Fitted surrogate.
+        configs: Configurations; a run column that names runs of the log asks for their continuation.
+        at: Axis values, (points,) or (configs, points).
+
+    Cost: O(observations² × cells + observations × cells²) time, O(cells²) memory.
+    """
+    curves = surrogate.predict(configs, at)
+    # The surrogate's own reading of the question: which expert answers for which row, under which run code.
+    frame = surrogate._completed(read_configs(configs, surrogate.log.roles))
+    codes, named = surrogate._codes(frame), surrogate._assigned(frame)
+    location, noise, slope, output = (np.empty(curves.shape) for _ in range(4))
+    covariance = np.zeros((curves.at.size, curves.at.size))
+    points = curves.shape[1]
+    for (where, block), name in zip(curves.blocks, named, strict=True):
+        expert = surrogate.experts[name]
+        index = np.repeat(np.arange(len(where)), points)
+        rows = expert.rows(frame.iloc[where], codes[where], index, curves.at[where].ravel())
+        scale = np.broadcast_to(block.tail.scale, (len(where), points))
+        centre, joint = _pooled(expert, block, rows)
+        cells = (where[:, None] * points + np.arange(points)).ravel()
+        covariance[np.ix_(cells, cells)] = joint * np.outer(scale.ravel(), scale.ravel())
+        widened = 1 + block.tail.share * (block.tail.spread**2 - 1)
+        noise[where] = scale**2 * widened * sum(part.weight * part.noise for part in block.components)
+        above, below = (block.transform.inverse(centre + step) for step in (STEP, -STEP))
+        location[where], slope[where] = centre, (above - below) / (2 * STEP)
+        output[where] = block.transform.inverse(centre)
+    return Cells(curves.at, location, covariance, noise, slope, output), curves
+
+
+def _pooled(expert: Expert, block: CurveBlock, rows: Rows) -> tuple[Array, Array]:
+    """Mean and covariance of a mixture of Gaussian processes, (configs, points) and (cells, cells)."""
+    shares = [part.weight for part in block.components]
+    centre = np.average([part.location for part in block.components], axis=0, weights=shares)
+    joint = np.zeros((centre.size, centre.size))
+    for part, state in zip(block.components, expert.states, strict=True):
+        drift = (part.location - centre).ravel()
+        joint += part.weight / sum(shares) * (state.covariance(rows, rows).numpy() + np.outer(drift, drift))
+    return centre, joint

@@ -1,0 +1,230 @@
+"""ActiveLoop: suggest, train, learn, repeat, until the budget is spent; a kill at any point loses nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from probscale.cost import CostModel
+from probscale.design.actions import Actions
+from probscale.design.criteria import find_criterion
+from probscale.design.increments import Increment, Outcome, Runner, run_increments
+from probscale.design.pool import Constraints, Depths, actions_of, depths_of, grid_of, read_pool
+from probscale.design.progress import Event, Progress
+from probscale.design.suggest import greedy, situation_of
+from probscale.encode.embedders import Embedder
+from probscale.errors import BudgetError, ConfigError
+from probscale.ledger import Ledger
+from probscale.runs import RunLog
+from probscale.surrogate import CurveSurrogate, fit_surrogate
+from probscale.surrogate.query import Configs
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ActiveLoop:
+    """Active learning on real training.
+
+    Each turn chooses a batch of actions (which run, how far), has the runner carry them out, and conditions
+    the surrogate on what came back; its parameters are fitted again whenever the log has grown by `growth`.
+    Decisions, intents and outcomes are in the ledger before the next step, so that the same loop, run again
+    after a kill,
+    continues: finished increments are never paid again, and one in flight is run again from the last state.
+
+    A runner that raises, hangs or returns a loss that is not finite is recorded. Failures are tried again
+    `retries` times from the last state, a run that diverged is stopped, and the others go on.
+
+    Attributes:
+        log: What is known before; at least three points.
+        pool: Configurations that may be trained; a run column may name runs of the log to continue.
+        runner: `points, state = runner(config, until, state)`: trains from `state` (None at first) until the
+            axis reaches `until`; points are (axis value, output), the state is JSON.
+        cost: Cost model.
+        budget: Most that the loop may spend, in the unit of `cost`, earlier runs of the log not counted.
+        ledger: File of events.
+        seed: Of fits and draws.
+        criterion: Name in `design.CRITERIA`.
+        cost_power: Scores are divided by cost to this power.
+        batch: Actions per turn.
+        at: Grid on the axis, as in `suggest`.
+        depths: Where runs may stop, as in `suggest`.
+        constraints: What actions must satisfy.
+        growth: Growth of the log that has the parameters fitted again.
+        embedder: Language model of the fits.
+        executor: Carries out the increments of a batch side by side; None runs them here, one by one.
+        timeout: Seconds an increment may take; needs an executor.
+        retries: Attempts after the first.
+    """
+
+    log: RunLog
+    pool: Configs
+    runner: Runner
+    cost: CostModel
+    budget: float
+    ledger: str | Path = "loop.jsonl"
+    seed: int = 0
+    criterion: str = "frontier"
+    cost_power: float = 1.0
+    batch: int = 1
+    at: ArrayLike | None = None
+    depths: Depths | None = None
+    constraints: Constraints = field(default_factory=Constraints)
+    growth: float = 1.5
+    embedder: str | Path | Embedder | None = "default"
+    executor: Executor | None = None
+    timeout: float | None = None
+    retries: int = 1
+
+    def run(self) -> RunLog:
+        """Spend the budget; returns the log with everything that was learnt.
+
+        Raises:
+            BudgetError: if the budget is not positive, or the ledger belongs to another loop or is in use.
+            ConfigError: if pool, criterion or constraints are not accepted.
+        """
+        self._check()
+        frame = named_pool(self.pool, self.log)
+        with Ledger(self.ledger, settings=self._settings(frame)) as ledger:
+            progress = Progress(self.log, frame).replayed(ledger.events())
+            progress = self._settled(progress, ledger)
+            fitted, surrogate = progress.fitted_after, None
+            while True:
+                log = progress.log
+                if surrogate is None:
+                    # After a kill: the parameters the interrupted loop had, then everything since.
+                    surrogate = self._fit(progress.log_until(fitted)).condition(log)
+                elif log.n_points >= self.growth * progress.log_until(fitted).n_points:
+                    fitted, surrogate = progress.turns, self._fit(log)
+                else:
+                    surrogate = surrogate.condition(log)
+                orders = self._decide(progress, surrogate)
+                if not orders:
+                    return log
+                event = {"event": "decision", "number": progress.turns, "fitted": fitted, "orders": orders}
+                ledger.append(event)
+                progress = self._settled(progress.after(event), ledger)
+
+    def _check(self) -> None:
+        if not (math.isfinite(self.budget) and self.budget > 0):
+            raise BudgetError(
+                f"budget is {self.budget}; it must be a positive number in the unit of the cost"
+            )
+        if not callable(self.runner):
+            raise BudgetError(
+                f"the runner is a {type(self.runner).__name__}; pass a function runner(config, until, state)"
+            )
+        if self.batch < 1 or self.retries < 0 or self.growth < 1:
+            raise ConfigError("batch must be at least 1, retries at least 0 and growth at least 1")
+        if self.timeout is not None and self.executor is None:
+            raise ConfigError(
+                "timeout needs an executor: a hanging runner in this process cannot be left behind"
+            )
+        find_criterion(self.criterion)
+
+    def _settings(self, frame: pd.DataFrame) -> dict[str, Any]:
+        """What a resumed loop must share with the one that began."""
+        text = frame.to_json(orient="split", double_precision=15) + repr(self.log.to_frame().to_csv())
+        return {
+            "loop": "active",
+            "pool and log": hashlib.sha256(text.encode()).hexdigest()[:16],
+            "seed": self.seed,
+            "criterion": self.criterion,
+            "cost_power": self.cost_power,
+            "batch": self.batch,
+        }
+
+    def _fit(self, log: RunLog) -> CurveSurrogate:
+        return fit_surrogate(log, embedder=self.embedder, seed=self.seed)
+
+    def _decide(self, progress: Progress, surrogate: CurveSurrogate) -> list[Event]:
+        """Orders of the next turn; empty once nothing more fits into the budget."""
+        actions = self._actions(progress)
+        left = self.budget - progress.spent
+        if not actions.within(left).legal.any():
+            return []
+        situation = situation_of(surrogate, progress.pool, actions, seed=self.seed + progress.turns)
+        chosen = greedy(situation, find_criterion(self.criterion), self.batch, self.cost_power, left)
+        return [
+            {
+                "run": progress.names[choice.config],
+                "from": float(actions.reached[choice.config]),
+                "until": float(actions.at[choice.config, choice.point]),
+                "cost": choice.cost,
+                "score": choice.score,
+            }
+            for choice in chosen
+        ]
+
+    def _actions(self, progress: Progress) -> Actions:
+        grid = grid_of(progress.pool, self.log, self.at)
+        stops = depths_of(grid, self.log, self.depths)
+        actions = actions_of(
+            progress.pool, progress.log, self.cost, grid=grid, depths=stops, constraints=self.constraints
+        )
+        stopped = np.array([name in progress.stopped for name in progress.names])
+        reached = np.maximum(actions.reached, progress.reached)
+        paid = self.cost(progress.pool, reached[:, None])[:, 0]
+        return replace(actions, reached=reached, paid=paid, allowed=actions.allowed & ~stopped)
+
+    def _settled(self, progress: Progress, ledger: Ledger) -> Progress:
+        """Progress once every order of the last decision has an outcome."""
+        while pending := progress.pending:
+            jobs = []
+            for order in pending:
+                name = order["run"]
+                attempt = progress.failures(name)
+                ledger.append({"event": "intent", "number": progress.turns - 1, "attempt": attempt, **order})
+                jobs.append(Increment(name, progress.config(name), order["until"], progress.states.get(name)))
+            for outcome in run_increments(self.runner, jobs, self.executor, self.timeout):
+                event = self._event(progress, outcome)
+                ledger.append(event)
+                progress = progress.after(event)
+        return progress
+
+    def _event(self, progress: Progress, outcome: Outcome) -> Event:
+        """Ledger event of an outcome; what was trained is paid, whether or not it went well."""
+        (order,) = [order for order in progress.pending if order["run"] == outcome.run]
+        where = {"number": progress.turns - 1, "run": outcome.run, "seconds": outcome.seconds}
+        if outcome.problem:
+            left = self.budget - progress.spent - 2 * order["cost"]
+            tried = progress.failures(outcome.run) >= self.retries
+            final = tried or outcome.problem == "timeout" or left < 0
+            trouble = {"problem": outcome.problem, "message": outcome.message, "trace": outcome.trace}
+            # How far a failed attempt came is unknown: the budget is charged as if it had come all the way.
+            return {"event": "failed", **where, **trouble, "final": final, "cost": order["cost"]}
+        reached = max([order["from"], *(at for at, _ in outcome.points)])
+        diverged = bool(outcome.points) and not math.isfinite(outcome.points[-1][1])
+        reached = reached if diverged else max(reached, order["until"])
+        config = progress.pool.iloc[[progress.names.index(outcome.run)]]
+        cost = float(self.cost.increment(config, order["from"], reached)[0])
+        done = {"points": outcome.points, "state": outcome.state, "reached": reached, "cost": cost}
+        return {"event": "done", **where, **done, "diverged": diverged}
+
+
+def named_pool(pool: Configs, log: RunLog) -> pd.DataFrame:
+    """A pool with one distinct run identifier per row; rows without one get a new one.
+
+    Raises:
+        ConfigError: if an identifier repeats.
+    """
+    frame = read_pool(pool).reset_index(drop=True)
+    run = log.roles.run
+    fresh = [f"pool row {row}" for row in range(len(frame))]
+    if run not in frame:
+        return frame.assign(**{run: fresh})
+    given = frame[run].astype(object)
+    frame = frame.assign(**{run: given.where(given.notna(), pd.Series(fresh, index=frame.index))})
+    again = frame[run].duplicated()
+    if again.any():
+        name = frame[run].tolist()[int(np.flatnonzero(again)[0])]
+        raise ConfigError(f"run {name!r} is in the pool twice; a run has one row", run=name)
+    return frame

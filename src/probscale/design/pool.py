@@ -1,0 +1,177 @@
+"""Pools: which configurations may be trained, on which grid, at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from probscale.cost import CostModel
+from probscale.design.actions import Actions
+from probscale.errors import ConfigError
+from probscale.runs import RunLog
+from probscale.surrogate.query import Configs, read_at
+
+Array = NDArray[np.float64]
+Depths = Literal["full", "any"] | ArrayLike
+
+POINTS = 12
+MOST_CELLS = 2_000
+RESERVED = ("until", "score", "cost")
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What an action of a pool must satisfy.
+
+    Attributes:
+        max_cost: Most that one action may cost.
+        allowed: Column to the values it may take.
+        where: Function of the pool that gives one truth value per row, for example a bound on memory.
+    """
+
+    max_cost: float | None = None
+    allowed: Mapping[str, Collection[Any]] | None = None
+    where: Callable[[pd.DataFrame], Any] | None = None
+
+    def mask(self, pool: pd.DataFrame) -> NDArray[np.bool_]:
+        """Which rows of a pool may be trained.
+
+        Raises:
+            ConfigError: for an unknown column, a mask of the wrong length, or when no row is left.
+        """
+        keep = np.ones(len(pool), dtype=bool)
+        for name, values in (self.allowed or {}).items():
+            if name not in pool:
+                raise ConfigError(f"allowed names {name!r}, which the pool does not have", column=name)
+            keep &= pool[name].isin(list(values)).to_numpy()
+        if self.where is not None:
+            given = np.asarray(self.where(pool), dtype=bool)
+            if given.shape != (len(pool),):
+                raise ConfigError(f"where gave shape {given.shape}; the pool has {len(pool)} rows, one each")
+            keep &= given
+        if not keep.any():
+            raise ConfigError("no configuration of the pool meets the constraints; relax allowed= or where=")
+        return keep
+
+
+def read_pool(pool: Configs) -> pd.DataFrame:
+    """A pool as a frame; its index is kept.
+
+    Raises:
+        ConfigError: if it is empty, not a table, or uses a reserved column.
+    """
+    try:
+        frame = pool if isinstance(pool, pd.DataFrame) else pd.DataFrame(list(pool))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the pool is a {type(pool).__name__}; pass a DataFrame, or a list of dicts, one a configuration"
+        ) from error
+    if not len(frame):
+        raise ConfigError("the pool is empty; pass at least one configuration")
+    taken = [name for name in RESERVED if name in frame]
+    if taken:
+        raise ConfigError(f"column {taken[0]!r} of the pool is needed for the answer; rename it")
+    return frame
+
+
+def known_columns(frame: pd.DataFrame, log: RunLog) -> pd.DataFrame:
+    """Columns of a pool that a log has too; the others serve costs and constraints only."""
+    known = {log.roles.run, *log.roles.described}
+    return frame[[name for name in frame.columns if name in known]]
+
+
+def grid_of(frame: pd.DataFrame, log: RunLog, at: ArrayLike | None) -> Array:
+    """Axis values of a pool's grid, (configs, points).
+
+    By default the points of the log where they are few and shared, else twelve, geometric: up to the planned
+    end of each configuration where the log has a horizon, up to the longest observed run otherwise.
+
+    Raises:
+        ConfigError: if `at` is not positive and rising, or the pool lacks the horizon.
+    """
+    roles = log.roles
+    if at is not None:
+        grid = read_at(at, len(frame), roles.axis)
+        if not (grid > 0).all() or not (np.diff(grid, axis=1) > 0).all():
+            raise ConfigError(f"at must hold positive, rising values of {roles.axis}")
+        return grid
+    observed = np.unique(log.points[roles.axis].to_numpy(dtype=np.float64))
+    observed = observed[observed > 0]
+    if roles.horizon is not None:
+        if roles.horizon not in frame or bool(frame[roles.horizon].isna().any()):
+            raise ConfigError(
+                f"the runs of the log have a planned end, {roles.horizon!r}; give each row of the pool one, "
+                "or pass at=",
+                column=roles.horizon,
+            )
+        ends = frame[roles.horizon].to_numpy(dtype=np.float64)[:, None]
+        return ends * np.geomspace(1 / 64, 1, POINTS)
+    if len(observed) > POINTS:
+        observed = np.geomspace(np.quantile(observed, 0.02), observed[-1], POINTS)
+    return np.broadcast_to(observed, (len(frame), len(observed)))
+
+
+def depths_of(grid: Array, log: RunLog, depths: Depths | None) -> NDArray[np.bool_]:
+    """Points at which runs may be stopped, (configs, points).
+
+    By default only whole runs where the log has a horizon, since with a decayed schedule a prefix is not a
+    shorter run; any point of the grid otherwise.
+
+    Raises:
+        ConfigError: for an unknown word, or a depth that is no point of the grid.
+    """
+    if depths is None:
+        depths = "any" if log.roles.horizon is None else "full"
+    if isinstance(depths, str):
+        if depths not in ("full", "any"):
+            raise ConfigError(f'depths is {depths!r}; accepted are "full", "any" or axis values')
+        mask = np.zeros(grid.shape, dtype=bool)
+        mask[:, -1 if depths == "full" else slice(None)] = True
+        return mask
+    wanted = np.asarray(depths, dtype=np.float64).ravel()
+    close = np.isclose(grid[:, :, None], wanted, rtol=1e-9, atol=0.0)
+    if not close.any(axis=(0, 1)).all():
+        absent = wanted[~close.any(axis=(0, 1))][0]
+        raise ConfigError(f"depth {absent:g} is no point of the grid; choose among the values of at=")
+    return np.asarray(close.any(axis=2))
+
+
+def progress_of(frame: pd.DataFrame, log: RunLog) -> Array:
+    """Axis value that each row of a pool has been trained to; zero for runs the log does not know."""
+    run = log.roles.run
+    if run not in frame:
+        return np.zeros(len(frame))
+    last = log.points.groupby(run, sort=False)[log.roles.axis].last()
+    return frame[run].map(last).fillna(0.0).to_numpy(dtype=np.float64)
+
+
+def actions_of(
+    frame: pd.DataFrame,
+    log: RunLog,
+    cost: CostModel,
+    *,
+    grid: Array,
+    depths: NDArray[np.bool_],
+    constraints: Constraints,
+) -> Actions:
+    """Legal actions of a pool, increments priced."""
+    reached = progress_of(frame, log)
+    total = cost(frame, grid)
+    paid = cost(frame, reached[:, None])[:, 0]
+    dearest = np.inf if constraints.max_cost is None else float(constraints.max_cost)
+    return Actions(grid, total, reached, paid, depths, constraints.mask(frame), dearest)
+
+
+def thinned(count: int, points: int, keep: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+    """Rows of a pool that fit into one joint covariance: those to keep, then others at random."""
+    most = max(MOST_CELLS // points, 1)
+    if count <= most:
+        return np.arange(count)
+    order = np.random.default_rng(seed).permutation(count)
+    order = order[np.argsort(~keep[order], kind="stable")]
+    return np.sort(order[:most])

@@ -1,0 +1,210 @@
+"""suggest: which runs to do next, and how far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from probscale.cost import CostModel
+from probscale.design.actions import Actions
+from probscale.design.cells import joint_cells
+from probscale.design.criteria import Situation, Value, find_criterion
+from probscale.design.pool import (
+    Constraints,
+    Depths,
+    actions_of,
+    depths_of,
+    grid_of,
+    known_columns,
+    progress_of,
+    read_pool,
+    thinned,
+)
+from probscale.envelope import crossings
+from probscale.errors import ConfigError
+from probscale.surrogate import CurveSurrogate
+from probscale.surrogate.query import Configs
+
+Array = NDArray[np.float64]
+
+LEVELS = 60
+DECADES = 2.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One chosen action: positions of configuration and point, its score and cost."""
+
+    config: int
+    point: int
+    score: float
+    cost: float
+
+
+def suggest(
+    surrogate: CurveSurrogate,
+    pool: Configs,
+    n: int = 1,
+    criterion: str | Value = "frontier",
+    *,
+    cost: CostModel,
+    at: ArrayLike | None = None,
+    depths: Depths | None = None,
+    cost_power: float = 1.0,
+    compute: ArrayLike | None = None,
+    targets: Configs | None = None,
+    max_cost: float | None = None,
+    allowed: Mapping[str, Collection[Any]] | None = None,
+    where: Callable[[pd.DataFrame], Any] | None = None,
+    samples: int = 256,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The next runs that teach most per unit of cost.
+
+    An action is a run and how far to train it; a row that names a run of the log continues it and pays the
+    increment. Batches are chosen greedily: each choice takes into account, exactly, how much the ones before
+    it will narrow the posterior.
+
+    Args:
+        surrogate: What is known.
+        pool: Configurations that could be trained. Columns the surrogate never saw serve costs and
+            constraints only.
+        n: Number of actions; fewer if the pool is exhausted.
+        criterion: Name in `design.CRITERIA`, or a function of a `Situation`, such as `design.acquisition`
+            makes of an acquisition function of BoTorch.
+        cost: Cost model.
+        at: Grid on the axis, (points,) or (configs, points); by default from the log, see
+            `design.pool.grid_of`.
+        depths: Where runs may stop: "full", "any" or axis values; by default any point, or whole runs only
+            where the log has a horizon.
+        cost_power: Scores are divided by cost to this power; 0 ignores cost.
+        compute: Costs at which the frontier matters; by default the last two decades up to the dearest run.
+        targets: Configurations whose end matters to the criterion "target".
+        max_cost: Most that one action may cost.
+        allowed: Column to the values it may take.
+        where: Function of the pool, one truth value per row; for example a bound on memory.
+        samples: Posterior draws behind the probability of being on the frontier.
+        seed: Seed of the draws.
+
+    Returns:
+        Chosen rows of the pool, best first, with columns until, score (value per cost) and cost (of the
+        increment). `attrs["notes"]` says if the pool was too large for one joint posterior and was thinned
+        at random.
+
+    Raises:
+        ConfigError: for an unknown criterion, an empty pool, or constraints that leave nothing.
+
+    Cost: O(observations × cells² + actions × points × cells), cells = configurations × points; 0.1 s for 330
+        cells.
+
+    Source: Seo et al. 2000 for the variance criteria; Krause et al. 2008 for greedy batches.
+    """
+    if n < 1:
+        raise ConfigError(f"n is {n}; ask for at least one action", n=n)
+    value = find_criterion(criterion) if isinstance(criterion, str) else criterion
+    if criterion == "target" and targets is None:
+        raise ConfigError('the criterion "target" needs targets=, the configurations whose end matters')
+    frame = read_pool(pool)
+    log = surrogate.log
+    kept = thinned(len(frame), grid_of(frame, log, at).shape[1], progress_of(frame, log) > 0, seed)
+    thin = frame.iloc[kept]
+    grid = grid_of(frame, log, at)[kept]
+    constraints = Constraints(max_cost, allowed, where)
+    stops = depths_of(grid, log, depths)
+    actions = actions_of(thin, log, cost, grid=grid, depths=stops, constraints=constraints)
+    situation = situation_of(
+        surrogate, thin, actions, compute=compute, targets=targets, samples=samples, seed=seed
+    )
+    chosen = list(greedy(situation, value, n, cost_power))
+    answer = thin.iloc[[choice.config for choice in chosen]].copy()
+    answer["until"] = [actions.at[choice.config, choice.point] for choice in chosen]
+    answer["score"] = [choice.score for choice in chosen]
+    answer["cost"] = [choice.cost for choice in chosen]
+    if len(kept) < len(frame):
+        answer.attrs["notes"] = [
+            f"{len(kept)} of {len(frame)} configurations, drawn at random, were compared"
+        ]
+    return answer
+
+
+def situation_of(
+    surrogate: CurveSurrogate,
+    frame: pd.DataFrame,
+    actions: Actions,
+    *,
+    compute: ArrayLike | None = None,
+    targets: Configs | None = None,
+    samples: int = 256,
+    seed: int = 0,
+) -> Situation:
+    """Beliefs over a pool's grid and the actions on it; targets join the grid, but may not be trained."""
+    log, pool_size = surrogate.log, len(frame)
+    asked = known_columns(frame, log)
+    grid = actions.at
+    if targets is not None:
+        extra = known_columns(read_pool(targets), log)
+        ends = grid_of(extra, log, None)[:, -1:]
+        asked = pd.concat([asked, extra], ignore_index=True)
+        grid = np.concatenate([grid, ends * grid.max(axis=0) / grid.max()])
+        actions = actions.padded(grid)
+    cells, curves = joint_cells(surrogate, asked, grid)
+    levels = default_levels(actions.total[:pool_size]) if compute is None else np.asarray(compute, np.float64)
+    aimed = np.zeros(grid.shape, dtype=bool)
+    aimed[pool_size:, -1] = True
+    return Situation(
+        cells,
+        actions,
+        curves.latent().sample(samples, seed=seed),
+        crossings(actions.total, levels),
+        levels,
+        log.roles.goal,
+        incumbent_of(surrogate),
+        aimed,
+    )
+
+
+def greedy(
+    situation: Situation, value: Value, n: int, cost_power: float, budget: float = np.inf
+) -> Iterator[Choice]:
+    """Actions chosen one after another, each as if the ones before were done; together within a budget."""
+    for _ in range(n):
+        situation = replace(situation, actions=situation.actions.within(budget))
+        config, point = np.nonzero(situation.actions.legal)
+        if not len(config):
+            return
+        price = situation.actions.total[config, point] - situation.actions.paid[config]
+        worth = np.asarray(value(situation), dtype=np.float64)
+        if worth.shape != config.shape:
+            raise ConfigError(
+                f"the criterion gave shape {worth.shape} for {len(config)} actions; give one value each"
+            )
+        # An increment that is free (a cost model may round to zero) is worth any value.
+        score = worth / np.maximum(price, 1e-300) ** cost_power
+        best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
+        choice = Choice(int(config[best]), int(point[best]), float(score[best]), float(price[best]))
+        yield choice
+        budget -= choice.cost
+        situation = situation.after(choice.config, choice.point)
+        # A batch is trained side by side: one increment per run.
+        situation = replace(situation, actions=situation.actions.without(choice.config))
+
+
+def default_levels(total: Array) -> Array:
+    """Costs at which the frontier matters: two decades up to the dearest run, fewer if runs begin later."""
+    high = float(total.max())
+    low = max(high * 10**-DECADES, float(total[:, 0].min()))
+    return np.geomspace(low, high, LEVELS)
+
+
+def incumbent_of(surrogate: CurveSurrogate) -> float:
+    """Best output in the log; NaN if there is no finite one."""
+    values = surrogate.log.points[surrogate.log.output].to_numpy(dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan")
+    return float(values.min() if surrogate.log.roles.goal == "min" else values.max())

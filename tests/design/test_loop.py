@@ -1,0 +1,229 @@
+"""ActiveLoop: spends its budget once, whatever happens in between."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probscale.design import ActiveLoop
+from probscale.errors import BudgetError, ConfigError
+from probscale.ledger import read_ledger
+
+STEPS = np.geomspace(1e8, 1e10, 6)
+DEPTHS = STEPS[[2, 5]]
+BUDGET = 6e17
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return pd.DataFrame({"N": np.geomspace(1e6, 3e6, 4), "depth": 8.0})
+
+
+class Trainer:
+    """A runner that follows the true law and remembers what it was asked."""
+
+    def __init__(self, loss, *, broken=(), diverging=()):
+        self.loss, self.broken, self.diverging, self.calls = loss, broken, diverging, []
+
+    def __call__(self, config, until, state):
+        begun = 0.0 if state is None else state["tokens"]
+        self.calls.append((config["run"], begun, until))
+        if config["run"] in self.broken:
+            raise RuntimeError("out of memory")
+        places = STEPS[(begun * 1.0001 < STEPS) & (until * 1.0001 >= STEPS)]
+        values = [float(self.loss(config["N"], at, config["depth"])) for at in places]
+        if config["run"] in self.diverging:
+            values[-1] = float("nan")
+        return list(zip(places.tolist(), values, strict=True)), {"tokens": until}
+
+
+def loop_of(small_log, pool, runner, flops, path, **options):
+    return ActiveLoop(
+        small_log,
+        pool,
+        runner,
+        cost=flops,
+        budget=BUDGET,
+        ledger=path,
+        embedder=None,
+        depths=DEPTHS,
+        growth=1.8,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(small_log, pool, true_loss, flops, tmp_path_factory):
+    """A loop that nothing interrupted: its log, ledger and the runner's calls."""
+    path = tmp_path_factory.mktemp("whole") / "a.jsonl"
+    runner = Trainer(true_loss)
+    return loop_of(small_log, pool, runner, flops, path).run(), path, runner.calls
+
+
+def paid(path):
+    return sum(e["cost"] for e in read_ledger(path).events if e["event"] in ("done", "failed"))
+
+
+def test_loop_spends_within_budget_and_returns_what_it_learnt(whole, small_log, true_loss, flops):
+    log, path, _ = whole
+    assert 0 < paid(path) <= BUDGET
+    assert log.n_runs > small_log.n_runs
+    fresh = log.to_frame()[lambda f: ~f["run"].isin(small_log.runs)]
+    np.testing.assert_allclose(fresh["loss"], true_loss(fresh["N"], fresh["tokens"], fresh["depth"]))
+    np.testing.assert_allclose(flops.spent(log).loc[fresh["run"].unique()].sum(), paid(path))
+
+
+def test_increments_continue_from_the_state_and_never_repeat(whole):
+    reached = {}
+    for run, begun, until in whole[2]:
+        assert begun == reached.get(run, 0.0)
+        assert until > begun
+        reached[run] = until
+    assert len(whole[2]) > len(reached)
+
+
+def test_running_again_does_nothing_more(whole, small_log, pool, true_loss, flops):
+    idle = Trainer(true_loss)
+    again = loop_of(small_log, pool, idle, flops, whole[1]).run()
+    assert not idle.calls
+    assert whole[0].equals(again)
+
+
+@pytest.mark.parametrize("cut", [1, 6])
+def test_resumed_loop_ends_as_an_uninterrupted_one(cut, whole, small_log, pool, true_loss, flops, tmp_path):
+    lines = whole[1].read_text().splitlines(keepends=True)
+    (tmp_path / "b.jsonl").write_text("".join(lines[: 1 + cut]) + lines[1 + cut][:20])
+    resumed = loop_of(small_log, pool, Trainer(true_loss), flops, tmp_path / "b.jsonl").run()
+    assert whole[0].equals(resumed)
+    assert paid(whole[1]) == pytest.approx(paid(tmp_path / "b.jsonl"), rel=1e-12)
+
+
+def test_failing_runs_are_recorded_retried_and_left_behind(small_log, pool, true_loss, flops, tmp_path):
+    path = tmp_path / "a.jsonl"
+    runner = Trainer(true_loss, broken=("pool row 1",), diverging=("pool row 3",))
+    log = loop_of(small_log, pool, runner, flops, path, retries=2).run()
+    failed = [e for e in read_ledger(path).events if e["event"] == "failed"]
+    assert {e["run"] for e in failed} <= {"pool row 1"}
+    if failed:
+        assert len(failed) <= 3
+        assert "out of memory" in failed[-1]["message"]
+        assert failed[-1]["final"]
+    calls = [run for run, _, _ in runner.calls]
+    assert calls.count("pool row 3") <= 1
+    assert "pool row 1" not in log.runs
+    assert paid(path) <= BUDGET
+    assert log.n_runs > small_log.n_runs + 1
+
+
+def test_invalid_answers_are_failures(small_log, pool, flops, tmp_path):
+    path = tmp_path / "a.jsonl"
+    log = loop_of(small_log, pool, lambda config, until, state: None, flops, path, retries=0).run()
+    assert log.equals(small_log)
+    events = [e for e in read_ledger(path).events if e["event"] == "failed"]
+    assert events
+    assert {e["problem"] for e in events} == {"invalid"}
+
+
+def test_hanging_run_does_not_stop_the_others(small_log, pool, true_loss, flops, tmp_path):
+    trainer = Trainer(true_loss)
+
+    def runner(config, until, state):
+        if config["run"] == "pool row 0":
+            time.sleep(1.5)
+        return trainer(config, until, state)
+
+    path = tmp_path / "a.jsonl"
+    with ThreadPoolExecutor(2) as executor:
+        log = loop_of(
+            small_log, pool, runner, flops, path, batch=2, executor=executor, timeout=0.5, retries=0
+        ).run()
+    hung = [e for e in read_ledger(path).events if e["event"] == "failed"]
+    assert {e["problem"] for e in hung} <= {"timeout"}
+    assert {e["run"] for e in hung} <= {"pool row 0"}
+    assert log.n_runs > small_log.n_runs
+
+
+def test_pool_may_continue_runs_of_the_log(small_log, true_loss, flops, tmp_path):
+    early = small_log.truncate({"r0": STEPS[2], "r1": STEPS[-1], "r2": STEPS[-1], "r3": STEPS[-1]})
+    runner = Trainer(true_loss)
+    pool = early.configs.reset_index()
+    log = loop_of(early, pool, runner, flops, tmp_path / "a.jsonl").run()
+    assert {run for run, _, _ in runner.calls} == {"r0"}
+    assert log.equals(small_log)
+
+
+KILLED = """
+import sys, time
+import numpy as np, pandas as pd
+import probscale as ps
+from probscale.design import ActiveLoop
+STEPS = np.geomspace(1e8, 1e10, 6)
+def loss_of(size, tokens, depth):
+    return 1.7 + 300 * size**-0.35 + 1200 * tokens**-0.35 + 0.02 * np.log(depth / 8) ** 2
+def runner(config, until, state):
+    begun = 0.0 if state is None else state["tokens"]
+    places = STEPS[(STEPS > begun * 1.0001) & (STEPS <= until * 1.0001)]
+    time.sleep(0.02)
+    with open(sys.argv[2], "a") as file:
+        file.write(f"{config['run']} {begun} {until}\\n")
+    return [(float(at), float(loss_of(config["N"], at, config["depth"]))) for at in places], {"tokens": until}
+log = ps.read_runs(sys.argv[3], run="run", axis="tokens", output="loss", params="N")
+pool = pd.DataFrame({"N": np.geomspace(1e6, 3e6, 4), "depth": 8.0})
+ActiveLoop(log, pool, runner, cost=ps.FlopsCost(params="N"), budget=6e17, ledger=sys.argv[1], embedder=None,
+           depths=STEPS[[2, 5]], growth=1.8).run()
+"""
+
+
+@pytest.mark.slow
+def test_loop_killed_at_random_pays_once_and_ends_alike(whole, small_log, tmp_path):
+    small_log.to_frame().drop(columns="diverged").to_csv(tmp_path / "log.csv", index=False)
+    generator = np.random.default_rng(0)
+    command = [sys.executable, "-c", KILLED, *(str(tmp_path / n) for n in ("b.jsonl", "calls", "log.csv"))]
+    for kill in range(6):
+        with subprocess.Popen(command) as process:
+            if kill < 5:
+                until = time.monotonic() + 60
+                lines = (tmp_path / "b.jsonl").read_text().count("\n") if kill else 0
+                wanted = lines + int(generator.integers(2, 6))
+                while process.poll() is None and time.monotonic() < until:
+                    known = tmp_path / "b.jsonl"
+                    if known.exists() and known.read_text().count("\n") >= wanted:
+                        os.kill(process.pid, signal.SIGKILL)
+                        break
+                    time.sleep(0.005)
+            assert process.wait(120) in (0, -signal.SIGKILL)
+    events = read_ledger(tmp_path / "b.jsonl").events
+    done = [e for e in events if e["event"] == "done"]
+    spans = [(e["run"], e["points"][0][0]) for e in done]
+    assert len(spans) == len(set(spans))
+    assert paid(tmp_path / "b.jsonl") == pytest.approx(paid(whole[1]), rel=1e-9)
+    seen = {(e["run"], at) for e in done for at, _ in e["points"]}
+    fresh = whole[0].points[lambda p: ~p["run"].isin(small_log.runs)]
+    assert seen == set(zip(fresh["run"], fresh["tokens"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"budget": 0.0}, BudgetError, "positive"),
+        ({"runner": 3}, BudgetError, "runner"),
+        ({"batch": 0}, ConfigError, "batch"),
+        ({"timeout": 1.0}, ConfigError, "executor"),
+        ({"criterion": "frontal"}, ConfigError, "frontier"),
+    ],
+)
+def test_refusals_name_the_remedy(options, error, message, small_log, pool, true_loss, flops, tmp_path):
+    arguments = {"runner": Trainer(true_loss), "budget": BUDGET} | options
+    with pytest.raises(error, match=message):
+        ActiveLoop(small_log, pool, cost=flops, ledger=tmp_path / "a.jsonl", **arguments).run()
+
+
+def test_ledger_of_another_loop_is_refused(whole, small_log, pool, true_loss, flops):
+    with pytest.raises(BudgetError, match="other settings"):
+        loop_of(small_log, pool.iloc[:3], Trainer(true_loss), flops, whole[1]).run()

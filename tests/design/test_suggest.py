@@ -1,0 +1,204 @@
+"""suggest: criteria, batches, constraints and refusals."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import probscale as ps
+from probscale.design import CRITERIA, Situation, acquisition, suggest
+from probscale.design.pool import Constraints, actions_of, depths_of, grid_of
+from probscale.design.suggest import situation_of
+from probscale.errors import ConfigError
+
+STEPS = np.geomspace(1e8, 1e10, 6)
+
+
+@pytest.fixture
+def now(small_surrogate, small_log, big_pool, flops):
+    grid = grid_of(big_pool, small_log, None)
+    stops = depths_of(grid, small_log, "any")
+    actions = actions_of(big_pool, small_log, flops, grid=grid, depths=stops, constraints=Constraints())
+    return situation_of(small_surrogate, big_pool, actions, seed=0)
+
+
+def test_default_grid_is_that_of_the_log(small_log, big_pool):
+    np.testing.assert_allclose(grid_of(big_pool, small_log, None)[3], STEPS)
+
+
+@pytest.mark.parametrize("name", sorted(set(CRITERIA) - {"target"}))
+def test_every_criterion_gives_affordable_actions(name, small_surrogate, big_pool, flops):
+    chosen = suggest(small_surrogate, big_pool, 3, name, cost=flops, seed=0)
+    assert list(chosen.columns) == ["N", "depth", "until", "score", "cost"]
+    assert len(chosen) == 3
+    assert np.isfinite(chosen["score"]).all()
+    np.testing.assert_allclose(chosen["cost"], 6 * chosen["N"] * chosen["until"], rtol=1e-12)
+    again = suggest(small_surrogate, big_pool, 3, name, cost=flops, seed=0)
+    pd.testing.assert_frame_equal(chosen, again)
+
+
+@pytest.mark.parametrize("name", sorted(set(CRITERIA) - {"improvement"}))
+def test_deeper_training_never_teaches_less(name, now):
+    values = CRITERIA[name](now)
+    assert (values >= -1e-12).all()
+    table = now.actions.table.assign(value=values)
+    assert (table.groupby("config")["value"].diff().dropna() >= -1e-12).all()
+
+
+def test_weighted_reduction_is_the_drop_that_measuring_brings(now):
+    weights = np.random.default_rng(0).random(now.cells.shape)
+    values = now.weighted_reductions(weights)
+    for position in (0, 17, len(values) - 1):
+        config, point = now.actions.table.loc[position, ["config", "point"]].astype(int)
+        after = now.cells.measured(now.actions.block(config, point))
+        drop = ((now.cells.variance - after.variance) * weights).sum()
+        np.testing.assert_allclose(values[position], drop, rtol=1e-6)
+
+
+def test_functional_reduction_is_the_drop_that_measuring_brings(now):
+    rows = np.random.default_rng(0).standard_normal((2, now.cells.variance.size))
+    values = now.reductions(rows)
+    config, point = now.actions.table.loc[25, ["config", "point"]].astype(int)
+    after = now.cells.measured(now.actions.block(config, point))
+    drop = np.trace(rows @ (now.cells.covariance - after.covariance) @ rows.T)
+    np.testing.assert_allclose(values[25], drop, rtol=1e-6)
+
+
+def test_frontier_weights_are_probabilities(now):
+    np.testing.assert_allclose(now.frontier_weights.sum(axis=0), 1.0)
+    assert (now.frontier_weights >= 0).all()
+
+
+def test_frontier_criterion_is_the_weighted_drop_on_the_logarithm(now):
+    weights = now.crossings.spread(now.frontier_weights) / len(now.levels)
+    relative = weights * (now.cells.slope / now.cells.output) ** 2
+    np.testing.assert_allclose(CRITERIA["frontier"](now), now.weighted_reductions(relative))
+
+
+def test_law_criterion_matches_the_spread_of_fitted_lines(now):
+    """The linear functionals, applied to draws of the cells, vary as the criterion's total says."""
+    total = now.reductions(np.zeros((1, now.cells.variance.size)))
+    assert (total == 0).all()
+    everything = CRITERIA["law"](now)
+    assert everything.max() > 0
+
+
+def test_expected_improvement_matches_draws(now):
+    values = CRITERIA["improvement"](now)
+    table = now.actions.table
+    generator = np.random.default_rng(0)
+    for position in np.argsort(values)[-3:]:
+        config, point = table.loc[position, ["config", "point"]].astype(int)
+        mean = now.cells.output[config, point]
+        std = np.sqrt(now.cells.variance[config, point]) * now.cells.slope[config, point]
+        gains = np.maximum(now.incumbent - (mean + std * generator.standard_normal(40_000)), 0)
+        assert abs(gains.mean() - values[position]) < 5 * gains.std() / 200
+
+
+def test_batch_spreads_instead_of_repeating(small_surrogate, big_pool, flops):
+    chosen = suggest(small_surrogate, big_pool, 4, "integrated variance", cost=flops, cost_power=0.0)
+    assert chosen.index.is_unique
+    assert (np.diff(chosen["score"]) <= 1e-12).all()
+
+
+def test_known_runs_are_continued_at_the_price_of_the_increment(small_log, flops):
+    early = small_log.truncate({"r0": STEPS[2], "r1": STEPS[-1], "r2": STEPS[-1], "r3": STEPS[-1]})
+    surrogate = ps.fit_surrogate(early, embedder=None, seed=0)
+    pool = early.configs.reset_index().loc[[0, 1]]
+    (chosen,) = suggest(surrogate, pool, 9, "variance", cost=flops).to_dict("records")
+    assert chosen["run"] == "r0"
+    assert chosen["until"] > STEPS[2] * 1.001
+    np.testing.assert_allclose(chosen["cost"], 6 * chosen["N"] * (chosen["until"] - STEPS[2]))
+
+
+def test_constraints_hold(small_surrogate, big_pool, flops):
+    chosen = suggest(
+        small_surrogate,
+        big_pool.assign(memory=big_pool["N"] / 1e7),
+        50,
+        cost=flops,
+        max_cost=1e17,
+        allowed={"depth": [8.0]},
+        where=lambda pool: pool["memory"] < 30,
+    )
+    assert (chosen["cost"] <= 1e17).all()
+    assert (chosen["depth"] == 8.0).all()
+    assert (chosen["N"] < 3e8).all()
+
+
+def test_depths_limit_where_runs_stop(small_surrogate, big_pool, flops):
+    whole = suggest(small_surrogate, big_pool, 3, cost=flops, depths="full")
+    assert (whole["until"] == STEPS[-1]).all()
+    some = suggest(small_surrogate, big_pool, 3, cost=flops, depths=[STEPS[1], STEPS[3]])
+    assert set(np.round(some["until"])) <= set(np.round(STEPS[[1, 3]]))
+
+
+def test_target_criterion_prefers_runs_near_the_target(small_surrogate, big_pool, flops):
+    target = [{"N": 1e9, "depth": 8.0}]
+    chosen = suggest(small_surrogate, big_pool, 1, "target", cost=flops, cost_power=0.0, targets=target)
+    assert chosen["N"].iloc[0] >= 1e8
+
+
+def test_botorch_acquisition_agrees_with_ours(now):
+    from botorch.acquisition import ExpectedImprovement, LogExpectedImprovement
+
+    def plain(model, situation):
+        with pytest.warns(Warning, match="LogExpectedImprovement|numerical"):
+            return ExpectedImprovement(model, best_f=model.goal_sign * situation.incumbent)
+
+    def logarithmic(model, situation):
+        return LogExpectedImprovement(model, best_f=model.goal_sign * situation.incumbent)
+
+    ours = CRITERIA["improvement"](now)
+    theirs = acquisition(logarithmic, logarithm=True)(now)
+    large = ours > 1e-4 * ours.max()
+    np.testing.assert_allclose(theirs[large], ours[large], rtol=1e-3)
+    np.testing.assert_allclose(acquisition(plain)(now)[large], ours[large], rtol=1e-3)
+
+
+def test_own_criterion_is_a_function_of_the_situation(small_surrogate, big_pool, flops):
+    def smallest(situation: Situation):
+        return -situation.actions.table["config"].to_numpy(dtype=float)
+
+    chosen = suggest(small_surrogate, big_pool, 1, smallest, cost=flops, cost_power=0.0)
+    assert chosen.index[0] == 0
+
+
+def test_pool_beyond_one_posterior_is_thinned_and_says_so(small_surrogate, flops):
+    pool = pd.DataFrame({"N": np.geomspace(1e6, 1e9, 400), "depth": 8.0})
+    chosen = suggest(small_surrogate, pool, 1, cost=flops)
+    assert "333 of 400" in chosen.attrs["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 0}, "at least one"),
+        ({"criterion": "frontal"}, "did you mean 'frontier'"),
+        ({"criterion": "target"}, "targets="),
+        ({"at": [2e9, 1e9]}, "rising"),
+        ({"depths": [3.3e9]}, "no point of the grid"),
+        ({"depths": "half"}, "full"),
+        ({"allowed": {"width": [1]}}, "width"),
+        ({"allowed": {"depth": [99.0]}}, "relax"),
+        ({"criterion": lambda situation: np.zeros(3)}, "one value each"),
+    ],
+)
+def test_refusals_name_the_remedy(arguments, message, small_surrogate, big_pool, flops):
+    with pytest.raises(ConfigError, match=message):
+        suggest(small_surrogate, big_pool, **{"cost": flops} | arguments)
+
+
+def test_reserved_columns_are_refused(small_surrogate, big_pool, flops):
+    with pytest.raises(ConfigError, match="rename"):
+        suggest(small_surrogate, big_pool.assign(cost=1.0), cost=flops)
+
+
+def test_decision_is_fast(small_surrogate, flops):
+    """330 cells, as in the replay of whole runs; the bound leaves room for a busy machine."""
+    pool = pd.DataFrame({"N": np.geomspace(1e6, 1e9, 55), "depth": 8.0})
+    suggest(small_surrogate, pool, 1, cost=flops)
+    start = time.process_time()
+    suggest(small_surrogate, pool, 1, cost=flops)
+    assert time.process_time() - start < 1.0
