@@ -1,0 +1,1 @@
+"""Replay of decisions on finished logs."""

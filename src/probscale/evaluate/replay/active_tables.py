@@ -1,0 +1,184 @@
+"""Active-learning replays over seeds: run in parallel, kept on disk, and summed up in tables."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from probscale.errors import ConfigError
+from probscale.evaluate.replay.active import ActiveTask, Strategy, replay_active
+from probscale.evaluate.replay.active_tasks import (
+    GEMSTONES_STRATEGIES,
+    NANOGPT_STRATEGIES,
+    gemstones_task,
+    nanogpt_task,
+)
+from probscale.ledger import Ledger
+
+Array = NDArray[np.float64]
+
+GAMES = {"AL-N": (nanogpt_task, NANOGPT_STRATEGIES), "AL-G": (gemstones_task, GEMSTONES_STRATEGIES)}
+
+BUDGETS = np.geomspace(0.05, 1.0, 60)
+"""Shares of the full price at which errors are averaged."""
+
+
+def find_game(name: str, path: str | Path) -> tuple[ActiveTask, tuple[Strategy, ...]]:
+    """A game by name, read from its log, and the strategies that play it.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    if name not in GAMES:
+        raise ConfigError(f"there is no active-learning replay {name!r}; known are {', '.join(GAMES)}")
+    load, strategies = GAMES[name]
+    return load(path), strategies
+
+
+def replay_strategies(
+    game: str,
+    path: str | Path,
+    *,
+    seeds: Sequence[int],
+    strategies: Sequence[str] | None = None,
+    store: str | Path | None = None,
+    workers: int = 1,
+    growth: float = 1.5,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Replays of several strategies over paired seeds.
+
+    Args:
+        game: "AL-N" or "AL-G".
+        path: Log of the game.
+        seeds: Seeds; the same seed starts alike in every strategy.
+        strategies: Names; all of the game's by default.
+        store: File in which finished replays are kept; those already there are not run again.
+        workers: Processes, each on one thread.
+        growth: See `replay_active`.
+        progress: Show a progress bar.
+
+    Returns:
+        One row per strategy, seed and state of knowledge; see `replay_active`.
+
+    Raises:
+        ConfigError: for an unknown game or strategy.
+        BudgetError: if the store belongs to other settings.
+    """
+    _, known = find_game(game, path)
+    named = {strategy.name: strategy for strategy in known}
+    unknown = [name for name in strategies or () if name not in named]
+    if unknown:
+        raise ConfigError(f"{game} has no strategy {unknown[0]!r}; it has {', '.join(named)}")
+    wanted = [(name, int(seed)) for seed in seeds for name in strategies or named]
+    ledger = None if store is None else Ledger(store, settings={"game": game, "growth": growth})
+    done: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    try:
+        if ledger is not None:
+            done = {(e["strategy"], e["seed"]): e["rows"] for e in ledger.events() if "rows" in e}
+        jobs = [
+            (game, str(path), named[name], seed, growth) for name, seed in wanted if (name, seed) not in done
+        ]
+        for strategy, seed, rows in _finished(jobs, workers, progress):
+            done[strategy, seed] = rows
+            if ledger is not None:
+                ledger.append({"strategy": strategy, "seed": seed, "rows": rows})
+    finally:
+        if ledger is not None:
+            ledger.close()
+    return pd.DataFrame([row for key in wanted for row in done[key]])
+
+
+def _finished(jobs: list[tuple[Any, ...]], workers: int, progress: bool) -> Any:
+    """Results of replays in the order in which they end."""
+    bar = tqdm(total=len(jobs), desc="replays", disable=not progress)
+    if workers <= 1:
+        for job in jobs:
+            yield _replay(job)
+            bar.update()
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for future in as_completed([pool.submit(_replay, job) for job in jobs]):
+            yield future.result()
+            bar.update()
+
+
+def _replay(job: tuple[Any, ...]) -> tuple[str, int, list[dict[str, Any]]]:
+    game, path, strategy, seed, growth = job
+    task, _ = find_game(game, path)
+    rows = replay_active(task, strategy, seed, growth=growth).to_dict("records")
+    return strategy.name, seed, [{str(key): value for key, value in row.items()} for row in rows]
+
+
+def area_under(spent: Array, error: Array, budgets: Array = BUDGETS) -> float:
+    """Mean error over budgets: at each that of the last state paid for within it, the first before that."""
+    position = np.searchsorted(spent, budgets * (1 + 1e-12), side="right") - 1
+    return float(np.mean(error[np.maximum(position, 0)]))
+
+
+def sustained(spent: Array, error: Array, threshold: float) -> float:
+    """Share of the price from which the error stays at or below a threshold; infinite if it never does."""
+    above = np.flatnonzero(error > threshold)
+    first = above[-1] + 1 if len(above) else 0
+    return float(spent[first]) if first < len(spent) else float("inf")
+
+
+def measures(task: ActiveTask, results: pd.DataFrame) -> pd.DataFrame:
+    """Summary of each replay: one row per strategy and seed."""
+    rows = []
+    for (strategy, seed), states in results.groupby(["strategy", "seed"], sort=False):
+        part = states.sort_values("spent", kind="stable")
+        spent, area, error = (part[name].to_numpy(dtype=np.float64) for name in ("spent", "abc", "frmse"))
+        inside = (part["slope_lower"] <= task.law[0]) & (part["slope_upper"] >= task.law[0])
+        early = np.geomspace(spent[0], 1.0, 60)
+        rows.append(
+            {
+                "strategy": strategy,
+                "seed": seed,
+                "auc": area_under(spent, area),
+                "auc_loss": area_under(spent, part["abc_loss"].to_numpy(dtype=np.float64)),
+                "auc_early": area_under(spent, area, early),
+                "sustained_abc": sustained(spent, area, task.thresholds[0]),
+                "sustained_frmse": sustained(spent, error, task.thresholds[1]),
+                "slope_coverage": float(inside.mean()),
+                "seconds": float(part["seconds"].iloc[1:].mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def active_table(task: ActiveTask, results: pd.DataFrame, baselines: Sequence[str]) -> pd.DataFrame:
+    """Table of strategies: means over seeds with standard errors, ratios to baselines on the same seeds.
+
+    Args:
+        task: The game.
+        results: Output of `replay_strategies`.
+        baselines: Strategies to divide by.
+    """
+    found = measures(task, results)
+    groups = found.groupby("strategy", sort=False)
+    mean, error = groups.mean(numeric_only=True), groups["auc"].sem()
+    auc = mean["auc"].to_numpy(dtype=np.float64)
+    table = pd.DataFrame(
+        {"AUC AbC": [f"{m:.4f} ± {e:.4f}" for m, e in zip(auc, error, strict=True)]}, index=mean.index
+    )
+    for name in [name for name in baselines if name in mean.index]:
+        table[f"AUC / {name}"] = auc / auc[mean.index.get_loc(name)]
+    table["AUC AbC, from the start"] = mean["auc_early"]
+    table["AUC AbC of the loss"] = mean["auc_loss"]
+    table[f"sustained AbC ≤ {task.thresholds[0]:g}"] = mean["sustained_abc"]
+    table[f"sustained fRMSE ≤ {task.thresholds[1]:g}"] = mean["sustained_frmse"]
+    table["slope in 95 % interval"] = mean["slope_coverage"]
+    table["s / step"] = mean["seconds"]
+    table["seeds"] = groups.size()
+    return table.reset_index()
