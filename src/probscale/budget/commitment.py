@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +36,9 @@ from probscale.budget.strategies import (
 )
 from probscale.errors import ProbscaleError
 
+FEWEST_TO_JUDGE = 4
+"""Runs with new outputs that a verdict on forecasts needs."""
+
 LADDER = (1 / 8, 1 / 5, 1 / 3)
 """Sizes of the ladder, as shares of the size that the prior favours."""
 
@@ -48,11 +51,14 @@ class Commitment:
         eta: At most one in eta runs goes on.
         horizon: Share of what remains that a run is assumed to get when runs are compared.
         mass: Probability of being best that the survivors hold together.
+        earned: Whether a forecast counts only after it ranked the outputs of a rung better than the outputs
+            before it did. A surrogate of earlier runs counts from the start.
     """
 
     eta: float = 2.0
     horizon: float = HORIZON
     mass: float = 0.9
+    earned: bool = False
 
 
 def early_commitment(
@@ -67,7 +73,8 @@ def early_commitment(
 
     Survivors of a round are min(halving's count, smallest set that holds `mass`), by interleaving the
     predicted and the observed ranking; the observed leader stays if there is room. What the others would have
-    cost flows to the survivors.
+    cost flows to the survivors. Each round also forecasts what the next will show: errors that are too
+    large widen the draws that follow.
 
     Args:
         bench: Runs.
@@ -80,22 +87,112 @@ def early_commitment(
     alive = permuted(everyone(bench) if runs is None else runs, generator)
     rounds = rungs.halving_rounds(len(alive), settings.eta)
     chance: dict[int, float] = {}
+    warm = getattr(forecaster, "surrogate", None) is not None
+    record = Record(trusted=warm or not settings.earned)
     for number in range(rounds):
         orders = equal_orders(bench, alive, bench.remaining / (rounds - number))
-        decision = Decision(orders, f"rung {number + 1} of {rounds}", tuple(alive), chance)
+        expected = _expected(bench, orders, forecaster, generator)
+        note = {"forecast trusted": record.trusted, "spread": record.spread}
+        decision = Decision(orders, f"rung {number + 1} of {rounds}", tuple(alive), chance, note)
         alive = list((yield decision).kept)
         if len(alive) == 1:
             continue
-        observed = ranked(alive, best_outputs(bench)[alive])
-        count = rungs.kept(len(alive), settings.eta)
-        draws = drawn(bench, alive, forecaster, settings.horizon, generator)
-        if draws is None:
-            alive, chance = observed[:count], {}
-            continue
-        shares = chances(draws)
-        chance = probabilities(alive, shares)
-        count = min(count, len(smallest_set(shares, settings.mass)))
-        alive = interleaved(ranked(alive, draws.mean(axis=0)), observed, count)
+        if expected is not None:
+            record = record.after(expected, bench, settings.earned)
+        alive, chance = _survivors(bench, alive, forecaster, settings, record, generator)
+
+
+def _survivors(
+    bench: Bench,
+    alive: list[int],
+    forecaster: Forecaster,
+    settings: Commitment,
+    record: Record,
+    generator: np.random.Generator,
+) -> tuple[list[int], dict[int, float]]:
+    """Runs that go on, with the chances of all to be best."""
+    observed = ranked(alive, best_outputs(bench)[alive])
+    count = rungs.kept(len(alive), settings.eta)
+    draws = drawn(bench, alive, forecaster, settings.horizon, generator) if record.trusted else None
+    if draws is None:
+        return observed[:count], {}
+    centre = draws.mean(axis=0)
+    shares = chances(centre + record.spread * (draws - centre))
+    count = min(count, len(smallest_set(shares, settings.mass)))
+    return interleaved(ranked(alive, centre), observed, count), probabilities(alive, shares)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Forecast of a rung before it: runs, their last outputs, means and standard deviations of the next."""
+
+    runs: tuple[int, ...]
+    places: tuple[float, ...]
+    last: Array
+    mean: Array
+    std: Array
+
+
+def _expected(
+    bench: Bench, orders: Sequence[Order], forecaster: Forecaster, generator: np.random.Generator
+) -> Expectation | None:
+    """What a rung is forecast to show of runs that were observed before."""
+    known = [order for order in orders if bench.points(order.run)]
+    if len(known) < FEWEST_TO_JUDGE:
+        return None
+    runs = tuple(order.run for order in known)
+    compute = np.array([order.until for order in known])
+    seed = int(generator.integers(2**31))
+    draws = forecast(forecaster, bench, runs, compute, n=SAMPLES, seed=seed)
+    if isinstance(draws, ProbscaleError):
+        return None
+    last = [bench.points(run)[-1] for run in runs]
+    places, outputs = tuple(at for at, _ in last), np.array([value for _, value in last])
+    return Expectation(runs, places, outputs, draws.mean(axis=0), draws.std(axis=0))
+
+
+@dataclass(frozen=True)
+class Record:
+    """How well forecasts of rungs have done.
+
+    Attributes:
+        trusted: Whether forecasts count.
+        squares: Squared standardised errors so far.
+        count: How many.
+    """
+
+    trusted: bool
+    squares: float = 0.0
+    count: int = 0
+
+    @property
+    def spread(self) -> float:
+        """Factor, 1 to 4, that makes forecasts as wide as their errors; ten errors of size 1 are assumed."""
+        return float(np.clip(math.sqrt((self.squares + 10.0) / (self.count + 10.0)), 1.0, 4.0))
+
+    def after(self, expected: Expectation, bench: Bench, earned: bool) -> Record:
+        """The record after a rung that showed new outputs of some of the runs."""
+        after = [bench.points(run)[-1] for run in expected.runs]
+        new = np.array([at > place for (at, _), place in zip(after, expected.places, strict=True)])
+        outputs = np.array([value for _, value in after])
+        new &= np.isfinite(outputs) & np.isfinite(expected.last)
+        if new.sum() < FEWEST_TO_JUDGE:
+            return self
+        errors = (outputs - expected.mean)[new] / np.maximum(expected.std[new], 1e-300)
+        # One outlying run says little of the others.
+        squares = np.minimum(errors**2, 25.0)
+        trusted = self.trusted
+        if earned:
+            better = _agreement(expected.mean[new], outputs[new]) > _agreement(
+                expected.last[new], outputs[new]
+            )
+            trusted = better or (trusted and self.count == 0)
+        return Record(trusted, self.squares + float(squares.sum()), self.count + int(new.sum()))
+
+
+def _agreement(a: Array, b: Array) -> float:
+    """Rank correlation."""
+    return float(np.corrcoef(np.argsort(np.argsort(a)), np.argsort(np.argsort(b)))[0, 1])
 
 
 def drawn(
@@ -242,4 +339,5 @@ def default_strategy(
         if len(sizes) and sizes.max() >= 2 * sizes.min():
             yield from size_prior(bench, generator, forecaster=forecaster)
             return
-    yield from early_commitment(bench, generator, forecaster=forecaster, settings=settings)
+    careful = replace(settings or Commitment(), earned=True)
+    yield from early_commitment(bench, generator, forecaster=forecaster, settings=careful)

@@ -1,0 +1,172 @@
+"""Forecasters and the pieces of commitment, each against a second route."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import probscale as ps
+from probscale.budget.bench import Decision, Order
+from probscale.budget.commitment import Expectation, Record, interleaved, ladder_orders, size_weights
+from probscale.budget.forecast import JointForecaster, thinned
+from probscale.budget.parametric import EnsembleForecaster, PowerForecaster, config_features
+from probscale.budget.strategies import chances, smallest_set
+from probscale.budget.worlds import WorldBench, WorldForecaster, imagined
+from probscale.surrogate import FitOptions
+
+POOL = pd.DataFrame({"N": np.geomspace(1e7, 1e9, 6)})
+COST = ps.FlopsCost(params="N")
+
+
+def bench(total=1e20, seed=0, sized=True):
+    params = "N" if sized else None
+    last = np.full(len(POOL), np.inf)
+    worlds = imagined(
+        POOL, COST, total, axis="tokens", params=params, last=last, worlds=400, surrogate=None, seed=seed
+    )
+    return worlds, WorldBench(worlds, 0)
+
+
+def train(game, compute):
+    game.train(Decision(tuple(Order(run, compute) for run in range(len(game.configs))), "test"))
+
+
+def test_the_power_forecaster_recovers_a_power_law_with_floor():
+    _, game = bench()
+    game._curves = 1.5 + 40.0 * game._worlds.at**-0.3
+    train(game, 1e18)
+    until = np.full(6, 1e19)
+    draws = PowerForecaster().sample(game, range(6), until, 3, 0)
+    truth = 1.5 + 40.0 * game.axis_at(range(6), until) ** -0.3
+    assert draws.shape == (3, 6)
+    assert draws[0] == pytest.approx(truth, rel=2e-3)
+
+
+def test_the_joint_forecaster_says_what_a_surrogate_of_the_same_points_says():
+    _, game = bench()
+    train(game, 2e18)
+    rows = [
+        {"run": f"old {n:g}", "N": n, "tokens": t, "output": 1.7 + 400 * n**-0.34 + 410 * t**-0.28}
+        for n in (5e6, 5e7, 5e8)
+        for t in np.geomspace(1e8, 1e10, 6)
+    ]
+    log = ps.RunLog.from_frame(pd.DataFrame(rows), run="run", axis="tokens", output="output", params="N")
+    earlier = ps.fit_surrogate(log, embedder=None, options=FitOptions(iterations=8, rounds=1))
+    until = np.full(6, 1e19)
+    draws = JointForecaster(earlier, points=5).sample(game, range(6), until, 2000, 0)
+    more = [
+        {"run": f"pool row {row}", "N": POOL.N[row], "tokens": at, "output": y}
+        for row in range(6)
+        for at, y in thinned(game.points(row), 5)
+    ]
+    roles = {"run": "run", "axis": "tokens", "output": "output", "params": "N"}
+    known = earlier.condition(ps.RunLog.from_frame(pd.DataFrame(more), **roles))
+    asked = POOL.assign(run=[f"pool row {row}" for row in range(6)])
+    latent = known.predict(asked, game.axis_at(range(6), until)[:, None]).latent()
+    assert draws == pytest.approx(latent.sample(2000, seed=0)[:, :, 0])
+
+
+def test_conditioning_in_steps_is_conditioning_at_once():
+    _, game = bench()
+    options = {"points": 100, "refit": 1e9}
+    steps, until = JointForecaster(**options), np.full(6, 5e19)
+    train(game, 1e18)
+    steps.sample(game, range(6), until, 10, 0)
+    fitted, used = steps._current, dict(steps._used)
+    train(game, 4e18)
+    steps.sample(game, range(6), until, 10, 0)
+    train(game, 8e18)
+    in_steps = steps.sample(game, range(6), until, 10, 0)
+    at_once = JointForecaster(**options)
+    at_once._current, at_once._used, at_once._fitted = fitted, used, steps._fitted
+    assert at_once.sample(game, range(6), until, 10, 0) == pytest.approx(in_steps, rel=1e-6)
+
+
+def test_the_ensemble_forecasts_curves_it_has_seen_most_of():
+    _, game = bench()
+    train(game, 5e18)
+    until = np.full(6, 8e18)
+    draws = EnsembleForecaster(steps=400).sample(game, range(6), until, 100, 0)
+    after = np.array([np.interp(8e18, game._worlds.price[run], game._curves[run]) for run in range(6)])
+    before = np.array([game.points(run)[0][1] for run in range(6)])
+    assert np.abs(draws.mean(axis=0) - after).max() < 0.25 * (before - after).max()
+
+
+def test_world_forecasts_condition_like_a_gaussian_regression():
+    worlds, game = bench(sized=False)
+    train(game, 1e18)
+    draws = WorldForecaster(worlds).sample(game, range(6), np.full(6, 1e20), 4000, 0)
+    final = worlds.outputs[:, :, -1]
+    assert (draws.std(axis=0) < final.std(axis=0)).all()
+    errors = draws.mean(axis=0) - game.final()
+    assert (np.abs(errors) < 4 * draws.std(axis=0)).all()
+
+
+def test_features_are_standardised_and_constants_left_out():
+    table = pd.DataFrame({"lr": [1e-3, 1e-2, 1e-1], "same": [1, 1, 1], "kind": ["a", "b", "a"]})
+    features = config_features(table)
+    assert features.shape == (3, 3)
+    assert features.mean(axis=0) == pytest.approx(0, abs=1e-12)
+    assert features.std(axis=0) == pytest.approx(1)
+    assert features[:, 0] == pytest.approx([-1.224744871, 0, 1.224744871])
+
+
+def test_thinning_keeps_the_last_point_and_spaces_evenly_in_logarithms():
+    points = [(float(at), 1.0) for at in range(1, 1001)]
+    kept = [at for at, _ in thinned(points, 4)]
+    assert kept == [1.0, 10.0, 100.0, 1000.0]
+    assert thinned(points[:3], 4) == points[:3]
+
+
+def test_chances_and_the_smallest_set_agree_with_counting():
+    draws = np.array([[1, 2, 3], [2, 1, 3], [1, 2, 3], [3, 2, 1]], dtype=float)
+    assert chances(draws).tolist() == [0.5, 0.25, 0.25]
+    assert sorted(smallest_set(np.array([0.5, 0.3, 0.2]), 0.8)) == [0, 1]
+    assert sorted(smallest_set(np.array([0.5, 0.3, 0.2]), 0.81)) == [0, 1, 2]
+
+
+def test_interleaving_takes_turns_and_keeps_the_observed_leader_where_there_is_room():
+    assert interleaved([3, 1, 2], [2, 3, 1], 1) == [3]
+    assert interleaved([3, 1, 2], [2, 3, 1], 2) == [3, 2]
+    assert interleaved([3, 1, 2], [3, 2, 1], 3) == [3, 1, 2]
+
+
+class Shown:
+    """A bench that shows given last points."""
+
+    def __init__(self, outputs):
+        self.outputs = outputs
+
+    def points(self, run):
+        return [(1.0, 0.0), (2.0, self.outputs[run])]
+
+
+def test_errors_larger_than_forecast_widen_what_follows_and_small_ones_do_not_narrow_it():
+    count = 40
+    runs, places = tuple(range(count)), (1.0,) * count
+    zeros, ones = np.zeros(count), np.ones(count)
+    expected = Expectation(runs, places, zeros, zeros, ones)
+    wide = Record(True).after(expected, Shown(3.0 * (-1.0) ** np.arange(count)), False)
+    assert wide.spread == pytest.approx(np.sqrt((9 * count + 10) / (count + 10)))
+    narrow = Record(True).after(expected, Shown(0.1 * (-1.0) ** np.arange(count)), False)
+    assert narrow.spread == 1.0
+
+
+def test_a_forecast_that_ranks_worse_than_the_last_outputs_loses_its_say():
+    runs, places, new = (0, 1, 2, 3), (1.0,) * 4, np.array([1.0, 2.0, 3.0, 4.0])
+    wrong = Expectation(runs, places, last=new + 1, mean=new[::-1].copy(), std=np.ones(4))
+    right = Expectation(runs, places, last=new[::-1].copy(), mean=new, std=np.ones(4))
+    assert Record(False).after(right, Shown(new), True).trusted
+    record = Record(True).after(right, Shown(new), True).after(wrong, Shown(new), True)
+    assert not record.trusted
+
+
+def test_the_ladder_stays_within_its_budget_and_below_the_favoured_size():
+    _, game = bench(total=1e20)
+    weight = size_weights(game, 0.5)
+    favoured = POOL.N[int(np.argmax(weight))]
+    assert abs(np.log(favoured / np.sqrt(1e20 / 120))) == np.abs(np.log(POOL.N / np.sqrt(1e20 / 120))).min()
+    orders = ladder_orders(game, range(6), weight, 1e19)
+    assert sum(order.until for order in orders) <= 1e19
+    for order in orders:
+        assert POOL.N[order.run] < favoured / 1.5
+        assert order.until == pytest.approx(120 * POOL.N[order.run] ** 2)
