@@ -66,15 +66,16 @@ def test_the_joint_forecaster_says_what_a_surrogate_of_the_same_points_says():
 
 
 def test_conditioning_in_steps_is_conditioning_at_once():
-    _, game = bench()
+    worlds, game = bench()
+    grid = worlds.price[0]
     options = {"points": 100, "refit": 1e9}
     steps, until = JointForecaster(**options), np.full(6, 5e19)
-    train(game, 1e18)
+    train(game, grid[10])
     steps.sample(game, range(6), until, 10, 0)
     fitted, used = steps._current, dict(steps._used)
-    train(game, 4e18)
+    train(game, grid[13])
     steps.sample(game, range(6), until, 10, 0)
-    train(game, 8e18)
+    train(game, grid[15])
     in_steps = steps.sample(game, range(6), until, 10, 0)
     at_once = JointForecaster(**options)
     at_once._current, at_once._used, at_once._fitted = fitted, used, steps._fitted
