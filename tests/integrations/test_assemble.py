@@ -7,6 +7,7 @@ from probscale.errors import RunLogError
 from probscale.integrations import LoggedRun, assemble, from_table
 from probscale.integrations.flatten import config_table, flatten
 from probscale.integrations.hints import guess_goal, guess_output, tokens_per_step
+from probscale.surrogate import FitOptions
 
 pl = pytest.importorskip("polars", reason="polars frames are read here")
 pa = pytest.importorskip("pyarrow", reason="pyarrow tables are read here")
@@ -238,6 +239,6 @@ def test_settings_are_flattened_and_typed():
 
 def test_an_imported_log_fits_and_predicts():
     log = from_table(sweep())
-    surrogate = ps.fit_surrogate(log, embedder=None)
+    surrogate = ps.fit_surrogate(log, embedder=None, options=FitOptions(iterations=5, rounds=1))
     curves = surrogate.predict([{"lr": 2e-3}], at=[7e5])
     assert np.isfinite(curves.mean).all()

@@ -47,6 +47,7 @@ def logged(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_real_lightning_logs_give_validation_losses_by_step(logged):
     log = from_lightning_csv(logged)
     assert (log.output, log.roles.axis, log.n_runs, log.n_points) == ("val_loss", "step", 2, 6)
@@ -57,6 +58,7 @@ def test_real_lightning_logs_give_validation_losses_by_step(logged):
     assert mine["step"].tolist() == raw["step"].tolist()
 
 
+@pytest.mark.slow
 def test_the_training_loss_and_the_epoch_axis_can_be_asked_for(logged):
     assert from_lightning_csv(logged, output="train_loss").n_points == 24
     assert from_lightning_csv(logged, axis="epoch").points["epoch"].tolist()[:3] == [0, 1, 2]

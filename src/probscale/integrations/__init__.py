@@ -28,6 +28,7 @@ _HOME = {
     "read_mlflow": "mlflow",
     "from_tensorboard": "tensorboard",
     "read_tensorboard": "tensorboard",
+    "ProbscaleRegressor": "sklearn",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605
