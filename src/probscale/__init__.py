@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from probscale import catalog, laws, theory
     from probscale.cost import FlopsCost, MoneyCost, SecondsCost
+    from probscale.design import ActiveLoop, suggest
     from probscale.laws import LawFit, fit_law
     from probscale.runs import Roles, RunLog, read_runs
+    from probscale.scaling import fit_frontier
     from probscale.surrogate import CurvePosterior, CurveSurrogate, fit_surrogate, load_surrogate
     from probscale.theory import simulate_runs
 
@@ -36,6 +38,9 @@ _HOME = {
     "CurvePosterior": "surrogate",
     "plan_budget": "budget",
     "allocate": "budget",
+    "fit_frontier": "scaling",
+    "suggest": "design",
+    "ActiveLoop": "design",
 }
 _MODULES = ("theory", "laws", "catalog")
 

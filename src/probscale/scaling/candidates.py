@@ -1,0 +1,127 @@
+"""Curves whose lower envelope is the frontier: which configurations, where on the axis, at what compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from probscale.cost import CostModel
+from probscale.errors import ConfigError
+from probscale.runs import RunLog
+from probscale.surrogate.query import Configs
+
+Array = NDArray[np.float64]
+
+MOST_CELLS = 2_000
+FEWEST_POINTS, MOST_POINTS = 4, 24
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Configurations and the places where their outputs are asked for.
+
+    Attributes:
+        pool: One row per configuration.
+        asked: One row per question put to the surrogate: the pool, or one row per place where each is a run
+            of its own.
+        at: Axis values, (configs, points).
+        cost: Compute at these, (configs, points).
+        apart: Whether every place is a run of its own.
+    """
+
+    pool: pd.DataFrame
+    asked: pd.DataFrame
+    at: Array
+    cost: Array
+    apart: bool
+
+    def arranged(self, draws: Array) -> Array:
+        """Draws of the questions as draws of curves, (draws, configs, points)."""
+        return draws.reshape(len(draws), *self.at.shape) if self.apart else draws
+
+    @property
+    def places(self) -> Array:
+        """Axis values of the questions, (questions, points of each)."""
+        return self.at.reshape(-1, 1) if self.apart else self.at
+
+
+def candidates_of(
+    log: RunLog, pool: Configs | None, cost: CostModel, compute: Array, until: float | None
+) -> Candidates:
+    """Candidates of a pool, or without one the runs of the log as far as they went.
+
+    Without a horizon any prefix is a legal run, and curves are asked for along the whole range of compute.
+    With one, a run is judged at its planned end: that of its row, or, where the pool gives none, each
+    compute's own.
+
+    Args:
+        log: What the surrogate has learnt from.
+        pool: Configurations.
+        cost: Cost model.
+        compute: Levels of compute, rising.
+        until: Largest axis value of a run.
+
+    Raises:
+        ConfigError: if the pool is empty.
+    """
+    frame = _observed(log) if pool is None else _as_frame(pool)
+    horizon = log.roles.horizon
+    limit = np.full(len(frame), np.inf if until is None else float(until))
+    if pool is None:
+        last = log.points.groupby(log.roles.run, sort=False)[log.roles.axis].last()
+        limit = np.minimum(limit, last.loc[frame[log.roles.run]].to_numpy(dtype=np.float64))
+    known = frame[[name for name in frame if name in {log.roles.run, *log.roles.described}]]
+    if horizon is not None and (pool is None or horizon in frame):
+        ends = limit if pool is None else frame[horizon].to_numpy(dtype=np.float64)
+        at = ends[:, None]
+        return Candidates(frame, known, at, cost(frame, at), apart=False)
+    count = int(np.clip(MOST_CELLS // len(frame), FEWEST_POINTS, MOST_POINTS))
+    levels = np.geomspace(compute[0], compute[-1], min(count, len(compute))) if len(compute) > 1 else compute
+    at = np.minimum(axis_at_cost(lambda values: cost(frame, values), len(frame), levels), limit[:, None])
+    if horizon is None:
+        return Candidates(frame, known, at, cost(frame, at), apart=False)
+    each = np.repeat(np.arange(len(frame)), at.shape[1])
+    asked = known.iloc[each].reset_index(drop=True).assign(**{horizon: at.ravel()})
+    return Candidates(frame, asked, at, cost(frame, at), apart=True)
+
+
+def axis_at_cost(cost: Callable[[Array], Array], configs: int, levels: Array) -> Array:
+    """Axis values at which configurations have cost `levels`, (configs, levels).
+
+    Costs never fall along the axis; proportional ones are inverted directly, others by bisection.
+    """
+    wanted = np.broadcast_to(levels, (configs, len(levels)))
+    guess = wanted / cost(np.ones((configs, 1)))
+    if np.allclose(cost(guess), wanted, rtol=1e-12, atol=0.0):
+        return guess
+    low, high = guess.copy(), guess.copy()
+    for _ in range(200):
+        above, below = cost(low) > wanted, cost(high) < wanted
+        if not (above.any() or below.any()):
+            break
+        low, high = np.where(above, low / 2, low), np.where(below, high * 2, high)
+    for _ in range(100):
+        middle = np.sqrt(low * high)
+        short = cost(middle) < wanted
+        low, high = np.where(short, middle, low), np.where(short, high, middle)
+    return high
+
+
+def _observed(log: RunLog) -> pd.DataFrame:
+    return log.configs.reset_index(names=log.roles.run)
+
+
+def _as_frame(pool: Configs) -> pd.DataFrame:
+    try:
+        frame = pool if isinstance(pool, pd.DataFrame) else pd.DataFrame(list(pool))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the pool is a {type(pool).__name__}; pass a DataFrame, or a list of dicts, one a configuration"
+        ) from error
+    if not len(frame):
+        raise ConfigError("the pool is empty; pass at least one configuration")
+    return frame

@@ -1,0 +1,79 @@
+"""Posterior draws of a quantity, and the summaries asked of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probscale.errors import ConfigError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Joint posterior draws.
+
+    Attributes:
+        values: Shape (draws, ...); entries of one draw belong together.
+    """
+
+    values: Array
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def mean(self) -> Array:
+        """Posterior mean."""
+        return self.values.mean(axis=0)
+
+    @cached_property
+    def std(self) -> Array:
+        """Posterior standard deviation."""
+        return self.values.std(axis=0, ddof=1)
+
+    def quantile(self, q: float) -> Array:
+        """Value that is undercut with probability `q`.
+
+        Raises:
+            ConfigError: if `q` is not strictly between 0 and 1.
+        """
+        if not 0 < q < 1:
+            raise ConfigError(f"q is {q}; a quantile needs a probability strictly between 0 and 1", q=q)
+        return np.quantile(self.values, q, axis=0)
+
+    def interval(self, level: float = 0.9) -> tuple[Array, Array]:
+        """Central interval that holds `level` of the probability: lower and upper.
+
+        Raises:
+            ConfigError: if `level` is not strictly between 0 and 1.
+        """
+        if not 0 < level < 1:
+            raise ConfigError(
+                f"level is {level}; an interval needs a share strictly between 0 and 1, such as 0.9",
+                level=level,
+            )
+        return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
+
+    def sample(self, n: int, *, seed: int = 0) -> Array:
+        """`n` of the draws at random, without repeats while there are enough, (n, ...).
+
+        Raises:
+            ConfigError: if `n` is not positive.
+        """
+        return self.values[chosen_draws(len(self), n, seed)]
+
+
+def chosen_draws(available: int, n: int, seed: int) -> NDArray[np.intp]:
+    """Positions of `n` draws at random.
+
+    Raises:
+        ConfigError: if `n` is not positive.
+    """
+    if n < 1:
+        raise ConfigError(f"n is {n}; ask for at least one draw", n=n)
+    return np.random.default_rng(seed).choice(available, n, replace=n > available)

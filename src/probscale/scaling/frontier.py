@@ -1,0 +1,265 @@
+"""The compute-optimal frontier as a posterior: best reachable output, its law, and where it is reached."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from probscale.cost import CostModel
+from probscale.envelope import area_between, best_of, crossings, line_through
+from probscale.errors import ConfigError, ExtrapolationWarning, ShapeError
+from probscale.runs import RunLog
+from probscale.scaling.candidates import Candidates, candidates_of
+from probscale.scaling.draws import Draws
+from probscale.scaling.law_posterior import LawPosterior, fit_laws
+from probscale.scaling.optimum import OptimumPosterior
+from probscale.surrogate import CurveSurrogate, fit_surrogate
+from probscale.surrogate.query import Configs
+
+Array = NDArray[np.float64]
+
+TOLERATED = 1.05
+"""Factor beyond the observed scales below which nothing is said."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frontier:
+    """Posterior of the best output that each amount of compute can reach.
+
+    The best of a pool is taken draw by draw, so that its uncertainty includes which configuration is the
+    best: the expected best is better than the best of expected curves.
+
+    Attributes:
+        compute: Levels of compute, rising, (levels,).
+        loss: Best reachable output at each level: draws of (levels,).
+        law: Parameters of the laws fitted to each draw.
+        optimum: Configuration, params and axis value at the optimum.
+        goal: "min" or "max".
+        target: Output that `prob_reach` and `smallest_budget` mean by default.
+    """
+
+    compute: Array
+    loss: Draws
+    law: LawPosterior
+    optimum: OptimumPosterior
+    goal: str
+    target: float | None = None
+
+    def prob_reach(self, target: float | None = None, budget: float | None = None) -> float:
+        """Probability that the best output within a budget is at least as good as a target.
+
+        Args:
+            target: Output to reach; by default the frontier's own target.
+            budget: Compute, within the levels of the frontier; the largest by default.
+
+        Raises:
+            ConfigError: if there is no target, or the budget lies outside the levels.
+        """
+        chance = self._chances(target)
+        if budget is None:
+            return float(chance[-1])
+        low, high = float(self.compute[0]), float(self.compute[-1])
+        if not low <= budget <= high:
+            raise ConfigError(
+                f"budget {budget:.4g} lies outside the frontier's compute, {low:.4g} to {high:.4g}; fit it "
+                "over a wider range",
+                budget=budget,
+            )
+        return float(np.interp(np.log(budget), np.log(self.compute), chance))
+
+    def smallest_budget(self, target: float | None = None, probability: float = 0.9) -> float:
+        """Smallest compute that reaches a target with a given probability; infinite beyond the levels.
+
+        Raises:
+            ConfigError: if there is no target, or the probability is not strictly between 0 and 1.
+        """
+        if not 0 < probability < 1:
+            raise ConfigError(f"probability is {probability}; pass one strictly between 0 and 1, such as 0.9")
+        chance = self._chances(target)
+        reached = np.flatnonzero(chance >= probability)
+        if not len(reached):
+            return math.inf
+        first = int(reached[0])
+        if first == 0 or chance[first] == chance[first - 1]:
+            return float(self.compute[first])
+        share = (probability - chance[first - 1]) / (chance[first] - chance[first - 1])
+        ends = np.log(self.compute[first - 1 : first + 1])
+        return float(np.exp(ends[0] + share * (ends[1] - ends[0])))
+
+    def abc(
+        self, truth: ArrayLike | Mapping[str, float], *, span: tuple[float, float] | None = None
+    ) -> float:
+        """Area between the mean log-linear law and a true one, over ln(compute).
+
+        Args:
+            truth: True frontier at `compute`, (levels,), to which a line is fitted; or the line itself, a
+                mapping with slope and intercept.
+            span: Compute between which the area is taken; by default the frontier's.
+
+        Raises:
+            ShapeError: if `truth` does not match the levels.
+        """
+        if isinstance(truth, Mapping):
+            line = float(truth["slope"]), float(truth["intercept"])
+        else:
+            true = self._linear(self._matching(truth))
+            slope, intercept = line_through(np.log(self.compute), true)
+            line = float(slope), float(intercept)
+        low, high = span or (float(self.compute[0]), float(self.compute[-1]))
+        mean = self.law.mean
+        return area_between((mean["slope"], mean["intercept"]), line, (math.log(low), math.log(high)))
+
+    def frmse(self, truth: ArrayLike) -> float:
+        """Root mean square error of the expected frontier, of its logarithm for positive losses.
+
+        Args:
+            truth: True frontier at `compute`, (levels,).
+
+        Raises:
+            ShapeError: if `truth` does not match the levels.
+        """
+        believed = self._linear(self.loss.values).mean(axis=0)
+        return float(np.sqrt(np.nanmean((believed - self._linear(self._matching(truth))) ** 2)))
+
+    def to_frame(self, level: float = 0.9) -> pd.DataFrame:
+        """One row per level of compute: best output with its interval, and the optimum."""
+        lower, upper = self.loss.interval(level)
+        best = {"mean": self.loss.mean, "std": self.loss.std, "lower": lower, "upper": upper}
+        return self.optimum.to_frame(level).assign(**best)
+
+    def _chances(self, target: float | None) -> Array:
+        """Probability of having reached a target by each level."""
+        wanted = self.target if target is None else target
+        if wanted is None:
+            raise ConfigError("there is no target; pass target=, here or to fit_frontier")
+        sign = 1.0 if self.goal == "min" else -1.0
+        values = np.where(np.isnan(self.loss.values), np.inf, sign * self.loss.values)
+        return (np.minimum.accumulate(values, axis=1) <= sign * wanted).mean(axis=0)
+
+    def _linear(self, values: Array) -> Array:
+        return np.log(values) if self.law.logarithmic else values
+
+    def _matching(self, truth: ArrayLike) -> Array:
+        values = np.asarray(truth, dtype=np.float64)
+        if values.shape != self.compute.shape:
+            raise ShapeError(
+                f"truth has shape {values.shape}; pass one value per level of compute, {self.compute.shape}",
+                shape=values.shape,
+            )
+        return values
+
+
+def fit_frontier(
+    surrogate: CurveSurrogate | RunLog,
+    pool: Configs | None = None,
+    *,
+    compute: ArrayLike,
+    cost: CostModel,
+    seed: int = 0,
+    samples: int = 256,
+    target: float | None = None,
+    until: float | None = None,
+) -> Frontier:
+    """Posterior of the compute-optimal frontier of a pool.
+
+    Args:
+        surrogate: Fitted surrogate; or a run log, to which one is fitted first.
+        pool: Configurations to choose among; without a pool, the runs of the log as far as they went.
+        compute: Levels of compute, rising, in the unit of `cost`.
+        cost: Cost model.
+        seed: Seed of the draws.
+        samples: Number of joint posterior draws.
+        target: Output to reach, remembered for `prob_reach` and `smallest_budget`.
+        until: Largest axis value of a run; a larger budget leaves the rest unspent. By default none.
+
+    Returns:
+        The frontier. Levels that no run of the pool reaches are NaN and left out of the laws.
+
+    Raises:
+        ConfigError: if levels do not rise, the pool is empty, or nothing in it reaches any level.
+
+    Warns:
+        ExtrapolationWarning: if levels lie beyond the dearest observed run, saying by how much.
+
+    Cost: O((configs × points)³) with up to 2,000 cells; a second for 100 configurations.
+    """
+    levels = _levels(compute)
+    if isinstance(surrogate, RunLog):
+        surrogate = fit_surrogate(surrogate, seed=seed)
+    log = surrogate.log
+    found = candidates_of(log, pool, cost, levels, until)
+    _warn_beyond(log, found, levels, cost)
+    curves = surrogate.predict(found.asked, found.places).latent()
+    draws = found.arranged(curves.sample(samples, seed=seed))
+    begun = found.at >= float(log.points[log.roles.axis].min()) * (1 - 1e-9)
+    # Before the first observed axis value nothing is known; such cells must not look like bargains.
+    draws = np.where(begun, draws, np.nan)
+    meets = crossings(np.maximum.accumulate(found.cost, axis=1), levels)
+    best, position = best_of(meets.at(draws), log.roles.goal)
+    if np.isnan(best).all():
+        raise ConfigError(
+            f"no configuration of the pool reaches compute {levels[-1]:.4g}; the cheapest needs "
+            f"{float(found.cost.min()):.4g}",
+            cheapest=float(found.cost.min()),
+        )
+    optimum = _optimum(log, found, levels, position, np.isnan(best[0]))
+    law = fit_laws(levels, best, goal=log.roles.goal)
+    return Frontier(levels, Draws(best), law, optimum, log.roles.goal, target)
+
+
+def _levels(compute: ArrayLike) -> Array:
+    levels = np.atleast_1d(np.asarray(compute, dtype=np.float64))
+    if (
+        levels.ndim != 1
+        or not np.isfinite(levels).all()
+        or (levels <= 0).any()
+        or (np.diff(levels) <= 0).any()
+    ):
+        raise ConfigError("compute must hold positive, rising levels, such as np.geomspace(1e18, 1e20, 50)")
+    if len(levels) < 3:
+        raise ConfigError(f"compute has {len(levels)} level(s); a law needs at least three")
+    return levels
+
+
+def _optimum(
+    log: RunLog, found: Candidates, levels: Array, position: NDArray[np.intp], absent: NDArray[np.bool_]
+) -> OptimumPosterior:
+    """Where the best was found: `position` is the configuration of each draw and level."""
+    # The axis value at each level is read off like the curves, on a logarithmic axis.
+    axis = np.exp(crossings(np.maximum.accumulate(found.cost, axis=1), levels).at(np.log(found.at)))
+    columns = np.arange(len(levels))
+    chance = np.stack([(position == config).mean(axis=0) for config in range(len(found.pool))])
+    chance[:, absent] = np.nan
+    params = None
+    if log.roles.params is not None and log.roles.params in found.pool:
+        sizes = found.pool[log.roles.params].to_numpy(dtype=np.float64)
+        params = Draws(np.where(absent, np.nan, sizes[position]))
+    reached = np.where(absent, np.nan, axis[position, columns])
+    return OptimumPosterior(
+        levels, params, Draws(reached), np.nan_to_num(chance), found.pool.index, log.roles.axis
+    )
+
+
+def _warn_beyond(log: RunLog, found: Candidates, levels: Array, cost: CostModel) -> None:
+    """Say how far the asked compute and the pool's sizes lie beyond what was observed."""
+    parts = []
+    known = cost.spent(log)
+    used = min(float(levels[-1]), float(found.cost.max()))
+    factor = used / float(known.max())
+    if factor > TOLERATED:
+        parts.append(f"compute up to {used:.3g} is {factor:.3g} times that of the dearest observed run")
+    size = log.roles.params
+    if size is not None and size in found.pool:
+        ratio = float(found.pool[size].max()) / float(log.configs[size].max())
+        if ratio > TOLERATED:
+            parts.append(
+                f"{size} up to {float(found.pool[size].max()):.3g} is {ratio:.3g} times the largest observed"
+            )
+    if parts:
+        warnings.warn(f"the frontier extrapolates: {'; '.join(parts)}", ExtrapolationWarning, stacklevel=3)

@@ -1,0 +1,236 @@
+"""Frontier: recovery of a known one, summaries that agree with each other, refusals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import probscale as ps
+from probscale.errors import ConfigError, ExtrapolationWarning, ShapeError
+from probscale.scaling import fit_frontier
+from probscale.scaling.candidates import axis_at_cost
+
+TOKENS = np.geomspace(1e8, 1e11, 8)
+SIZES = np.geomspace(1e6, 1e9, 10)
+COMPUTE = np.geomspace(1e17, 3e19, 12)
+COST = ps.FlopsCost(params="N")
+
+
+def loss_of(size, tokens):
+    return 1.7 + 300 * size**-0.35 + 1200 * tokens**-0.35
+
+
+def frame_of(sizes):
+    rows = [(f"r{i}", n, d, loss_of(n, d)) for i, n in enumerate(sizes) for d in TOKENS]
+    return pd.DataFrame(rows, columns=["run", "N", "tokens", "loss"])
+
+
+def true_frontier(sizes=SIZES):
+    tokens = COMPUTE[:, None] / (6 * np.asarray(sizes))
+    values = np.where(tokens >= TOKENS[0], loss_of(np.asarray(sizes), tokens), np.inf)
+    return values.min(axis=1), np.asarray(sizes)[values.argmin(axis=1)]
+
+
+def log_of(frame, **roles):
+    return ps.RunLog.from_frame(
+        frame, **{"run": "run", "axis": "tokens", "output": "loss", "params": "N"} | roles
+    )
+
+
+@pytest.fixture(scope="module")
+def log():
+    return log_of(frame_of(SIZES))
+
+
+@pytest.fixture(scope="module")
+def surrogate(log):
+    return ps.fit_surrogate(log, embedder=None, seed=0)
+
+
+@pytest.fixture(scope="module")
+def frontier(surrogate):
+    pool = pd.DataFrame({"N": SIZES})
+    return fit_frontier(surrogate, pool, compute=COMPUTE, cost=COST, target=2.2, seed=0)
+
+
+def test_known_frontier_is_recovered(frontier):
+    truth, _ = true_frontier()
+    np.testing.assert_allclose(frontier.loss.mean, truth, rtol=5e-3)
+    lower, upper = frontier.loss.interval(0.99)
+    assert np.mean((lower <= truth) & (truth <= upper)) > 0.8
+    assert frontier.frmse(truth) < 5e-3
+
+
+def test_known_law_is_recovered(frontier):
+    truth, _ = true_frontier()
+    slope, intercept = np.polyfit(np.log(COMPUTE), np.log(truth), 1)
+    assert frontier.law.mean["slope"] == pytest.approx(slope, abs=3e-3)
+    assert frontier.abc(truth) < 0.03
+    assert frontier.abc({"slope": slope, "intercept": intercept}) == pytest.approx(
+        frontier.abc(truth), rel=1e-6
+    )
+
+
+def test_optimum_spends_the_compute_on_the_right_size(frontier):
+    _, best = true_frontier()
+    params, axis = frontier.optimum.params.values, frontier.optimum.axis.values
+    np.testing.assert_allclose(6 * params * axis, np.broadcast_to(COMPUTE, params.shape), rtol=1e-6)
+    assert (
+        np.abs(np.log(frontier.optimum.params.quantile(0.5) / best)).max()
+        < np.log(SIZES[1] / SIZES[0]) * 1.01
+    )
+    assert 0.3 < frontier.optimum.params_exponent.mean < 0.7
+    total = frontier.optimum.params_exponent.values + frontier.optimum.axis_exponent.values
+    np.testing.assert_allclose(total, 1.0, rtol=1e-6)
+    np.testing.assert_allclose(frontier.optimum.probability.sum(axis=0), 1.0)
+
+
+def test_expected_best_is_no_worse_than_best_expectation(surrogate, frontier):
+    tokens = COMPUTE / (6 * SIZES[:, None])
+    known = tokens >= TOKENS[0]
+    mean = surrogate.predict(pd.DataFrame({"N": SIZES}), np.maximum(tokens, TOKENS[0])).latent().mean
+    best = np.where(known, mean, np.inf).min(axis=0)
+    error = 5 * frontier.loss.std / np.sqrt(len(frontier.loss))
+    assert (frontier.loss.mean <= best + error + 1e-4).all()
+
+
+def test_probability_of_reaching_rises_with_budget_and_target(frontier):
+    chances = [frontier.prob_reach(2.2, budget) for budget in COMPUTE]
+    assert (np.diff(chances) >= 0).all()
+    targets = np.quantile(frontier.loss.values[:, -1], [0.1, 0.5, 0.9])
+    reached = [frontier.prob_reach(t, COMPUTE[-1]) for t in targets]
+    np.testing.assert_allclose(reached, [0.1, 0.5, 0.9], atol=0.02)
+    assert frontier.prob_reach() == frontier.prob_reach(2.2, COMPUTE[-1])
+
+
+def test_smallest_budget_has_the_probability_asked_for(frontier):
+    target = float(frontier.loss.mean[6])
+    budget = frontier.smallest_budget(target, 0.5)
+    assert COMPUTE[4] < budget < COMPUTE[8]
+    assert frontier.prob_reach(target, budget) == pytest.approx(0.5, abs=1e-9)
+    assert frontier.smallest_budget(1.0) == np.inf
+    assert frontier.smallest_budget(99.0) == COMPUTE[0]
+
+
+def test_area_and_error_vanish_against_itself(frontier):
+    mean = frontier.law.mean
+    assert frontier.abc({"slope": mean["slope"], "intercept": mean["intercept"]}) == 0.0
+    own = np.exp(np.log(frontier.loss.values).mean(axis=0))
+    assert frontier.frmse(own) < 1e-12
+
+
+def test_same_seed_same_frontier(surrogate, frontier):
+    again = fit_frontier(surrogate, pd.DataFrame({"N": SIZES}), compute=COMPUTE, cost=COST, seed=0)
+    assert (again.loss.values == frontier.loss.values).all()
+
+
+def test_table_has_one_row_per_level(frontier):
+    table = frontier.to_frame()
+    assert list(table["compute"]) == list(COMPUTE)
+    assert (table["lower"] <= table["mean"]).all()
+    assert (table["params_lower"] <= table["params_upper"]).all()
+
+
+def test_log_alone_gives_the_frontier_of_its_runs(surrogate, log):
+    found = fit_frontier(surrogate, compute=COMPUTE, cost=COST, seed=0)
+    observed = log.to_frame().assign(compute=lambda f: 6 * f["N"] * f["tokens"])
+    for level, value, spread in zip(COMPUTE, found.loss.mean, found.loss.std, strict=True):
+        within = observed[observed["compute"] <= level]["loss"].min()
+        assert value <= within + 5 * spread + 5e-3
+    assert set(found.optimum.config) <= set(range(len(SIZES)))
+
+
+def test_extrapolation_warns_by_how_much(surrogate):
+    beyond = np.geomspace(1e19, 1e23, 5)
+    pool = pd.DataFrame({"N": [1e8, 1e9, 1e10]})
+    with pytest.warns(
+        ExtrapolationWarning, match=r"compute up to 1e\+23 is 167 times.*N up to 1e\+10 is 10 times"
+    ):
+        found = fit_frontier(surrogate, pool, compute=beyond, cost=COST)
+    assert (np.diff(found.loss.std) > 0).any()
+
+
+def test_runs_end_where_until_says(surrogate):
+    pool = pd.DataFrame({"N": SIZES})
+    found = fit_frontier(surrogate, pool, compute=COMPUTE, cost=COST, until=1e9)
+    assert (found.optimum.axis.values <= 1e9 * (1 + 1e-9)).all()
+    assert (found.loss.mean >= true_frontier()[0] - 0.01).all()
+
+
+def test_scores_are_maximised():
+    frame = frame_of(SIZES[::2]).assign(score=lambda f: 1 - f.pop("loss") / 8)
+    log = log_of(frame, output="score", goal="max")
+    surrogate = ps.fit_surrogate(log, embedder=None, seed=0)
+    found = fit_frontier(surrogate, pd.DataFrame({"N": SIZES[::2]}), compute=COMPUTE, cost=COST)
+    np.testing.assert_allclose(found.loss.mean, 1 - true_frontier(SIZES[::2])[0] / 8, atol=0.02)
+    assert found.law.mean["slope"] > 0
+    assert {"ceiling", "exponent"} <= set(found.law.mean)
+    assert found.prob_reach(0.01) == 1.0
+    assert found.prob_reach(0.9) == 0.0
+    np.testing.assert_allclose(found.law.predict(COMPUTE).mean, found.loss.mean, atol=0.02)
+
+
+@pytest.fixture(scope="module")
+def planned():
+    """Runs of several planned lengths each, whose prefixes are not shorter runs."""
+    rows = [
+        (f"r{i}-{j}", n, d, t, loss_of(n, t) + 0.1 * (1 - t / d))
+        for i, n in enumerate(SIZES[::3])
+        for j, d in enumerate(TOKENS[1::2])
+        for t in d * np.array([0.25, 0.5, 1.0])
+    ]
+    frame = pd.DataFrame(rows, columns=["run", "N", "D", "tokens", "loss"])
+    return ps.fit_surrogate(log_of(frame, horizon="D"), embedder=None, seed=0)
+
+
+def test_planned_ends_follow_the_compute(planned):
+    found = fit_frontier(planned, pd.DataFrame({"N": SIZES[::3]}), compute=COMPUTE, cost=COST)
+    np.testing.assert_allclose(found.loss.mean, true_frontier(SIZES[::3])[0], rtol=0.02)
+
+
+def test_a_given_planned_end_is_kept(planned):
+    pool = pd.DataFrame({"N": [1e7, 1e8], "D": [1e10, 1e10]})
+    found = fit_frontier(planned, pool, compute=COMPUTE, cost=COST)
+    assert np.isnan(found.loss.mean[COMPUTE < 6e17]).all()
+    assert np.isfinite(found.loss.mean[COMPUTE >= 6e17]).all()
+    later = COMPUTE >= 6e18
+    np.testing.assert_allclose(found.loss.mean[later], loss_of(1e8, 1e10), rtol=0.02)
+    assert np.isfinite(found.law.mean["slope"])
+
+
+def test_costs_are_inverted_whatever_their_form():
+    def cost(at):
+        return np.array([[2.0], [5.0]]) * at + 0.1 * at**2
+
+    levels = np.geomspace(1e-3, 1e6, 9)
+    at = axis_at_cost(cost, 2, levels)
+    np.testing.assert_allclose(cost(at), np.broadcast_to(levels, at.shape), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"compute": [1e19, 1e18, 1e20]}, "rising"),
+        ({"compute": [1e18, 1e19]}, "at least three"),
+        ({"compute": [-1.0, 1e18, 1e19]}, "positive"),
+        ({"pool": []}, "empty"),
+        ({"pool": 3}, "DataFrame"),
+        ({"compute": np.geomspace(1, 100, 5)}, "cheapest"),
+        ({"samples": 0}, "at least one draw"),
+    ],
+)
+def test_refusals_name_the_remedy(arguments, message, surrogate):
+    given = {"pool": pd.DataFrame({"N": SIZES}), "compute": COMPUTE, "cost": COST} | arguments
+    with pytest.raises(ConfigError, match=message):
+        fit_frontier(surrogate, **given)
+
+
+def test_questions_outside_the_frontier_are_refused(surrogate, frontier):
+    with pytest.raises(ConfigError, match="outside"):
+        frontier.prob_reach(2.0, 1e30)
+    with pytest.raises(ConfigError, match="strictly between"):
+        frontier.smallest_budget(2.0, 1.0)
+    with pytest.raises(ShapeError, match="one value per level"):
+        frontier.frmse([1.0, 2.0])
+    plain = fit_frontier(surrogate, pd.DataFrame({"N": SIZES}), compute=COMPUTE, cost=COST, samples=16)
+    with pytest.raises(ConfigError, match="no target"):
+        plain.prob_reach()
