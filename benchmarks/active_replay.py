@@ -41,7 +41,7 @@ def main(game: str, file: str, *, page: str, title: str, seeds: int, baselines: 
         f"{task.law[1]:.4f}, over {len(task.levels)} levels of compute from {task.levels[0]:.3g} to {task.levels[-1]:.3g}."
     )
     reading = (
-        "AbC: area between the fitted and the true log-linear law of ln(loss), over "
+        "AbC: area between the losses of the fitted and the true log-linear law, over "
         f"{task.span[0]:.3g} to {task.span[1]:.3g} in ln(compute). AUC: its mean over 60 geometric "
         "budgets from 5 % to 100 % of the grid (step function); `from the start`: budgets from the price of the start. "
         "fRMSE: root mean square error of the log-frontier. Sustained: share of the grid's price from "

@@ -166,9 +166,9 @@ def replay_active(
         until: Share of the whole price at which to stop.
 
     Returns:
-        One row per state of knowledge: share of the price spent, area between laws (of the
-        logarithm of the loss, and of the loss), frontier error, slope and its 95 % interval, seconds of the
-        decision that led there.
+        One row per state of knowledge: share of the price spent; area between the laws, in loss (abc) and in
+        its logarithm (abc_log); frontier error (frmse); slope and its 95 % interval; seconds of the decision
+        and the update that led there.
     """
     generator = np.random.default_rng([seed, 1])
     actions = task.actions()
@@ -216,8 +216,8 @@ def _state(task: ActiveTask, draws: Array, seen: NDArray[np.bool_]) -> dict[str,
     x = np.linspace(low, high, 501)
     believed, true = (np.exp(slope * x + intercept) for slope, intercept in (law, task.law))
     return {
-        "abc": area_between(law, task.law, (low, high)),
-        "abc_loss": float(np.trapezoid(np.abs(believed - true), x)),
+        "abc": float(np.trapezoid(np.abs(believed - true), x)),
+        "abc_log": area_between(law, task.law, (low, high)),
         "frmse": float(np.sqrt(np.mean((frontier.mean(axis=0) - task.frontier) ** 2))),
         "slope": law[0],
         "slope_lower": float(lower),

@@ -146,7 +146,7 @@ def measures(task: ActiveTask, results: pd.DataFrame) -> pd.DataFrame:
                 "strategy": strategy,
                 "seed": seed,
                 "auc": area_under(spent, area),
-                "auc_loss": area_under(spent, part["abc_loss"].to_numpy(dtype=np.float64)),
+                "auc_log": area_under(spent, part["abc_log"].to_numpy(dtype=np.float64)),
                 "auc_early": area_under(spent, area, early),
                 "sustained_abc": sustained(spent, area, task.thresholds[0]),
                 "sustained_frmse": sustained(spent, error, task.thresholds[1]),
@@ -175,7 +175,7 @@ def active_table(task: ActiveTask, results: pd.DataFrame, baselines: Sequence[st
     for name in [name for name in baselines if name in mean.index]:
         table[f"AUC / {name}"] = auc / auc[mean.index.get_loc(name)]
     table["AUC AbC, from the start"] = mean["auc_early"]
-    table["AUC AbC of the loss"] = mean["auc_loss"]
+    table["AUC AbC of ln(loss)"] = mean["auc_log"]
     table[f"sustained AbC ≤ {task.thresholds[0]:g}"] = mean["sustained_abc"]
     table[f"sustained fRMSE ≤ {task.thresholds[1]:g}"] = mean["sustained_frmse"]
     table["slope in 95 % interval"] = mean["slope_coverage"]
