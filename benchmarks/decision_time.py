@@ -39,9 +39,8 @@ def main() -> None:
         wall, processor = time.perf_counter(), time.process_time()
         forecaster.sample(bench, range(RUNS), np.full(RUNS, float(EPOCHS)), 512, 0)
         what = "fit and draws" if epoch == PREFIX else "condition and draws"
-        print(
-            f"{what}: {time.process_time() - processor:.3f} s processor, {time.perf_counter() - wall:.3f} s wall"
-        )
+        seconds = time.process_time() - processor, time.perf_counter() - wall
+        print(f"{what}: {seconds[0]:.3f} s processor, {seconds[1]:.3f} s wall")
 
 
 if __name__ == "__main__":

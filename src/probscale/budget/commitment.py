@@ -39,6 +39,9 @@ from probscale.errors import ProbscaleError
 FEWEST_TO_JUDGE = 4
 """Runs with new outputs that a verdict on forecasts needs."""
 
+CAREFUL_MASS = 0.98
+"""Mass of the default: .9 gains as much at small budgets, but at large ones it dropped a best run now and then."""
+
 LADDER = (1 / 8, 1 / 5, 1 / 3)
 """Sizes of the ladder, as shares of the size that the prior favours."""
 
@@ -339,5 +342,5 @@ def default_strategy(
         if len(sizes) and sizes.max() >= 2 * sizes.min():
             yield from size_prior(bench, generator, forecaster=forecaster)
             return
-    careful = replace(settings or Commitment(), earned=True)
+    careful = replace(settings or Commitment(), earned=True, mass=CAREFUL_MASS)
     yield from early_commitment(bench, generator, forecaster=forecaster, settings=careful)

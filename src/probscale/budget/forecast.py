@@ -56,7 +56,7 @@ class JointForecaster:
 
     surrogate: CurveSurrogate | None = None
     spread: float = 1.0
-    points: int = 8
+    points: int = 6
     refit: float = 2.0
     embedder: str | None = None
     seed: int = 0
