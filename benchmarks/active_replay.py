@@ -38,12 +38,14 @@ def main(game: str, file: str, *, page: str, title: str, seeds: int, baselines: 
     shape = (
         f"{len(task.configs)} runs × {task.at.shape[1]} points; the full grid costs "
         f"{task.price[:, -1].sum():.3g} FLOPs; true law: slope {task.law[0]:.5f}, intercept "
-        f"{task.law[1]:.4f}, over {len(task.levels)} levels of compute from {task.levels[0]:.3g} to {task.levels[-1]:.3g}."
+        f"{task.law[1]:.4f}, over {len(task.levels)} levels of compute from {task.levels[0]:.3g} to "
+        f"{task.levels[-1]:.3g}."
     )
     reading = (
         "AbC: area between the losses of the fitted and the true log-linear law, over "
         f"{task.span[0]:.3g} to {task.span[1]:.3g} in ln(compute). AUC: its mean over 60 geometric "
-        "budgets from 5 % to 100 % of the grid (step function); `from the start`: budgets from the price of the start. "
+        "budgets from 5 % to 100 % of the grid (step function); `from the start`: budgets from the price of "
+        "the start. "
         "fRMSE: root mean square error of the log-frontier. Sustained: share of the grid's price from "
         "which a criterion holds to the end. ±: standard error over seeds."
     )

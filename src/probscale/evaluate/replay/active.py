@@ -154,7 +154,7 @@ def updated(belief: Belief | None, log: RunLog, more: RunLog | None, growth: flo
 
 
 def replay_active(
-    task: ActiveTask, strategy: Strategy, seed: int, *, growth: float = 1.5, until: float = 1.0
+    task: ActiveTask, strategy: Strategy, seed: int, *, growth: float = 2.0, until: float = 1.0
 ) -> pd.DataFrame:
     """One replay of one strategy.
 
@@ -180,7 +180,7 @@ def replay_active(
     total, rows = task.price[:, -1].sum(), []
     seconds = 0.0
     while True:
-        start = time.perf_counter()
+        start = time.process_time()
         situation = _situation(task, belief.surrogate, actions, seen)
         spent = float(actions.paid.sum() / total)
         rows.append(_state(task, situation.draws, seen) | {"spent": spent, "seconds": seconds})
@@ -191,7 +191,7 @@ def replay_active(
         fresh.ravel()[actions.block(config, point)] = True
         seen, actions = seen | fresh, actions.taken(config, point)
         belief = updated(belief, task.log(seen), task.log(fresh), growth)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
     return pd.DataFrame(rows).assign(task=task.name, strategy=strategy.name, seed=seed)
 
 
