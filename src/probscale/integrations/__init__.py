@@ -29,6 +29,9 @@ _HOME = {
     "from_tensorboard": "tensorboard",
     "read_tensorboard": "tensorboard",
     "ProbscaleRegressor": "sklearn",
+    "ProbscalePruner": "optuna",
+    "ProbscaleSampler": "optuna",
+    "TrialModel": "optuna",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 import pandas as pd
@@ -142,11 +142,10 @@ class ProbscaleRegressor(RegressorMixin, BaseEstimator):
         else:
             rules: dict[str, Any] = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
             if fitting:
-                values, outputs = validate_data(
-                    self, X, y, y_numeric=True, ensure_min_samples=FEWEST, **rules
-                )
-            else:
-                values, outputs = validate_data(self, X, reset=False, **rules), None
+                rules |= {"y": y, "y_numeric": True, "ensure_min_samples": FEWEST}
+            checked: Any = validate_data(self, X, reset=fitting, **rules)
+            values = cast(Array, checked[0] if fitting else checked)
+            outputs = checked[1] if fitting else None
             frame = pd.DataFrame(values, columns=[f"x{i}" for i in range(values.shape[1])])
         if self.run is None and fitting:
             frame = frame.assign(**{_RUN: np.arange(len(frame))})

@@ -1,0 +1,284 @@
+"""Optuna: a sampler and a pruner that share one surrogate of the study's learning curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from probscale.errors import ConfigError, MissingExtraError
+from probscale.runs import RunLog
+from probscale.surrogate import CurveSurrogate, FitOptions, fit_surrogate
+from probscale.surrogate.botorch_model import CurveModel
+
+try:
+    from optuna.distributions import BaseDistribution, CategoricalDistribution
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler, RandomSampler
+    from optuna.search_space import IntersectionSearchSpace
+    from optuna.study import Study, StudyDirection
+    from optuna.trial import FrozenTrial, TrialState
+except ImportError as error:
+    raise MissingExtraError("optuna", "the Optuna sampler and pruner") from error
+
+Array = NDArray[np.float64]
+
+QUICK = FitOptions(iterations=15, rounds=1)
+"""Settings of a fit that is repeated while a study runs."""
+
+GROWTH = 1.25
+"""Parameters are fitted again when the points have grown by this factor; in between it is conditioned."""
+
+_RUN, _AXIS, _OUTPUT = "trial of the study", "step of the trial", "value of the trial"
+_LOCAL = 0.1
+
+
+class TrialModel:
+    """Surrogate of a study, brought up to date with its trials when asked; shared by a sampler and a pruner.
+
+    Values that a trial reports are its learning curve; they must be the objective measured on the way. A
+    trial that reports nothing is a single point.
+
+    Args:
+        startup: Finished trials before anything is modelled.
+        params: Parameter that holds the model size, if one does.
+        embedder: As in `fit_surrogate`; None compares categories by equality alone.
+        options: As in `fit_surrogate`.
+        seed: Seed of the fits.
+    """
+
+    def __init__(
+        self,
+        *,
+        startup: int = 8,
+        params: str | None = None,
+        embedder: Any = None,
+        options: FitOptions = QUICK,
+        seed: int = 0,
+    ) -> None:
+        if startup < 3:
+            raise ConfigError(
+                f"startup is {startup}; a fit needs at least 3 finished trials", startup=startup
+            )
+        self.startup, self.params, self.embedder, self.options, self.seed = (
+            startup,
+            params,
+            embedder,
+            options,
+            seed,
+        )
+        self._fitted: CurveSurrogate | None = None
+        self._current: CurveSurrogate | None = None
+        self._study: str | None = None
+
+    def surrogate(self, study: Study) -> CurveSurrogate | None:
+        """Surrogate of all values reported so far; None before `startup` trials have finished."""
+        if study._is_multi_objective():
+            raise ConfigError("the surrogate models one objective; this study has several")
+        trials = study.get_trials(deepcopy=False)
+        finished = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and t.params]
+        if len(finished) < self.startup:
+            return None
+        log = trial_log(trials, "min" if study.direction == StudyDirection.MINIMIZE else "max", self.params)
+        if log is None:
+            return None
+        if self._study != study.study_name:
+            self._study, self._fitted, self._current = study.study_name, None, None
+        return self._updated(log)
+
+    def _updated(self, log: RunLog) -> CurveSurrogate:
+        known = self._current
+        if known is not None and log.n_points == known.log.n_points and set(log.runs) == set(known.log.runs):
+            return known
+        fitted = self._fitted
+        same = fitted is not None and fitted.log.roles == log.roles
+        if fitted is None or not same or log.n_points > GROWTH * fitted.log.n_points:
+            self._fitted = fit_surrogate(log, embedder=self.embedder, seed=self.seed, options=self.options)
+            self._current = self._fitted
+        else:
+            self._current = (known or fitted).condition(log)
+        return self._current
+
+
+def trial_log(trials: Sequence[FrozenTrial], goal: str, params: str | None = None) -> RunLog | None:
+    """Trials with their reported values as a run log; None without a value. Steps count from one."""
+    rows: list[dict[str, Any]] = []
+    for trial in trials:
+        if trial.state == TrialState.FAIL or not trial.params:
+            continue
+        described = {name: _plain(value) for name, value in trial.params.items()}
+        rows += [{_RUN: trial.number, **place, **described} for place in _curve(trial)]
+    if not rows:
+        return None
+    frame = pd.DataFrame(rows)
+    names = [name for name in frame.columns if name not in (_RUN, _AXIS, _OUTPUT)]
+    roles: dict[str, Any] = {"run": _RUN, "axis": _AXIS, "output": _OUTPUT, "params": params, "config": names}
+    return RunLog.from_frame(frame, goal="min" if goal == "min" else "max", nonfinite="diverged", **roles)
+
+
+def _curve(trial: FrozenTrial) -> list[dict[str, float]]:
+    reported = sorted(trial.intermediate_values.items())
+    if reported:
+        return [{_AXIS: step + 1, _OUTPUT: value} for step, value in reported]
+    value = trial.value if trial.state == TrialState.COMPLETE else None
+    return [] if value is None else [{_AXIS: 1, _OUTPUT: value}]
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _mean(model: CurveModel, x: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        posterior: Any = model.posterior(x)
+        return posterior.mean
+
+
+class ProbscaleSampler(BaseSampler):
+    """Proposes the candidate with the largest expected improvement at the end of the longest curve seen.
+
+    Candidates are drawn from the search space and near the best trials; trials that are still running count
+    as if they had reached their expected value. The first trials, and parameters outside the common search
+    space, are random.
+
+    Args:
+        model: Surrogate, shared with a pruner; by default one of its own.
+        candidates: Number of candidates per proposal.
+        seed: Seed of the random parts.
+
+    >>> import optuna
+    >>> from probscale.integrations import ProbscaleSampler
+    >>> study = optuna.create_study(sampler=ProbscaleSampler(seed=0))
+    """
+
+    def __init__(self, model: TrialModel | None = None, *, candidates: int = 256, seed: int = 0) -> None:
+        self.model = model or TrialModel(seed=seed)
+        self.candidates = candidates
+        self._random = RandomSampler(seed=seed)
+        self._generator = np.random.default_rng(seed)
+        self._space = IntersectionSearchSpace()
+
+    def reseed_rng(self) -> None:  # noqa: D102
+        self._random.reseed_rng()
+        self._generator = np.random.default_rng()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Parameters that all finished trials have, constants left out."""
+        return {name: d for name, d in self._space.calculate(study).items() if not d.single()}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A random value."""
+        return self._random.sample_independent(study, trial, param_name, param_distribution)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Values of the proposed candidate; empty, hence random, while there is no surrogate."""
+        if not search_space:
+            return {}
+        surrogate = self.model.surrogate(study)
+        if surrogate is None:
+            return {}
+        pool = self._pool(study, search_space)
+        score = self._scores(surrogate, study, pool)
+        return pool[int(np.argmax(score))]
+
+    def _scores(self, surrogate: CurveSurrogate, study: Study, pool: list[dict[str, Any]]) -> Array:
+        from botorch.acquisition import LogExpectedImprovement
+
+        model = surrogate.botorch(float(surrogate.log.points[_AXIS].max()))
+        seen = _mean(model, model.encode(surrogate.log.configs))
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        waiting = [{k: _plain(v) for k, v in t.params.items()} for t in running if t.params]
+        if waiting:
+            x = model.encode(pd.DataFrame(waiting))
+            model = model.condition_on_observations(x, _mean(model, x))
+        criterion = LogExpectedImprovement(model, best_f=seen.max())
+        frame = pd.DataFrame([{k: _plain(v) for k, v in item.items()} for item in pool])
+        with torch.no_grad():
+            return criterion(model.encode(frame)[:, None]).numpy()
+
+    def _pool(self, study: Study, space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
+        """Random candidates, and a third near the best trials."""
+        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
+        best = sorted((t for t in done if t.value is not None), key=lambda t: sign * float(t.value or 0.0))[
+            :3
+        ]
+        best = [t for t in best if set(space) <= set(t.params)]
+        near = self.candidates // 3 if best else 0
+        drawn = [{n: self._draw(d, None) for n, d in space.items()} for _ in range(self.candidates - near)]
+        for i in range(near):
+            centre = best[i % len(best)].params
+            drawn.append({n: self._draw(d, centre[n]) for n, d in space.items()})
+        return drawn
+
+    def _draw(self, distribution: BaseDistribution, near: Any) -> Any:
+        """A value of a distribution, close to `near` unless that is None."""
+        generator = self._generator
+        if isinstance(distribution, CategoricalDistribution):
+            stay = near is not None and generator.random() < 1 - _LOCAL
+            return near if stay else distribution.choices[int(generator.integers(len(distribution.choices)))]
+        low, high = float(getattr(distribution, "low")), float(getattr(distribution, "high"))  # noqa: B009
+        log, step = bool(getattr(distribution, "log")), getattr(distribution, "step")  # noqa: B009
+        a, b = (math.log(low), math.log(high)) if log else (low, high)
+        unit = generator.random()
+        if near is not None:
+            centre = ((math.log(near) if log else near) - a) / (b - a)
+            unit = float(np.clip(centre + _LOCAL * generator.standard_normal(), 0.0, 1.0))
+        value = a + unit * (b - a)
+        value = math.exp(value) if log else value
+        if step is not None:
+            value = low + round((value - low) / step) * step
+        return distribution.to_external_repr(min(max(value, low), high))
+
+
+class ProbscalePruner(BasePruner):
+    """Stops a trial that will hardly beat the best one, by the surrogate's forecast of its curve.
+
+    Args:
+        model: Surrogate, shared with a sampler; by default one of its own.
+        threshold: A trial is stopped when its probability of ending better than the best falls below this.
+        warmup: Reported values before a trial can be stopped.
+        interval: Reported values between two checks.
+
+    Raises:
+        ConfigError: if the threshold is not in (0, 1).
+    """
+
+    def __init__(
+        self, model: TrialModel | None = None, *, threshold: float = 0.05, warmup: int = 2, interval: int = 1
+    ) -> None:
+        if not 0 < threshold < 1:
+            raise ConfigError(
+                f"threshold is {threshold}; give a probability between 0 and 1", threshold=threshold
+            )
+        self.model = model or TrialModel()
+        self.threshold, self.warmup, self.interval = threshold, warmup, interval
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether to stop a trial now."""
+        count = len(trial.intermediate_values)
+        done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        values = [float(t.value) for t in done if t.value is not None and math.isfinite(t.value)]
+        if count < self.warmup or (count - self.warmup) % self.interval or not values:
+            return False
+        if not math.isfinite(trial.intermediate_values[max(trial.intermediate_values)]):
+            return True
+        surrogate = self.model.surrogate(study)
+        if surrogate is None or trial.number not in surrogate.log.runs:
+            return False
+        end = float(surrogate.log.points[_AXIS].max())
+        if trial.last_step is None or trial.last_step + 1 >= end:
+            return False
+        minimise = study.direction == StudyDirection.MINIMIZE
+        best = min(values) if minimise else max(values)
+        below = float(surrogate.predict([{_RUN: trial.number}], [end]).prob_below(best)[0, 0])
+        return (below if minimise else 1 - below) < self.threshold

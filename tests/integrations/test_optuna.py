@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+
+from probscale.errors import ConfigError
+from probscale.integrations import from_table
+
+optuna = pytest.importorskip("optuna", reason="the studies are Optuna's")
+from probscale.integrations.optuna import ProbscalePruner, ProbscaleSampler, TrialModel, trial_log  # noqa: E402
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+# Optuna marks constructor options of its own random sampler as experimental in some versions.
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+STEPS = 8
+
+
+def loss(rate, width, optimizer, step):
+    """A simulated run: best at a learning rate that falls with width, better with one of two optimizers."""
+    gap = np.log10(rate) + 2 + 0.5 * np.log10(width / 64)
+    floor = 1.5 + 0.25 * gap**2 + 2 * width**-0.5 + (0.1 if optimizer == "sgd" else 0.0)
+    return floor + 2.0 * (step + 1) ** -0.7
+
+
+def objective(spent, steps=STEPS):
+    def run(trial):
+        rate = trial.suggest_float("rate", 1e-5, 1e-1, log=True)
+        width = trial.suggest_int("width", 16, 256, log=True)
+        optimizer = trial.suggest_categorical("optimizer", ["adam", "sgd"])
+        for step in range(steps):
+            spent.append(1)
+            trial.report(loss(rate, width, optimizer, step), step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return loss(rate, width, optimizer, steps - 1)
+
+    return run
+
+
+def study_of(sampler, pruner, seed, trials):
+    spent = []
+    study = optuna.create_study(sampler=sampler, pruner=pruner, study_name=f"s{seed}")
+    study.optimize(objective(spent), n_trials=trials)
+    return study, len(spent)
+
+
+@pytest.fixture(scope="module")
+def finished():
+    model = TrialModel(startup=5)
+    sampler, pruner = ProbscaleSampler(model, seed=0), ProbscalePruner(model, warmup=2, interval=2)
+    return study_of(sampler, pruner, 0, 12), model
+
+
+def test_a_study_runs_with_sampler_and_pruner_on_one_surrogate(finished):
+    (study, spent), model = finished
+    assert len(study.trials) == 12
+    assert model.surrogate(study).log.n_runs == 12
+    assert spent <= 12 * STEPS
+    assert study.best_value < 2.6
+
+
+def test_proposals_lie_within_the_search_space(finished):
+    for trial in finished[0][0].trials:
+        assert 1e-5 <= trial.params["rate"] <= 1e-1
+        assert isinstance(trial.params["width"], int)
+        assert trial.params["optimizer"] in ("adam", "sgd")
+
+
+def test_a_hopeless_trial_is_stopped_and_a_promising_one_is_not(finished):
+    (study, _), model = finished
+    pruner = ProbscalePruner(model, warmup=2)
+    verdicts = []
+    for chosen in (1e-5, 10**-2.3):
+        other = optuna.create_study(
+            study_name=f"fixed {chosen}", sampler=optuna.samplers.RandomSampler(seed=1)
+        )
+        other.add_trials([t for t in study.trials if t.state.is_finished()])
+        other.enqueue_trial({"rate": chosen, "width": 256, "optimizer": "adam"})
+        trial = other.ask()
+        rate = trial.suggest_float("rate", 1e-5, 1e-1, log=True)
+        width = trial.suggest_int("width", 16, 256, log=True)
+        optimizer = trial.suggest_categorical("optimizer", ["adam", "sgd"])
+        for step in range(3):
+            trial.report(loss(rate, width, optimizer, step), step)
+        frozen = other.get_trials(deepcopy=False)[trial.number]
+        verdicts.append(pruner.prune(other, frozen))
+    assert verdicts == [True, False]
+
+
+def test_trials_become_a_log_with_steps_from_one(finished):
+    study = finished[0][0]
+    log = trial_log(study.trials, "min")
+    first = study.trials[0]
+    mine = log.points[log.points[log.roles.run] == 0]
+    assert mine[log.output].tolist() == list(first.intermediate_values.values())
+    assert mine[log.roles.axis].tolist() == [step + 1 for step in first.intermediate_values]
+    assert trial_log([], "min") is None
+    assert from_table(log.to_frame(), run=log.roles.run, output=log.output, axis=log.roles.axis).n_runs == 12
+
+
+def test_a_study_without_reports_that_maximises_works_too():
+    sampler = ProbscaleSampler(TrialModel(startup=4), seed=1)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.optimize(lambda t: 1.0 - (t.suggest_float("x", -1, 1) - 0.3) ** 2, n_trials=12)
+    assert study.best_value > 0.98
+
+
+def test_running_trials_keep_proposals_apart():
+    study = optuna.create_study(sampler=ProbscaleSampler(TrialModel(startup=4), seed=2))
+    study.optimize(lambda t: (t.suggest_float("x", -1, 1) - 0.3) ** 2 + 0.1, n_trials=6)
+    asked = [study.ask() for _ in range(2)]
+    values = [trial.suggest_float("x", -1, 1) for trial in asked]
+    assert abs(values[0] - values[1]) > 1e-3
+
+
+def test_wrong_settings_are_refused():
+    with pytest.raises(ConfigError, match="at least 3"):
+        TrialModel(startup=1)
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        ProbscalePruner(threshold=2.0)
+    study = optuna.create_study(directions=["minimize", "minimize"])
+    with pytest.raises(ConfigError, match="one objective"):
+        TrialModel().surrogate(study)
+
+
+@pytest.mark.slow
+def test_over_twenty_seeds_it_beats_random_search_with_the_same_budget():
+    gains = []
+    for seed in range(20):
+        model = TrialModel(startup=6, seed=seed)
+        sampler, pruner = ProbscaleSampler(model, seed=seed), ProbscalePruner(model, warmup=2, interval=2)
+        study, spent = study_of(sampler, pruner, seed, 18)
+        random = optuna.samplers.RandomSampler(seed=seed)
+        twin, _ = study_of(random, optuna.pruners.NopPruner(), seed, max(1, round(spent / STEPS)))
+        gains.append(twin.best_value - study.best_value)
+    error = np.std(gains, ddof=1) / len(gains) ** 0.5
+    assert np.mean(gains) > 2 * error
