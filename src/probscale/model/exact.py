@@ -164,6 +164,21 @@ class ExactState:
         return residual, (variance - noise).clamp_min(0.0)
 
     @torch.no_grad()
+    def log_density_of(self, index: NDArray[np.intp]) -> float:
+        """Joint log density of some observations given all others, at the parameters of the fit.
+
+        Cost: O(rows³), then O(block³).
+        """
+        block = torch.from_numpy(index)
+        columns = torch.zeros(len(self.data), len(block), dtype=self.factor.dtype)
+        columns[block, torch.arange(len(block))] = 1.0
+        half = torch.linalg.solve_triangular(self.factor, columns, upper=False)
+        factor, _ = cholesky(half.mT @ half)
+        white = torch.linalg.solve_triangular(factor, self.solved[block][:, None], upper=False)
+        constant = 0.5 * len(block) * float(np.log(2 * np.pi))
+        return float(-0.5 * white.square().sum() + factor.diagonal().log().sum()) - constant
+
+    @torch.no_grad()
     def log_evidence(self) -> float:
         """Log marginal likelihood on the modelled scale, uncertain mean included."""
         mean, _ = self.process.mean.linearised(self.data.rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,10 +12,13 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from probscale.model.gp import CurveProcess, Observations, cholesky
+from probscale.model.means import Rows
 
 Array = NDArray[np.float64]
 
 STUDENT_DEGREES = 4.0
+FIRST_TOLERANCE = 3.0
+SUSPECT = 0.1
 _FAILED = 1e12
 _BOUND = 6.0
 
@@ -77,6 +81,44 @@ def fit_process(process: CurveProcess, data: Observations, *, iterations: int = 
     return FitOutcome(-float(result.fun), int(result.nfev), failures, str(result.message))
 
 
+def fit_mean(process: CurveProcess, data: Observations, *, iterations: int = 100) -> float:
+    """Move the mean's parameters to where they explain the data alone, robustly.
+
+    A mean that starts at its prior leaves the trend to the kernel, which then cannot extrapolate it.
+
+    Returns:
+        Robust standard deviation of what the mean leaves over: the natural scale of the kernel.
+
+    Source: Student-t regression with the scale profiled out.
+    """
+    mean = process.mean
+    parameters = [mean.get_parameter(name) for name in mean.names]
+
+    def objective(flat: Array) -> tuple[float, Array]:
+        _assign(parameters, flat)
+        mean.zero_grad()
+        residual = data.y - mean(data.rows)
+        scale = _spread(residual.detach())
+        robust = torch.log1p((residual / scale).square() / STUDENT_DEGREES).sum() * (STUDENT_DEGREES + 1) / 2
+        location, std = mean.prior()
+        value = robust + len(data) * math.log(scale) + 0.5 * ((mean.values() - location) / std).square().sum()
+        value.backward()
+        return float(value.item()), np.concatenate([_gradient(p) for p in parameters])
+
+    start = np.concatenate([p.detach().cpu().numpy().ravel() for p in parameters])
+    bounds = [(x - _BOUND, x + _BOUND) for x in start]
+    options = {"maxiter": iterations}
+    result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    _assign(parameters, result.x)
+    with torch.no_grad():
+        return _spread(data.y - mean(data.rows))
+
+
+def _spread(residual: Tensor) -> float:
+    """Robust standard deviation around zero, kept away from zero."""
+    return max(float(residual.abs().median()) * 1.4826, 1e-3)
+
+
 def _assign(parameters: list[torch.nn.Parameter], flat: Array) -> None:
     position = 0
     for parameter in parameters:
@@ -109,16 +151,52 @@ def leave_one_out(process: CurveProcess, data: Observations) -> tuple[Tensor, Te
 def robust_weights(process: CurveProcess, data: Observations) -> Tensor:
     """Weights of a Student-t likelihood, (rows,): near one for ordinary points, small for outliers.
 
-    Each point is judged by what the others predict, with its own noise at full weight, so that an outlier cannot vouch
-    for itself.
+    Each point is judged with its own noise at full weight by the points that are not suspect: diverged runs come in
+    clusters, and a cluster must not vouch for itself. A suspect that the others predict after all is readmitted.
 
-    Source: expectation step of the scale-mixture view, Lange, Little and Taylor 1989.
+    Source: expectation step of the scale-mixture view, Lange, Little and Taylor 1989; the readmission follows the
+    forward search of Atkinson and Riani 2000.
     """
-    residual, variance = leave_one_out(process, data)
-    noise = process.noise(data.rows).detach()
-    full = (variance - noise / data.weight).clamp_min(0.0) + noise
-    z = residual.square() / full
-    return (STUDENT_DEGREES + 1) / (STUDENT_DEGREES + z)
+    trusted = torch.nonzero(data.weight >= SUSPECT)[:, 0]
+    suspect = torch.nonzero(data.weight < SUSPECT)[:, 0]
+    z = torch.empty_like(data.y)
+    core = data.take(trusted)
+    residual, variance = leave_one_out(process, core)
+    noise = process.noise(core.rows).detach()
+    z[trusted] = residual.square() / ((variance - noise / core.weight).clamp_min(0.0) + noise)
+    if len(suspect):
+        asked = data.take(suspect)
+        mean, latent = predict_dense(process, core, asked.rows)
+        z[suspect] = (asked.y - mean).square() / (latent + process.noise(asked.rows).detach())
+    return _weights(z)
+
+
+def _weights(squared: Tensor) -> Tensor:
+    """Student-t weights of squared standardised residuals."""
+    return (STUDENT_DEGREES + 1) / (STUDENT_DEGREES + squared)
+
+
+@torch.no_grad()
+def predict_dense(process: CurveProcess, data: Observations, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Latent mean and variance at rows given observations, parameters of the mean as they are."""
+    covariance = process.kernel(data.rows.x) + torch.diag(process.noise(data.rows) / data.weight)
+    factor, _ = cholesky(covariance)
+    cross = process.kernel(data.rows.x, rows.x)
+    left = torch.linalg.solve_triangular(factor, cross, upper=False)
+    solved = torch.cholesky_solve((data.y - process.mean(data.rows))[:, None], factor)[:, 0]
+    variance = process.kernel(rows.x, diag=True) - left.square().sum(0)
+    return process.mean(rows) + cross.mT @ solved, variance.clamp_min(0.0)
+
+
+@torch.no_grad()
+def _first_weights(process: CurveProcess, data: Observations) -> Tensor:
+    """Weights before anything but the mean is known: only what lies far off it loses its say.
+
+    Diverged runs come in clusters that would vouch for each other; what was merely badly tuned returns once the kernel
+    has learnt from the rest.
+    """
+    residual = data.y - process.mean(data.rows)
+    return _weights((residual / (FIRST_TOLERANCE * _spread(residual))).square())
 
 
 def fit_robustly(
@@ -129,6 +207,7 @@ def fit_robustly(
     Returns:
         The observations with their final weights, and how the last fit went.
     """
+    data = replace(data, weight=_first_weights(process, data))
     outcome = fit_process(process, data, iterations=iterations)
     for _ in range(rounds):
         data = replace(data, weight=robust_weights(process, data))

@@ -18,6 +18,12 @@ from probscale.model.layout import LabelBlock, Layout
 
 SQRT5 = math.sqrt(5.0)
 
+MOST_ANOVA = 4
+"""Most configuration coordinates whose interactions on curves are modelled one by one."""
+
+MOST_ADDITIVE = 8
+"""Most configuration coordinates that get a main effect of their own."""
+
 
 def matern52(squared: Tensor) -> Tensor:
     """Matérn-5/2 correlation from squared scaled distances."""
@@ -29,6 +35,13 @@ def squared_distances(x1: Tensor, x2: Tensor) -> Tensor:
     """Squared Euclidean distances, (rows, rows), through one matrix product."""
     cross = x1 @ x2.mT
     return (x1.square().sum(-1)[:, None] + x2.square().sum(-1)[None] - 2 * cross).clamp_min(0.0)
+
+
+def is_small_grid(layout: Layout) -> bool:
+    """Whether rows are curves over a grid of few coordinates, two of them declared as numeric levels."""
+    configuration = len(layout.continuous) - len(layout.axis)
+    numeric = sum(block.level and block.name in layout.continuous for block in layout.labels)
+    return bool(layout.axis) and configuration <= MOST_ANOVA and numeric >= 2
 
 
 class LogParameterKernel(Kernel):
@@ -114,6 +127,91 @@ class SharedTerm(LogParameterKernel):
             return variance.expand(x1.shape[0])
         width = torch.exp(self.get_parameter("width"))
         return variance * matern52(squared_distances(self.shift(x1) / width, self.shift(x2) / width))
+
+
+class AdditiveTerm(LogParameterKernel):
+    """One Matérn-5/2 per configuration coordinate.
+
+    What width does at one depth it then does at another: effects learnt along the margins of a grid carry over to its
+    corners.
+
+    Source: functional analysis of variance, e.g. Durrande et al. 2012, truncated at main effects.
+    """
+
+    def __init__(self, layout: Layout, shift: SizeShift, *, scale: float) -> None:
+        super().__init__()
+        self.shift = shift
+        self.columns = range(len(layout.continuous))
+        self.declare("scale", math.log(scale / 2), math.log(scale), 1.0, len(self.columns))
+        self.declare("width", math.log(4.0), math.log(4.0), 0.8, len(self.columns))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Sum over coordinates of their covariance."""
+        variance = torch.exp(2 * self.get_parameter("scale"))
+        if diag:
+            return variance.sum().expand(x1.shape[0])
+        z1, z2 = self.shift(x1), self.shift(x2)
+        width = torch.exp(self.get_parameter("width"))
+        parts = [
+            weight * matern52(((z1[:, column, None] - z2[None, :, column]) / scale).square())
+            for column, weight, scale in zip(self.columns, variance, width, strict=True)
+        ]
+        return sum(parts[1:], parts[0])
+
+
+class AnovaTerm(LogParameterKernel):
+    """Functional analysis of variance: every subset of configuration coordinates, each varying along the axis.
+
+    s² Π_j (1 + a_j² M(z_j)) / (1 + a_j²) × M(axis): what width does at one depth it then does, in part, at another; effects
+    learnt along the margins of a grid carry over to its corners.
+
+    Source: Durrande et al. 2012, eq. 7, with Matérn-5/2 factors.
+    """
+
+    def __init__(self, layout: Layout, shift: SizeShift, *, scale: float) -> None:
+        super().__init__()
+        self.shift = shift
+        self.axis = layout.axis
+        self.columns = [i for i in range(len(layout.continuous)) if i not in layout.axis]
+        self.declare("scale", math.log(scale), math.log(scale), 1.0)
+        self.declare("weight", 0.0, 0.0, 1.0, len(self.columns))
+        self.declare("width", math.log(4.0), math.log(4.0), 0.8, len(self.columns))
+        self.declare("axis_width", 0.0, 0.0, 0.7, len(layout.axis))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Scaled product over coordinates."""
+        variance = torch.exp(2 * self.get_parameter("scale"))
+        if diag:
+            return variance.expand(x1.shape[0])
+        columns = list(self.axis)
+        along = torch.exp(self.get_parameter("axis_width"))
+        total = variance * matern52(squared_distances(x1[:, columns] / along, x2[:, columns] / along))
+        z1, z2 = self.shift(x1), self.shift(x2)
+        weights = torch.exp(2 * self.get_parameter("weight"))
+        widths = torch.exp(self.get_parameter("width"))
+        for column, weight, width in zip(self.columns, weights, widths, strict=True):
+            distance = ((z1[:, column, None] - z2[None, :, column]) / width).square()
+            total = total * (1 + weight * matern52(distance)) / (1 + weight)
+        return total
+
+
+class AxisTerm(LogParameterKernel):
+    """What all curves do along the axis beyond their mean, whatever their configuration."""
+
+    def __init__(self, layout: Layout, *, scale: float) -> None:
+        super().__init__()
+        self.axis = layout.axis
+        self.declare("scale", math.log(scale / 2), math.log(scale), 1.0)
+        self.declare("width", math.log(0.7), math.log(0.7), 0.7, len(layout.axis))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Matérn covariance along the axis."""
+        variance = torch.exp(2 * self.get_parameter("scale"))
+        if diag:
+            return variance.expand(x1.shape[0])
+        columns = list(self.axis)
+        width = torch.exp(self.get_parameter("width"))
+        return variance * matern52(squared_distances(x1[:, columns] / width, x2[:, columns] / width))
 
 
 class TaskTerm(LogParameterKernel):
@@ -206,10 +304,16 @@ class CurveKernel(LogParameterKernel):
         shift.slope.requires_grad_(shift.slope.numel() > 0)
         correlations = [LabelCorrelation(block) for block in layout.labels]
         terms: list[Kernel] = [
-            SharedTerm(layout, shift, scale=scale),
+            AnovaTerm(layout, shift, scale=scale)
+            if is_small_grid(layout)
+            else SharedTerm(layout, shift, scale=scale),
             TaskTerm(layout, shift, correlations, scale=scale / 2),
         ]
         terms += [LevelTerm(layout, correlation, scale=scale / 2) for correlation in correlations]
+        if not layout.axis and 2 <= len(layout.continuous) <= MOST_ADDITIVE:
+            terms.append(AdditiveTerm(layout, shift, scale=scale / 4))
+        if layout.axis:
+            terms.append(AxisTerm(layout, scale=scale / 2))
         if layout.run is not None:
             terms.append(RunTerm(layout, scale=scale / 10))
         self.shift = shift

@@ -101,6 +101,8 @@ class LawScale:
         typical: Median u near the centre.
         varies_in_size: Whether model size differs between runs.
         varies_in_progress: Whether the axis value differs between points.
+        onset: Logarithm of an early axis value, for curves: before some such value loss has not begun to follow a power
+            law of the axis. None when every run has one point.
     """
 
     size: float
@@ -109,13 +111,15 @@ class LawScale:
     typical: float
     varies_in_size: bool
     varies_in_progress: bool
+    onset: float | None = None
 
 
 class LawMean(CurveMean):
     """log(E + A/N^alpha + B/D^beta - transform floor): the Chinchilla law on the modelled scale.
 
     Raw parameters: `floor` (logit of the share of E between the transform floor and the smallest loss), `size_level`
-    and `progress_level` (logarithms of the two terms at the centre), `size_exponent` and `progress_exponent` (logarithms).
+    and `progress_level` (logarithms of the two terms at the centre), `size_exponent` and `progress_exponent` (logarithms);
+    for curves also `onset`: D is replaced by D + D₀, since loss starts finite.
     """
 
     def __init__(self, transform: LogFloor, scale: LawScale) -> None:
@@ -126,13 +130,16 @@ class LawMean(CurveMean):
         excess = max(scale.typical - transform.floor - 0.3 * (scale.smallest - transform.floor), 1e-12)
         terms = int(scale.varies_in_size) + int(scale.varies_in_progress)
         names: list[str] = ["floor"]
-        self.declare("floor", -0.85, 1.0)
+        self.declare("floor", -0.2, 1.0)
         level = math.log(excess / max(terms, 1))
         for axis, varies in (("size", scale.varies_in_size), ("progress", scale.varies_in_progress)):
             if varies:
                 self.declare(f"{axis}_level", level, 0.8)
-                self.declare(f"{axis}_exponent", math.log(0.35), 0.3)
+                self.declare(f"{axis}_exponent", math.log(0.35), 0.5)
                 names += [f"{axis}_level", f"{axis}_exponent"]
+        if scale.onset is not None:
+            self.declare("onset", 0.0, 2.0)
+            names.append("onset")
         if not terms:
             self.declare("size_level", level, 0.8)
             names.append("size_level")
@@ -153,15 +160,22 @@ class LawMean(CurveMean):
     def described(self) -> dict[str, float]:
         """Floor, coefficients (at N and D in user units) and exponents of the law."""
         raw = {key: float(value) for key, value in self.natural(self.values().detach()).items()}
+        unit = math.exp(self.scale.progress)
+        if self.scale.onset is not None:
+            raw["onset"] = math.exp(float(self.get_parameter("onset").detach()) + self.scale.onset)
+            unit += raw["onset"]
         return raw | {
             "A": raw["A"] * math.exp(raw["alpha"] * self.scale.size),
-            "B": raw["B"] * math.exp(raw["beta"] * self.scale.progress),
+            "B": raw["B"] * unit ** raw["beta"],
         }
 
     def evaluate(self, values: Tensor, rows: Rows) -> Tensor:
         """Logarithm of the law above the transform floor."""
         size = torch.exp(rows.size - self.scale.size)
         progress = torch.exp(rows.progress - self.scale.progress)
+        if self.scale.onset is not None:
+            onset = torch.exp(values[self.names.index("onset")] + self.scale.onset - self.scale.progress)
+            progress = (progress + onset) / (1 + onset)
         loss = self.law.formula(self.natural(values), params=size, tokens=progress)
         return torch.log(loss - self.transform.floor)
 

@@ -14,11 +14,12 @@ Array = NDArray[np.float64]
 
 FEWEST = 20
 
-BEYOND_PRIOR = 0.1
+BEYOND_PRIOR = 0.2
 """Prior mean of the log factor of extrapolation."""
 
 OPTIMISM = 0.15
-"""Prior mean of the log scale: parameters were fitted on the residuals that judge them."""
+"""Prior mean of the log scale with many groups: parameters were fitted on the residuals that judge them. With few
+groups it rises by three over their number."""
 
 
 def fit_tail(residual: Array, variance: Array, noise: Array, *, groups: int) -> Tail:
@@ -41,6 +42,7 @@ def fit_tail(residual: Array, variance: Array, noise: Array, *, groups: int) -> 
     if len(residual) < FEWEST:
         return Tail()
 
+    optimism = min(OPTIMISM + 3.0 / max(groups, 1), 0.6)
     temper = min(1.0, 2.0 * groups / len(residual))
 
     def objective(p: Array) -> float:
@@ -48,14 +50,16 @@ def fit_tail(residual: Array, variance: Array, noise: Array, *, groups: int) -> 
         narrow = scale**2 * (variance + noise)
         wide = scale**2 * (variance + spread**2 * noise)
         density = (1 - share) * _normal(residual, narrow) + share * _normal(residual, wide)
-        prior = ((p[0] - OPTIMISM) / 0.3) ** 2 + ((p[1] + 3.0) / 1.0) ** 2 + ((p[2] - 1.2) / 0.7) ** 2
+        prior = ((p[0] - optimism) / 0.3) ** 2 + ((p[1] + 3.0) / 1.0) ** 2 + ((p[2] - 1.2) / 0.7) ** 2
         return -temper * float(np.log(np.maximum(density, 1e-300)).sum()) + 0.5 * prior
 
     best = minimize(
-        objective, np.array([OPTIMISM, -3.0, 1.2]), method="Nelder-Mead", options={"maxiter": 400}
+        objective, np.array([optimism, -3.0, 1.2]), method="Nelder-Mead", options={"maxiter": 400}
     )
     scale, share, spread = _natural(best.x)
-    return Tail(scale, share, spread)
+    # The scale itself is uncertain: half a standard error more keeps intervals honest with few groups.
+    error = 1 / math.sqrt(2 * temper * len(residual) + 1 / 0.3**2)
+    return Tail(scale * math.exp(0.5 * error), share, spread)
 
 
 def fit_beyond(residual: Array, variance: Array, noise: Array, tail: Tail, *, folds: int) -> float:
@@ -82,7 +86,7 @@ def fit_beyond(residual: Array, variance: Array, noise: Array, tail: Tail, *, fo
         narrow, wide = scale**2 * (variance + noise), scale**2 * (variance + tail.spread**2 * noise)
         density = (1 - tail.share) * _normal(residual, narrow) + tail.share * _normal(residual, wide)
         loss = -float(np.log(np.maximum(density, 1e-300)).mean())
-        return 3.0 * folds * loss + 0.5 * ((log_factor - BEYOND_PRIOR) / 0.4) ** 2
+        return 3.0 * folds * loss + 0.5 * ((log_factor - BEYOND_PRIOR) / 0.7) ** 2
 
     best = minimize_scalar(objective, bounds=(-1.0, 3.0), method="bounded")
     return max(1.0, math.exp(float(best.x)))

@@ -14,8 +14,13 @@ from probscale.errors import RunLogError
 
 Array = NDArray[np.float64]
 
-# Share of the smallest loss that the transform itself subtracts; the rest of the floor is learnt in the mean.
-FLOOR_SHARE = 0.6
+# Share of the smallest loss that the transform itself subtracts. A law learns the rest of its floor; a plane has none of
+# its own, so there the transform subtracts what published laws would.
+FLOOR_SHARE = 0.3
+PLANE_FLOOR_SHARE = 0.6
+
+# Offset of the logarithm of scores, as a share of the largest.
+SCORE_OFFSET = 0.05
 
 
 class OutputTransform(ABC):
@@ -83,15 +88,20 @@ class LogFloor(OutputTransform):
         return self._from_u(self.floor + np.exp(np.minimum(value, 700.0)))
 
     def mean(self, location: Array, variance: Array) -> Array:  # noqa: D102
-        return self._from_u(self.floor + np.exp(np.minimum(location + variance / 2, 700.0)))
+        return self._from_u(self.floor + np.exp(np.minimum(location + _moderate(variance) / 2, 700.0)))
 
     def second_moment(self, location: Array, variance: Array) -> Array:  # noqa: D102
         # E (e^y - e^m)² for y ~ N(m, v), written so that small v does not cancel.
-        v = np.minimum(variance, 100.0)
+        v = _moderate(variance)
         return np.exp(np.minimum(2 * location, 700.0)) * (np.expm1(2 * v) - 2 * np.expm1(v / 2))
 
     def _from_u(self, u: Array) -> Array:
-        return u if self.upper is None else self.upper - u
+        return u if self.upper is None else np.maximum(self.upper - u, 0.0)
+
+
+def _moderate(variance: Array) -> Array:
+    """Variance as far as moments follow it: the moments of a lognormal with a spread beyond e say nothing useful."""
+    return np.minimum(variance, 1.0)
 
 
 @final
@@ -123,13 +133,48 @@ class Affine(OutputTransform):
         return self.spread**2 * variance
 
 
-def choose_transform(output: Array, goal: str, *, kind: str = "auto") -> OutputTransform:
+@final
+@dataclass(frozen=True)
+class LogScore(OutputTransform):
+    """y = log(score + offset), for scores whose effects multiply: a poor source language takes half of every score.
+
+    Attributes:
+        offset: Added before the logarithm, so that zeros stay finite.
+    """
+
+    offset: float
+
+    @property
+    def name(self) -> str:  # noqa: D102
+        return f"log(score + {self.offset:.4g})"
+
+    @property
+    def rising(self) -> bool:  # noqa: D102
+        return True
+
+    def forward(self, output: Array) -> Array:  # noqa: D102
+        return np.log(np.maximum(output, 0.0) + self.offset)
+
+    def inverse(self, value: Array) -> Array:  # noqa: D102
+        return np.maximum(np.exp(np.minimum(value, 700.0)) - self.offset, 0.0)
+
+    def mean(self, location: Array, variance: Array) -> Array:  # noqa: D102
+        return self.inverse(location + _moderate(variance) / 2)
+
+    def second_moment(self, location: Array, variance: Array) -> Array:  # noqa: D102
+        return LogFloor(0.0).second_moment(location, variance)
+
+
+def choose_transform(
+    output: Array, goal: str, *, kind: str = "auto", share: float = FLOOR_SHARE
+) -> OutputTransform:
     """Transform that suits an output.
 
     Args:
         output: Training outputs, user units, finite.
         goal: "min" or "max".
-        kind: "auto", "log" (insist on log(loss - floor)) or "linear".
+        kind: "auto", "log" (insist on log(loss - floor)), "score" (log(score + offset)) or "linear".
+        share: Floor of the transform, as a share of the smallest loss.
 
     Returns:
         `LogFloor` for losses that are not negative and for scores within [0, 1] or [0, 100], else `Affine`.
@@ -146,14 +191,16 @@ def choose_transform(output: Array, goal: str, *, kind: str = "auto") -> OutputT
         )
     spread = float(np.std(output)) or max(abs(float(np.mean(output))), 1.0)
     centre = float(np.median(output))
+    if kind == "score" and output.min() >= 0 and output.max() > 0:
+        return LogScore(SCORE_OFFSET * float(output.max()))
     if kind == "linear" or (goal == "min" and output.min() < 0):
         return Affine(centre, spread if goal == "min" else -spread)
     if goal == "min":
-        return LogFloor(_floor(output))
+        return LogFloor(_floor(output, share))
     upper = _upper(output)
     if upper is None:
         return Affine(centre, -spread)
-    return LogFloor(_floor(upper - output), upper)
+    return LogFloor(_floor(upper - output, share), upper)
 
 
 def _upper(score: Array) -> float | None:
@@ -165,10 +212,10 @@ def _upper(score: Array) -> float | None:
     return None
 
 
-def _floor(u: Array) -> float:
+def _floor(u: Array, share: float) -> float:
     smallest = float(u.min())
     if smallest > 0:
-        return FLOOR_SHARE * smallest
+        return share * smallest
     # Zeros are allowed: an offset of a small typical value keeps them finite.
     positive = u[u > 0]
     return -0.1 * float(np.quantile(positive, 0.1)) if positive.size else -1.0
@@ -176,14 +223,14 @@ def _floor(u: Array) -> float:
 
 def transform_from(description: dict[str, Any]) -> OutputTransform:
     """The transform that `to_dict` described."""
-    kinds = {"LogFloor": LogFloor, "Affine": Affine}
+    kinds = {"LogFloor": LogFloor, "LogScore": LogScore, "Affine": Affine}
     arguments = {key: value for key, value in description.items() if key != "kind"}
     return kinds[description["kind"]](**arguments)
 
 
 def log_slope(transform: OutputTransform, output: Array) -> Array:
     """Logarithm of |dy/d output|, the Jacobian that makes evidences of different transforms comparable."""
-    if isinstance(transform, LogFloor):
+    if isinstance(transform, LogFloor | LogScore):
         return -transform.forward(output)
     assert isinstance(transform, Affine)
     return np.full(np.shape(output), -math.log(abs(transform.spread)))

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from probscale.encode.encoder import CurveSet, Encoder
+from probscale.model.divergence import DivergenceModel
 from probscale.model.exact import ExactState
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.means import Rows
@@ -46,6 +47,7 @@ class Expert:
         beyond: Factor on the spread for configurations larger or longer than any observed.
         size_default: Logarithm of the model size assumed where none is given.
         largest: Largest observed logarithms of model size and axis value.
+        divergence: Probability of divergence; None when no run diverged.
     """
 
     encoder: Encoder
@@ -56,6 +58,7 @@ class Expert:
     beyond: float
     size_default: float
     largest: tuple[float, float]
+    divergence: DivergenceModel | None = None
 
     def rows(self, configs: pd.DataFrame, runs: Array, index: NDArray[np.intp], at: Array) -> Rows:
         """Rows of points; see `Encoder.encode`."""

@@ -102,9 +102,6 @@ def _report(name: str, log: RunLog, expert: Expert, outcomes: list[FitOutcome]) 
     law = {key: float(value) for key, value in mean.described().items()}
     weights = pd.Series(state.data.weight.numpy())
     features = expert.encoder.features
-    outlying = np.unique(
-        log.codes[np.isfinite(log.points[log.output])][: len(weights)][weights.to_numpy() < 0.25]
-    )
     repairs = []
     if state.jitter:
         repairs.append(
@@ -130,7 +127,7 @@ def _report(name: str, log: RunLog, expert: Expert, outcomes: list[FitOutcome]) 
             "within the observed scales": tail,
             "beyond": {**tail, "scale": tail["scale"] * expert.beyond},
         },
-        outliers=tuple(str(run) for run in log.runs[outlying]),
+        outliers=int((weights < 0.25).sum()),
         evaluations=sum(outcome.evaluations for outcome in outcomes),
         log_posterior=outcomes[0].objective,
         repairs=tuple(repairs),

@@ -1,32 +1,34 @@
-"""Fit one expert: encode, transform, choose a mean function, fit robustly, solve exactly, calibrate."""
+"""Fit one expert: encode, transform, fit candidate mean functions robustly, weigh them, solve exactly, calibrate."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
-from probscale.encode.fields import label
+from probscale.model.divergence import DivergenceModel, fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.fitting import FitOutcome, fit_robustly, robust_weights
-from probscale.model.gp import CurveProcess, Observations
-from probscale.model.means import LawScale, Rows, curve_mean
+from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights
+from probscale.model.gp import CurveProcess
+from probscale.model.kernels import is_small_grid
+from probscale.model.means import curve_mean
 from probscale.model.posterior import Tail
 from probscale.model.tails import FEWEST, fit_beyond, fit_tail
-from probscale.model.transforms import LogFloor, OutputTransform, choose_transform
+from probscale.model.transforms import FLOOR_SHARE, PLANE_FLOOR_SHARE, log_slope
 from probscale.runs import RunLog
-from probscale.surrogate.curves import run_codes
-from probscale.surrogate.expert import Expert, layout_of, rows_of
+from probscale.surrogate.expert import Expert, layout_of
+from probscale.surrogate.prepare import Prepared, choose_subset, prepare
 
 Array = NDArray[np.float64]
 
-SUBSET = 500
+MOST_CLASSIFIED = 1_500
+TEMPER = 3.0
+"""Left-out points of one size share their error: log densities are divided by this before they weigh models."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,24 @@ class FitOptions:
     """Settings of a fit that users rarely touch.
 
     Attributes:
-        means: Mean functions to mix.
+        means: Mean functions, "law" or "plane"; several are mixed by how well each foretells what was left out. By
+            default a plane for curves over a grid of few coordinates, where what matters is how effects add up, and
+            the law elsewhere.
         subset: Most points on which parameters are fitted.
+        most: Most points that exact inference holds; longer logs are thinned.
         iterations: Optimiser iterations of the first pass.
         rounds: Reweighting rounds against outliers.
         transform: "auto", "log" or "linear".
+        spread: Prior standard deviation of the kernel, in units of what the mean leaves over.
     """
 
-    means: tuple[str, ...] = ("law",)
-    subset: int = SUBSET
+    means: tuple[str, ...] = ()
+    subset: int = 450
+    most: int = 3_000
     iterations: int = 30
     rounds: int = 4
     transform: str = "auto"
+    spread: float = 1.5
 
 
 def fit_expert(
@@ -65,75 +73,72 @@ def fit_expert(
     Cost: O(subset³ × iterations + points³).
     """
     encoder = fit_encoder(log, embedder)
-    output = log.points[log.output].to_numpy(dtype=np.float64)
-    keep = np.isfinite(output)
-    codes, at = log.codes[keep], log.points[log.roles.axis].to_numpy(dtype=np.float64)[keep]
-    output = output[keep]
-    transform = choose_transform(output, log.roles.goal, kind=options.transform)
-    curves = encoder.encode(log.configs, run_codes(list(log.runs)), codes, at)
-    default = float(np.nanmedian(curves.size)) if np.isfinite(curves.size).any() else 0.0
-    rows = rows_of(curves, default)
-    y = torch.from_numpy(transform.forward(output))
-    data = Observations(rows, y, torch.ones_like(y))
-    subset = choose_subset(codes, options.subset, generator)
-    outcomes: list[FitOutcome] = []
-    states: list[ExactState] = []
-    evidences: list[float] = []
-    for kind in options.means:
-        state, outcome = _fit_state(encoder, transform, output, data, subset, kind, options)
-        states.append(state)
-        outcomes.append(outcome)
-        evidences.append(outcome.objective)
-    weights = np.exp(np.array(evidences) - max(evidences))
-    cells = cells_of(log, codes, at)
-    tail = fit_state_tail(states[0], cells)
+    layout = layout_of(encoder)
+    kinds = options.means or (("plane",) if is_small_grid(layout) else ("law",))
+    share = FLOOR_SHARE if "law" in kinds else PLANE_FLOOR_SHARE
+    seed = int(generator.integers(2**32))
+    candidates = [
+        _fit_transform(log, encoder, transform, share, kinds, options, seed)
+        for transform in _transforms(log, options.transform)
+    ]
+    points, fits, _ = max(candidates, key=lambda candidate: candidate[2])
+    states = tuple(state for state, _ in fits)
+    weights = mixture_weights(states, points.cells)
+    leading = states[int(np.argmax(weights))]
+    tail = fit_state_tail(leading, points.cells)
+    if encoder.axis.curves:
+        # Left-out curves lie among their neighbours, asked ones often do not: never narrower than the model itself.
+        tail = replace(tail, scale=max(float(np.mean(tail.scale)), 1.0))
+    kept = weights > 0.01
     expert = Expert(
-        encoder,
-        transform,
-        tuple(states),
-        weights / weights.sum(),
-        tail,
-        extrapolation_factor(states[0], tail) if encoder.roles.params is not None else 1.0,
-        default,
-        (float(rows.size.max()), float(rows.progress.max())),
+        encoder=encoder,
+        transform=points.transform,
+        states=tuple(state for state, keep in zip(states, kept, strict=True) if keep),
+        weights=weights[kept] / weights[kept].sum(),
+        tail=tail,
+        beyond=extrapolation_factor(points, tail, kinds[int(np.argmax(weights))], options, generator)
+        if encoder.roles.params is not None
+        else 1.0,
+        size_default=points.size_default,
+        largest=(float(points.data.rows.size.max()), float(points.data.rows.progress.max())),
+        divergence=_divergence(points, leading.process, generator),
     )
-    return expert, outcomes
+    return expert, [outcome for _, outcome in fits]
 
 
-def extrapolation_factor(state: ExactState, tail: Tail) -> float:
-    """How much wider predictions beyond the largest size must be: the two largest sizes predicted from smaller ones."""
-    size = state.data.rows.size.numpy()
-    distinct = np.unique(size)
-    residuals, variances, noises = [], [], []
-    for held in distinct[2:][-2:]:
-        smaller = torch.from_numpy(np.flatnonzero(size < held - 1e-9))
-        asked = state.data.take(torch.from_numpy(np.flatnonzero(np.abs(size - held) <= 1e-9)))
-        if len(smaller) < FEWEST:
-            continue
-        mean, variance = solve_exactly(state.process, state.data.take(smaller)).marginals(asked.rows)
-        with torch.no_grad():
-            noises.append(state.process.noise(asked.rows).numpy())
-        residuals.append((asked.y - mean).numpy())
-        variances.append(variance.numpy())
-    if not residuals:
-        return fit_beyond(np.empty(0), np.empty(0), np.empty(0), tail, folds=0)
-    parts = (np.concatenate(part) for part in (residuals, variances, noises))
-    return fit_beyond(*parts, tail, folds=len(residuals))
+def _transforms(log: RunLog, asked: str) -> tuple[str, ...]:
+    """Kinds of output transform to compare: scores may add up, or multiply."""
+    lowest = float(np.nanmin(log.points[log.output].to_numpy(dtype=np.float64)))
+    return ("auto", "score") if asked == "auto" and log.roles.goal == "max" and lowest >= 0 else (asked,)
+
+
+def _fit_transform(
+    log: RunLog,
+    encoder: Encoder,
+    transform: str,
+    share: float,
+    kinds: tuple[str, ...],
+    options: FitOptions,
+    seed: int,
+) -> tuple[Prepared, list[tuple[ExactState, FitOutcome]], float]:
+    """Points under one output transform, the fits of all mean functions, and the evidence in output units."""
+    generator = np.random.default_rng(seed)
+    points = prepare(log, encoder, transform=transform, share=share, most=options.most, generator=generator)
+    subset = choose_subset(points.codes, options.subset, generator)
+    fits = [_fit_state(points, subset, kind, options) for kind in kinds]
+    slope = float(log_slope(points.transform, points.output[subset.numpy()]).sum())
+    return points, fits, max(outcome.objective for _, outcome in fits) + slope
 
 
 def _fit_state(
-    encoder: Encoder,
-    transform: OutputTransform,
-    output: Array,
-    data: Observations,
-    subset: torch.Tensor,
-    kind: str,
-    options: FitOptions,
+    points: Prepared, subset: torch.Tensor, kind: str, options: FitOptions
 ) -> tuple[ExactState, FitOutcome]:
-    scale = law_scale(transform, output, data.rows, encoder.roles.params is not None)
-    mean = curve_mean(transform, scale, data.y, kind)
-    spread = typical_spread(data.y)
-    process = CurveProcess(layout_of(encoder), mean, scale=spread, noise=0.1 * spread)
+    mean = curve_mean(points.transform, points.law_scale, points.data.y, kind)
+    layout = layout_of(points.encoder)
+    spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), points.data)
+    spread = min(max(options.spread * spread, 0.01), 1.0)
+    process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread)
+    data = points.data
     _, outcome = fit_robustly(
         process, data.take(subset), rounds=options.rounds, iterations=options.iterations
     )
@@ -142,66 +147,86 @@ def _fit_state(
     return solve_exactly(process, data), outcome
 
 
-def fit_state_tail(state: ExactState, cells: NDArray[np.intp]) -> Tail:
-    """Spread of predictions for cells that were not observed, from leave-cell-out residuals."""
-    residual, variance = state.leave_groups_out(cells)
-    with torch.no_grad():
-        noise = state.process.noise(state.data.rows)
-    return fit_tail(residual.numpy(), variance.numpy(), noise.numpy(), groups=len(np.unique(cells)))
+def mixture_weights(states: tuple[ExactState, ...], cells: NDArray[np.intp]) -> Array:
+    """Shares of candidate models: how probable each finds the largest sizes, given the smaller ones.
 
-
-def cells_of(log: RunLog, codes: NDArray[np.intp], at: Array) -> NDArray[np.intp]:
-    """Cell of each point: runs with the same labels, model size and (to a quarter e-fold) length.
-
-    New configurations mostly come as new cells; runs of one cell are near-replicates that vouch for each other.
+    In-distribution scores hardly tell mean functions apart; what matters is how they extrapolate. Where sizes do not
+    vary, left-out cells decide.
     """
-    roles = log.roles
-    ends = np.zeros(log.n_runs)
-    np.maximum.at(ends, codes, at)
-    keys = pd.DataFrame({"end": np.round(4 * np.log(np.maximum(ends, 1e-300)))}, index=log.configs.index)
-    for name in log.configs:
-        column = log.configs[name]
-        if name in roles.levels or name == roles.params:
-            keys[f"role {name}"] = column
-        elif not pd.api.types.is_numeric_dtype(column) and column.nunique() <= len(column) / 4:
-            keys[f"label {name}"] = column.map(label)
-    cells = keys.groupby(list(keys), sort=False, dropna=False).ngroup().to_numpy()
-    return cells[codes].astype(np.intp)
-
-
-def typical_spread(y: torch.Tensor) -> float:
-    """Robust standard deviation of the modelled outputs, kept away from zero."""
-    spread = float((y - y.median()).abs().median()) * 1.4826
-    return min(max(spread, 0.02), 1.0)
-
-
-def choose_subset(codes: NDArray[np.intp], most: int, generator: np.random.Generator) -> torch.Tensor:
-    """Positions of at most `most` points: whole runs, drawn at random, their points thinned evenly."""
-    if len(codes) <= most:
-        return torch.arange(len(codes))
-    runs = np.unique(codes)
-    per_run = len(codes) / len(runs)
-    thin = int(max(1, min(per_run, 12)))
-    chosen = generator.permutation(runs)[: max(most // thin, 2)]
-    picked = []
-    for run in chosen:
-        where = np.flatnonzero(codes == run)
-        picked.append(where[np.unique(np.linspace(0, len(where) - 1, thin).round().astype(int))])
-    return torch.from_numpy(np.sort(np.concatenate(picked)))
-
-
-def law_scale(transform: OutputTransform, output: Array, rows: Rows, sized: bool) -> LawScale:
-    """Centre of a law: medians, and what varies."""
-    if isinstance(transform, LogFloor):
-        u = output if transform.upper is None else transform.upper - output
+    if len(states) == 1:
+        return np.ones(1)
+    size = states[0].data.rows.size.numpy()
+    distinct = np.unique(np.round(size, 6))
+    if len(distinct) >= 3:
+        largest = np.round(size, 6) >= distinct[-max(1, min(2, len(distinct) - 2))]
+        scores = [state.log_density_of(np.flatnonzero(largest)) for state in states]
     else:
-        u = output
-    size, progress = rows.size.numpy(), rows.progress.numpy()
-    return LawScale(
-        size=float(np.median(size)),
-        progress=float(np.median(progress)),
-        smallest=float(u.min()),
-        typical=float(np.median(u)),
-        varies_in_size=sized,
-        varies_in_progress=bool(np.ptp(progress) > 1e-6),
+        scores = [
+            sum(state.log_density_of(np.flatnonzero(cells == cell)) for cell in np.unique(cells))
+            for state in states
+        ]
+    shares = np.exp((np.array(scores) - max(scores)) / TEMPER)
+    return shares / shares.sum()
+
+
+def _divergence(
+    points: Prepared, process: CurveProcess, generator: np.random.Generator
+) -> DivergenceModel | None:
+    if not points.diverged.any():
+        return None
+    chosen = np.arange(len(points.diverged))
+    if len(chosen) > MOST_CLASSIFIED:
+        chosen = np.sort(generator.permutation(chosen)[:MOST_CLASSIFIED])
+    return fit_divergence(process, points.run_rows.take(torch.from_numpy(chosen)), points.diverged[chosen])
+
+
+def fit_state_tail(state: ExactState, cells: NDArray[np.intp]) -> Tail:
+    """Spread of predictions for cells that were not observed, from leave-cell-out residuals.
+
+    For curves, each level's values are left out in turn as well: zero-shot cells lie at the edge of what is known.
+    """
+    with torch.no_grad():
+        noise = state.process.noise(state.data.rows).numpy()
+    parts = [(*state.leave_groups_out(cells), noise)]
+    for block in state.process.layout.labels:
+        if block.level and state.process.layout.axis:
+            values = np.unique(state.data.rows.x[:, block.code].numpy(), return_inverse=True)[1]
+            parts.append((*state.leave_groups_out(values.astype(np.intp)), noise))
+    residual, variance, noises = (np.concatenate([np.asarray(p[i]) for p in parts]) for i in range(3))
+    return fit_tail(residual, variance, noises, groups=len(np.unique(cells)))
+
+
+def extrapolation_factor(
+    points: Prepared, tail: Tail, kind: str, options: FitOptions, generator: np.random.Generator
+) -> float:
+    """How much wider predictions beyond the largest size must be.
+
+    The largest sizes are predicted by a model that never saw them, parameters included.
+    """
+    empty = np.empty(0)
+    size = np.round(points.data.rows.size.numpy(), 6)
+    held = _largest(size)
+    if held is None:
+        return fit_beyond(empty, empty, empty, tail, folds=0)
+    smaller, asked = (
+        points.take(np.flatnonzero(~held)),
+        points.data.take(torch.from_numpy(np.flatnonzero(held))),
     )
+    subset = choose_subset(smaller.codes, options.subset, generator)
+    quick = replace(options, rounds=2, most=options.subset)
+    state, _ = _fit_state(smaller.take(subset.numpy()), torch.arange(len(subset)), kind, quick)
+    mean, variance = state.marginals(asked.rows)
+    with torch.no_grad():
+        noise = state.process.noise(asked.rows).numpy()
+    return fit_beyond((asked.y - mean).numpy(), variance.numpy(), noise, tail, folds=1)
+
+
+def _largest(size: Array) -> NDArray[np.bool_] | None:
+    """Points of the largest sizes, at least 8 % of all, leaving at least two sizes and 20 points; None if impossible."""
+    for cut in np.unique(size)[:1:-1]:
+        held = size >= cut
+        if (~held).sum() < FEWEST:
+            return None
+        if held.mean() >= 0.08:
+            return held
+    return None

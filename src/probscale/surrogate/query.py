@@ -29,14 +29,16 @@ def read_configs(configs: Configs, roles: Roles) -> pd.DataFrame:
         frame = configs if isinstance(configs, pd.DataFrame) else pd.DataFrame(list(configs))
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"configs is a {type(configs).__name__}; pass a DataFrame with one row per configuration, or a list of dicts"
+            f"configs is a {type(configs).__name__}; pass a DataFrame with one row per configuration, "
+            "or a list of dicts"
         ) from error
     if frame.empty and not len(frame.index):
         raise ConfigError("configs is empty; pass at least one configuration")
     for name in roles.levels:
         if name not in frame or bool(frame[name].isna().any()):
             raise ConfigError(
-                f"level {name!r} is missing in the asked configurations; give every row a value (a new one is fine)",
+                f"level {name!r} is missing in the asked configurations; give every row a value "
+                "(a new one is fine)",
                 column=name,
             )
     for name in (roles.params, roles.horizon):

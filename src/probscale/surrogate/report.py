@@ -23,7 +23,7 @@ class ExpertReport:
         law: Parameters of the mean function, user units.
         noise: Typical noise standard deviation on the modelled scale.
         tails: Calibration applied, per regime: scale, share and spread.
-        outliers: Runs whose weight fell below a quarter.
+        outliers: Points whose weight fell below a quarter.
         evaluations: Objective evaluations of the optimiser.
         log_posterior: Objective at the end of the fit.
         repairs: Numerical repairs (jitter, failed factorisations), in sentences.
@@ -41,7 +41,7 @@ class ExpertReport:
     law: dict[str, float]
     noise: float
     tails: dict[str, dict[str, float]]
-    outliers: tuple[str, ...]
+    outliers: int
     evaluations: int
     log_posterior: float
     repairs: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class FitReport:
                 shown = ", ".join(f"{k} {v:.2f}" for k, v in tail.items())
                 lines.append(f"  spread, {regime}: {shown}")
             if e.outliers:
-                lines.append(f"  down-weighted runs: {len(e.outliers)} ({', '.join(e.outliers[:4])} …)")
+                lines.append(f"  points taken for outliers: {e.outliers}")
             lines += [f"  {line}" for line in e.repairs]
         return "\n".join([*lines, *self.notes])
 
@@ -95,7 +95,7 @@ class FitReport:
 def report_from(data: dict[str, Any]) -> FitReport:
     """The report that `to_dict` described."""
     experts = tuple(
-        ExpertReport(**e | {key: tuple(e[key]) for key in ("features", "text", "outliers", "repairs")})
+        ExpertReport(**e | {key: tuple(e[key]) for key in ("features", "text", "repairs")})
         for e in data["experts"]
     )
     rest = {key: value for key, value in data.items() if key != "experts"}

@@ -1,0 +1,207 @@
+"""From a log to tensors: what is modelled, on which scale, and which runs have diverged."""
+
+from __future__ import annotations
+
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from probscale.encode.encoder import Encoder
+from probscale.encode.fields import label
+from probscale.model.divergence import divergence_threshold
+from probscale.model.fitting import fit_mean
+from probscale.model.gp import CurveProcess, Observations
+from probscale.model.means import LawScale, Rows, curve_mean
+from probscale.model.transforms import LogFloor, OutputTransform, choose_transform
+from probscale.runs import RunLog
+from probscale.surrogate.curves import run_codes
+from probscale.surrogate.expert import layout_of, rows_of
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Modelled points of a log.
+
+    Attributes:
+        encoder: Configurations to rows.
+        transform: Outputs to the modelled scale.
+        data: Points of runs that did not diverge.
+        output: Their outputs, user units, (points,).
+        codes: Position of the run of each point in the log, (points,).
+        cells: Cell of each point, (points,).
+        diverged: Which runs of the log diverged, (runs,).
+        run_rows: One row per run, at its last point.
+        size_default: Logarithm of the model size assumed where none is given.
+    """
+
+    encoder: Encoder
+    transform: OutputTransform
+    data: Observations
+    output: Array
+    codes: NDArray[np.intp]
+    cells: NDArray[np.intp]
+    diverged: NDArray[np.bool_]
+    run_rows: Rows
+    size_default: float
+
+    def take(self, index: NDArray[np.intp]) -> Prepared:
+        """Some of the points."""
+        return replace(
+            self,
+            data=self.data.take(torch.from_numpy(index)),
+            output=self.output[index],
+            codes=self.codes[index],
+            cells=self.cells[index],
+        )
+
+    @property
+    def law_scale(self) -> LawScale:
+        """Centre of a law for these points."""
+        return law_scale(self.transform, self.output, self.data.rows, self.encoder)
+
+
+def prepare(
+    log: RunLog, encoder: Encoder, *, transform: str, share: float, most: int, generator: np.random.Generator
+) -> Prepared:
+    """Encode and transform the points of a log; set diverged runs apart; thin long logs.
+
+    Args:
+        log: Runs; points without a finite output are left out.
+        encoder: Fitted on the log.
+        transform: Kind of output transform.
+        share: Floor of the transform, as a share of the smallest loss.
+        most: Most points to keep.
+        generator: Chooses runs when there are more runs than points may be kept.
+    """
+    output = log.points[log.output].to_numpy(dtype=np.float64)
+    codes, at = log.codes, log.points[log.roles.axis].to_numpy(dtype=np.float64)
+    marked = log.points["diverged"].to_numpy(dtype=bool)
+    keep = np.flatnonzero(np.isfinite(output) & ~(marked & np.isin(codes, codes[~marked])))
+    keep = keep[thinned(codes[keep], most, generator)]
+    output, codes, at = output[keep], codes[keep], at[keep]
+    chosen = choose_transform(output, log.roles.goal, kind=transform, share=share)
+    curves = encoder.encode(log.configs, run_codes(log.runs), codes, at)
+    default = float(np.nanmedian(curves.size)) if np.isfinite(curves.size).any() else 0.0
+    rows = rows_of(curves, default)
+    y = torch.from_numpy(chosen.forward(output))
+    data = Observations(rows, y, torch.ones_like(y))
+    diverged = diverged_runs(encoder, chosen, output, data, codes, log.n_runs)
+    last = np.zeros(log.n_runs, dtype=np.intp)
+    np.maximum.at(last, codes, np.arange(len(codes)))
+    present = np.unique(codes)
+    run_rows = rows.take(torch.from_numpy(last[present]))
+    stable = np.flatnonzero(~diverged[codes])
+    index = torch.from_numpy(stable)
+    cells = cells_of(log, codes, at)
+    final = choose_transform(output[stable], log.roles.goal, kind=transform, share=share)
+    data = Observations(
+        rows.take(index), torch.from_numpy(final.forward(output[stable])), torch.ones(len(stable))
+    )
+    data = Observations(data.rows, data.y, torch.ones_like(data.y))
+    return Prepared(
+        encoder,
+        final,
+        data,
+        output[stable],
+        codes[stable],
+        cells[stable],
+        diverged[present],
+        run_rows,
+        default,
+    )
+
+
+def diverged_runs(
+    encoder: Encoder,
+    transform: OutputTransform,
+    output: Array,
+    data: Observations,
+    codes: NDArray[np.intp],
+    runs: int,
+) -> NDArray[np.bool_]:
+    """Which runs end far above the law, beyond a valley that separates them from the rest, (runs,)."""
+    none = np.zeros(runs, dtype=bool)
+    if not isinstance(transform, LogFloor) or len(data) < 20:
+        return none
+    mean = curve_mean(transform, law_scale(transform, output, data.rows, encoder), data.y)
+    process = CurveProcess(layout_of(encoder), mean, scale=1.0, noise=0.1)
+    spread = fit_mean(process, data)
+    with torch.no_grad():
+        excess = (data.y - process.mean(data.rows)).numpy()
+    ends = np.append(codes[1:] != codes[:-1], True)
+    threshold = divergence_threshold(excess[ends], spread)
+    if threshold is None:
+        return none
+    none[codes[ends][excess[ends] > threshold]] = True
+    return none
+
+
+def thinned(codes: NDArray[np.intp], most: int, generator: np.random.Generator) -> NDArray[np.intp]:
+    """Positions of at most `most` points: all runs with fewer points each, then fewer runs."""
+    if len(codes) <= most:
+        return np.arange(len(codes))
+    runs, starts, counts = np.unique(codes, return_index=True, return_counts=True)
+    per_run = max(int(most // len(runs)), 1)
+    chosen = runs if len(runs) <= most else np.sort(generator.permutation(runs)[:most])
+    picked = []
+    for run in np.flatnonzero(np.isin(runs, chosen)):
+        # Dense towards the end, where curves are judged; the last point always stays.
+        share = 1 - np.linspace(0, 1, min(per_run, counts[run]))[::-1] ** 1.5 if per_run > 1 else np.ones(1)
+        picked.append(starts[run] + np.unique(np.round(share * (counts[run] - 1)).astype(np.intp)))
+    return np.concatenate(picked)
+
+
+def choose_subset(codes: NDArray[np.intp], most: int, generator: np.random.Generator) -> torch.Tensor:
+    """Positions of at most `most` points: whole runs, drawn at random, their points thinned evenly."""
+    if len(codes) <= most:
+        return torch.arange(len(codes))
+    runs = np.unique(codes)
+    thin = int(max(1, min(len(codes) / len(runs), 12)))
+    chosen = generator.permutation(runs)[: max(most // thin, 2)]
+    picked = []
+    for run in chosen:
+        where = np.flatnonzero(codes == run)
+        picked.append(where[np.unique(np.linspace(0, len(where) - 1, thin).round().astype(int))])
+    return torch.from_numpy(np.sort(np.concatenate(picked)))
+
+
+def cells_of(log: RunLog, codes: NDArray[np.intp], at: Array) -> NDArray[np.intp]:
+    """Cell of each point: runs with the same labels, model size and (to a quarter e-fold) length.
+
+    New configurations mostly come as new cells; runs of one cell are near-replicates and vouch for each other.
+    """
+    roles = log.roles
+    ends = np.zeros(log.n_runs)
+    np.maximum.at(ends, codes, at)
+    keys = pd.DataFrame({"end": np.round(4 * np.log(np.maximum(ends, 1e-300)))}, index=log.configs.index)
+    for name in log.configs:
+        column = log.configs[name]
+        if name in roles.levels or name == roles.params:
+            keys[f"role {name}"] = column
+        elif not pd.api.types.is_numeric_dtype(column) and column.nunique() <= len(column) / 4:
+            keys[f"label {name}"] = column.map(label)
+    cells = keys.groupby(list(keys), sort=False, dropna=False).ngroup().to_numpy()
+    return cells[codes].astype(np.intp)
+
+
+def law_scale(transform: OutputTransform, output: Array, rows: Rows, encoder: Encoder) -> LawScale:
+    """Centre of a law: medians, and what varies."""
+    u = output
+    if isinstance(transform, LogFloor) and transform.upper is not None:
+        u = transform.upper - output
+    size, progress = rows.size.numpy(), rows.progress.numpy()
+    return LawScale(
+        size=float(np.median(size)),
+        progress=float(np.median(progress)),
+        smallest=float(u.min()),
+        typical=float(np.median(u)),
+        varies_in_size=encoder.roles.params is not None,
+        varies_in_progress=bool(np.ptp(progress) > 1e-6),
+        onset=float(np.quantile(progress, 0.1)) if encoder.axis.curves else None,
+    )
