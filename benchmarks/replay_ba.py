@@ -57,6 +57,7 @@ STRATEGIES = {
     "one_chinchilla": ("one_chinchilla", 2.0),
     "halving_power": ("halving_power", 2.0),
     "halving_ensemble": ("halving_ensemble", 2.0),
+    "halving_coregional": ("halving_coregional", 2.0),
     "halving_joint": ("halving_joint", 2.0),
     "early_commitment": ("early_commitment", 2.0),
     "expected_improvement": ("expected_improvement", 2.0),

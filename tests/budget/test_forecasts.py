@@ -7,6 +7,7 @@ import pytest
 import probscale as ps
 from probscale.budget.bench import Decision, Order
 from probscale.budget.commitment import Expectation, Record, interleaved, ladder_orders, size_weights
+from probscale.budget.coregional import CoregionalForecaster
 from probscale.budget.forecast import JointForecaster, thinned
 from probscale.budget.parametric import EnsembleForecaster, PowerForecaster, config_features
 from probscale.budget.strategies import chances, smallest_set
@@ -39,6 +40,21 @@ def test_the_power_forecaster_recovers_a_power_law_with_floor():
     truth = 1.5 + 40.0 * game.axis_at(range(6), until) ** -0.3
     assert draws.shape == (3, 6)
     assert draws[0] == pytest.approx(truth, rel=2e-3)
+
+
+def test_the_coregional_forecaster_learns_one_run_from_its_siblings():
+    _, game = bench()
+    shapes = np.linspace(0.8, 1.2, 6)[:, None] * game._worlds.at.mean(axis=0) ** -0.3
+    game._curves = 1.5 + 40.0 * shapes
+    for run in range(5):
+        game.train(Decision((Order(run, 1e19),), "test"))
+    game.train(Decision((Order(5, 1e17),), "test"))
+    until = np.full(6, 1e19)
+    draws = CoregionalForecaster().sample(game, range(6), until, 200, 0)
+    truth = np.array([np.interp(1e19, game._worlds.price[run], game._curves[run]) for run in range(6)])
+    start = game.points(5)[-1][1]
+    assert abs(draws[:, 5].mean() - truth[5]) < 0.5 * abs(start - truth[5])
+    assert draws[:, 5].std() > draws[:, :5].std(axis=0).max()
 
 
 def test_the_joint_forecaster_says_what_a_surrogate_of_the_same_points_says():

@@ -40,7 +40,7 @@ FEWEST_TO_JUDGE = 4
 """Runs with new outputs that a verdict on forecasts needs."""
 
 CAREFUL_MASS = 0.98
-"""Mass of the default: .9 gains as much at small budgets, but at large ones it dropped a best run now and then."""
+"""Mass of the default: .9 gains as much at small budgets, but at large ones it may drop the best run."""
 
 LADDER = (1 / 8, 1 / 5, 1 / 3)
 """Sizes of the ladder, as shares of the size that the prior favours."""

@@ -25,7 +25,7 @@ class Maker:
 
     Attributes:
         make: Of a bench, a generator, a forecaster and eta.
-        forecasts: Which forecaster it needs: "", "power", "ensemble" or "joint".
+        forecasts: Which forecaster it needs: "", "power", "ensemble", "coregional" or "joint".
         meaning: One line for tables and help.
     """
 
@@ -49,6 +49,11 @@ class Maker:
         """The forecaster it needs, if any."""
         if self.forecasts == "joint":
             return JointForecaster(surrogate, seed=int(generator.integers(2**31)))
+        if self.forecasts == "coregional":
+            # Imports torch, which the other strategies of this table do not need.
+            from probscale.budget.coregional import CoregionalForecaster
+
+            return CoregionalForecaster()
         return {"power": PowerForecaster(), "ensemble": EnsembleForecaster()}.get(self.forecasts)
 
 
@@ -102,6 +107,7 @@ STRATEGIES: dict[str, Maker] = {
     "asha": _rate(strategies.asha, "asynchronous halving"),
     "halving_power": _halving("power", "halving by power laws fitted per curve"),
     "halving_ensemble": _halving("ensemble", "halving by a deep ensemble over three curve forms"),
+    "halving_coregional": _halving("coregional", "halving by a linear model of coregionalisation"),
     "halving_joint": _halving("joint", "halving by the joint surrogate"),
     "early_commitment": _committing(commitment.early_commitment, "halving that commits early"),
     "expected_improvement": _joint(commitment.expected_improvement, "expected improvement at the horizon"),
