@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from probscale.errors import ConfigError, MissingExtraError
+from probscale.errors import ConfigError
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, FitOptions, fit_surrogate
 from probscale.surrogate.botorch_model import CurveModel
 
-try:
+if TYPE_CHECKING or find_spec("optuna") is not None:
     from optuna.distributions import BaseDistribution, CategoricalDistribution
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler, RandomSampler
     from optuna.search_space import IntersectionSearchSpace
     from optuna.study import Study, StudyDirection
     from optuna.trial import FrozenTrial, TrialState
-except ImportError as error:
-    raise MissingExtraError("optuna", "the Optuna sampler and pruner") from error
+else:
+    # The module stays importable, for tools that import every module; its classes say what is missing.
+    BasePruner = BaseSampler = object
 
 Array = NDArray[np.float64]
 
@@ -61,6 +63,8 @@ class TrialModel:
         options: FitOptions = QUICK,
         seed: int = 0,
     ) -> None:
+        if find_spec("optuna") is None:
+            raise MissingExtraError("optuna", type(self).__name__)
         if startup < 3:
             raise ConfigError(
                 f"startup is {startup}; a fit needs at least 3 finished trials", startup=startup
@@ -151,9 +155,7 @@ class ProbscaleSampler(BaseSampler):
         candidates: Number of candidates per proposal.
         seed: Seed of the random parts.
 
-    >>> import optuna
-    >>> from probscale.integrations import ProbscaleSampler
-    >>> study = optuna.create_study(sampler=ProbscaleSampler(seed=0))
+    >>> study = optuna.create_study(sampler=ProbscaleSampler(seed=0))  # doctest: +SKIP
     """
 
     def __init__(self, model: TrialModel | None = None, *, candidates: int = 256, seed: int = 0) -> None:
