@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from probscale.errors import ConfigError
+from probscale.errors import ConfigError, MissingExtraError
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, FitOptions, fit_surrogate
 from probscale.surrogate.botorch_model import CurveModel
