@@ -278,3 +278,5 @@ def test_a_log_of_single_points_and_scores_to_maximise_work_too():
     model = surrogate.botorch(10.0)
     mean = model.posterior(model.encode(pd.DataFrame({"width": [8.0, 64.0, 256.0]}))).mean[:, 0]
     assert (mean.diff() > 0).all()
+    assert (model.value([0.6, 0.7, 0.8]).diff() > 0).all()
+    np.testing.assert_allclose(model.output(model.value([0.6, 0.7])), [0.6, 0.7], rtol=1e-12)

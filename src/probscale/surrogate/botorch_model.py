@@ -1,9 +1,9 @@
 """A BoTorch model of the outputs at given axis values, for BoTorch's acquisition functions.
 
-The objective is the modelled value with its sign turned, so that larger is better whatever the goal: for a
-loss -log(loss - floor). What is predicted at a point is the curve of a configuration; the deviation of one
-run from its configuration (seeds, hidden settings) counts as observation noise for new runs and as signal for
-runs of the log.
+The objective is the modelled value with the sign that makes larger values better: -log(loss - floor) for a
+loss. What is predicted at a point is the curve of a configuration; the deviation of one run from its
+configuration (seeds, hidden settings) counts as observation noise for new runs and as signal for runs of the
+log.
 """
 
 from __future__ import annotations
@@ -88,6 +88,8 @@ class CurveModel(FantasizeMixin, Model):
         self._expert = expert
         self._points = PointEncoder(expert, at)
         self._states = [(float(w), _frozen(s)) for w, s in zip(expert.weights, expert.states, strict=True)]
+        wants_more = surrogate.log.roles.goal == "max"
+        self._sign = 1.0 if wants_more == expert.transform.rising else -1.0
         self._fantasies: Fantasies | None = None
 
     @property
@@ -120,13 +122,12 @@ class CurveModel(FantasizeMixin, Model):
 
     def value(self, output: ArrayLike) -> Tensor:
         """Objective of outputs in user units: larger is better."""
-        return -torch.from_numpy(
-            np.array(self._expert.transform.forward(np.asarray(output, dtype=np.float64)))
-        )
+        modelled = self._expert.transform.forward(np.asarray(output, dtype=np.float64))
+        return self._sign * torch.from_numpy(np.array(modelled))
 
     def output(self, value: Tensor) -> Tensor:
         """Output, in user units, of objectives."""
-        return torch.from_numpy(np.array(self._expert.transform.inverse(-value.detach().numpy())))
+        return torch.from_numpy(np.array(self._expert.transform.inverse(self._sign * value.detach().numpy())))
 
     def posterior(
         self,
@@ -240,7 +241,7 @@ class CurveModel(FantasizeMixin, Model):
         square = spread[:, :, None] * spread[:, None, :]
         shape = (*batch, count, count)
         return Moments(
-            -mean.reshape(*batch, count),
+            self._sign * mean.reshape(*batch, count),
             (square * covariance).reshape(shape),
             (square * noise).reshape(shape),
         )
