@@ -22,8 +22,8 @@ class NumericField:
 
     Attributes:
         name: Column.
-        scale: "log" for positive and wide, "log1p" for wide with zeros, "complement" (-log(1 - x)) for fractions
-            that crowd below one, such as momentum, else "linear".
+        scale: "log" for positive and wide, "log1p" for wide with zeros, "complement" (-log(1 - x)) for
+            fractions that crowd below one, such as momentum, else "linear".
         unit: Smallest positive training value, the unit of "log1p".
         centre: Mean on that scale, which also stands for missing values.
         spread: Standard deviation on that scale.

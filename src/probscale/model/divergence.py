@@ -25,8 +25,8 @@ NEWTON_STEPS = 30
 def divergence_threshold(excess: Array, spread: float) -> float | None:
     """Smallest excess over the law from which on runs count as diverged, or None.
 
-    Divergence is bimodal: beyond the bulk comes a valley with few runs, then the diverged ones. A long but steady tail
-    (badly tuned runs, repeated data) has no valley and is left alone.
+    Divergence is bimodal: beyond the bulk comes a valley with few runs, then the diverged ones. A long but
+    steady tail (badly tuned runs, repeated data) has no valley and is left alone.
 
     Args:
         excess: Modelled value minus the law's, positive meaning worse, (points,).

@@ -1,4 +1,4 @@
-"""Exact inference: one Cholesky factor, from which every prediction, update and leave-one-out score follows."""
+"""Exact inference: one Cholesky factor gives every prediction, update and leave-one-out score."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ class ExactState:
     def draw(self, rows: Rows, generator: np.random.Generator, n: int) -> np.ndarray:
         """Joint latent deviations from the posterior mean, (n, rows).
 
-        Beyond `LANDMARKS` rows, rows are drawn jointly given a spread subset of them, and independently beyond what the
-        subset explains: marginals stay exact.
+        Beyond `LANDMARKS` rows, rows are drawn jointly given a spread subset of them, and independently
+        beyond what the subset explains: marginals stay exact.
 
         Cost: O(rows³) up to `LANDMARKS` rows, then O(rows × LANDMARKS²).
         """
@@ -142,7 +142,7 @@ class ExactState:
 
     @torch.no_grad()
     def leave_groups_out(self, groups: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
-        """Residual and latent variance of each observation given all observations of other groups, (rows,) each.
+        """Residual and latent variance of each observation given those of all other groups, (rows,) each.
 
         Args:
             groups: Group of each observation, (rows,).

@@ -43,8 +43,8 @@ class FitOutcome:
 def fit_process(process: CurveProcess, data: Observations, *, iterations: int = 40) -> FitOutcome:
     """Move the parameters of a process to their maximum a posteriori; the process is changed in place.
 
-    L-BFGS on raw parameters within six prior standard deviations. A covariance that cannot be factored counts as a
-    very bad point, not as an error.
+    L-BFGS on raw parameters within six prior standard deviations. A covariance that cannot be factored counts
+    as a very bad point, not as an error.
 
     Cost: O(iterations × rows³).
     """
@@ -58,7 +58,7 @@ def fit_process(process: CurveProcess, data: Observations, *, iterations: int = 
         try:
             value = -(process.log_likelihood(data) + process.log_prior())
             value.backward()
-        except torch.linalg.LinAlgError:
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             failures += 1
             return _FAILED, np.zeros_like(flat)
         gradient = np.concatenate([_gradient(p) for p in parameters])
@@ -136,7 +136,7 @@ def _gradient(parameter: torch.nn.Parameter) -> Array:
 
 @torch.no_grad()
 def leave_one_out(process: CurveProcess, data: Observations) -> tuple[Tensor, Tensor]:
-    """Residual and variance of each point predicted from all others, (rows,) each; noise of the point included.
+    """Residual and variance of each point predicted from all others, its noise included, (rows,) each.
 
     Source: Rasmussen and Williams 2006, eq. 5.12.
     """
@@ -151,10 +151,12 @@ def leave_one_out(process: CurveProcess, data: Observations) -> tuple[Tensor, Te
 def robust_weights(process: CurveProcess, data: Observations) -> Tensor:
     """Weights of a Student-t likelihood, (rows,): near one for ordinary points, small for outliers.
 
-    Each point is judged with its own noise at full weight by the points that are not suspect: diverged runs come in
-    clusters, and a cluster must not vouch for itself. A suspect that the others predict after all is readmitted.
+    Each point is judged with its own noise at full weight by the points that are not suspect: diverged runs
+    come in clusters, and a cluster must not vouch for itself. A suspect that the others predict after all is
+    readmitted.
 
-    Source: expectation step of the scale-mixture view, Lange, Little and Taylor 1989; the readmission follows the
+    Source: expectation step of the scale-mixture view, Lange, Little and Taylor 1989; the readmission follows
+        the
     forward search of Atkinson and Riani 2000.
     """
     trusted = torch.nonzero(data.weight >= SUSPECT)[:, 0]
@@ -192,8 +194,8 @@ def predict_dense(process: CurveProcess, data: Observations, rows: Rows) -> tupl
 def _first_weights(process: CurveProcess, data: Observations) -> Tensor:
     """Weights before anything but the mean is known: only what lies far off it loses its say.
 
-    Diverged runs come in clusters that would vouch for each other; what was merely badly tuned returns once the kernel
-    has learnt from the rest.
+    Diverged runs come in clusters that would vouch for each other; what was merely badly tuned returns once
+    the kernel has learnt from the rest.
     """
     residual = data.y - process.mean(data.rows)
     return _weights((residual / (FIRST_TOLERANCE * _spread(residual))).square())

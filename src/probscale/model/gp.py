@@ -59,6 +59,10 @@ class Noise(Module):
         prior = NormalPrior(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64))
         self.register_prior(f"{name}_prior", prior, name)
 
+    def __call__(self, rows: Rows) -> Tensor:
+        """Noise variance of each row, (rows,)."""
+        return self.forward(rows)
+
     def forward(self, rows: Rows) -> Tensor:
         """Noise variance of each row."""
         log_std = self.get_parameter("level").expand(len(rows))

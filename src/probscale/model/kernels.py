@@ -1,7 +1,7 @@
 """Covariance of curves: shared, per label, per run, each a product of a configuration and a progress part.
 
-All kernels read rows laid out by `Layout`. Raw parameters are logarithms with normal priors, so that the maximum a
-posteriori fit is regularised wherever the data say nothing.
+All kernels read rows laid out by `Layout`. Raw parameters are logarithms with normal priors, so that the
+maximum a posteriori fit is regularised wherever the data say nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ SQRT5 = math.sqrt(5.0)
 
 MOST_ANOVA = 4
 """Most configuration coordinates whose interactions on curves are modelled one by one."""
+
+SIZE_RESERVE = 1.4
+"""How much smaller, in e-folds, the main effects of sizes are expected to be."""
 
 MOST_ADDITIVE = 8
 """Most configuration coordinates that get a main effect of their own."""
@@ -47,11 +50,14 @@ def is_small_grid(layout: Layout) -> bool:
 class LogParameterKernel(Kernel):
     """A kernel whose raw parameters carry normal priors and whose covariances are dense."""
 
-    def declare(self, name: str, start: float | Tensor, mean: float, std: float, size: int = 1) -> None:
+    def declare(
+        self, name: str, start: float | Tensor, mean: float | Tensor, std: float, size: int = 1
+    ) -> None:
         """Register parameter `name` of `size` numbers, with its starting value and its prior."""
         value = torch.as_tensor(start, dtype=torch.float64).expand(size).clone()
         self.register_parameter(name, torch.nn.Parameter(value))
-        prior = NormalPrior(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64))
+        location = torch.as_tensor(mean, dtype=torch.float64).clone()
+        prior = NormalPrior(location, torch.full_like(location, std))
         self.register_prior(f"{name}_prior", prior, name)
 
     def __call__(self, x1: Tensor, x2: Tensor | None = None, diag: bool = False, **params: Any) -> Tensor:
@@ -62,8 +68,8 @@ class LogParameterKernel(Kernel):
 class SizeShift(torch.nn.Module):
     """Coordinates of a configuration, moved in proportion to the sizes.
 
-    The best learning rate drifts with model size and data: along the drift two configurations are alike. Learning the
-    drift makes what was seen at small sizes say something about large ones.
+    The best learning rate drifts with model size and data: along the drift two configurations are alike.
+    Learning the drift makes what was seen at small sizes say something about large ones.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -86,8 +92,8 @@ class SizeShift(torch.nn.Module):
 class LabelCorrelation(LogParameterKernel):
     """Correlation of two labels: a mix of equality and closeness of their texts.
 
-    R = (1 - mix) 1(same label) + mix exp(-|t - t'|² / 2ℓ²); without text, equality alone. A label never seen in the
-    fit is then an ordinary input, near the labels whose texts resemble its own.
+    R = (1 - mix) 1(same label) + mix exp(-|t - t'|² / 2ℓ²); without text, equality alone. A label never seen
+    in the fit is then an ordinary input, near the labels whose texts resemble its own.
     """
 
     def __init__(self, block: LabelBlock) -> None:
@@ -132,8 +138,8 @@ class SharedTerm(LogParameterKernel):
 class AdditiveTerm(LogParameterKernel):
     """One Matérn-5/2 per configuration coordinate.
 
-    What width does at one depth it then does at another: effects learnt along the margins of a grid carry over to its
-    corners.
+    What width does at one depth it then does at another: effects learnt along the margins of a grid carry
+    over to its corners.
 
     Source: functional analysis of variance, e.g. Durrande et al. 2012, truncated at main effects.
     """
@@ -142,7 +148,10 @@ class AdditiveTerm(LogParameterKernel):
         super().__init__()
         self.shift = shift
         self.columns = range(len(layout.continuous))
-        self.declare("scale", math.log(scale / 2), math.log(scale), 1.0, len(self.columns))
+        # Sizes have the law already: a second trend of their own must earn its place.
+        centre = torch.full((len(self.columns),), math.log(scale), dtype=torch.float64)
+        centre[list(layout.sizes)] -= SIZE_RESERVE
+        self.declare("scale", centre - math.log(2.0), centre, 0.7, len(self.columns))
         self.declare("width", math.log(4.0), math.log(4.0), 0.8, len(self.columns))
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
@@ -160,10 +169,10 @@ class AdditiveTerm(LogParameterKernel):
 
 
 class AnovaTerm(LogParameterKernel):
-    """Functional analysis of variance: every subset of configuration coordinates, each varying along the axis.
+    """Functional analysis of variance: every subset of configuration coordinates, varying along the axis.
 
-    s² Π_j (1 + a_j² M(z_j)) / (1 + a_j²) × M(axis): what width does at one depth it then does, in part, at another; effects
-    learnt along the margins of a grid carry over to its corners.
+    s² Π_j (1 + a_j² M(z_j)) / (1 + a_j²) × M(axis): what width does at one depth it then does, in part, at
+    another; effects learnt along the margins of a grid carry over to its corners.
 
     Source: Durrande et al. 2012, eq. 7, with Matérn-5/2 factors.
     """
@@ -295,7 +304,8 @@ class RunTerm(LogParameterKernel):
 class CurveKernel(LogParameterKernel):
     """Sum of the terms of the hierarchy: shared → task → level → run.
 
-    Source: the two-level construction of Ma, Leung and Álvarez 2023 with observed instead of latent task inputs.
+    Source: the two-level construction of Ma, Leung and Álvarez 2023 with observed instead of latent task
+        inputs.
     """
 
     def __init__(self, layout: Layout, *, scale: float = 0.2) -> None:

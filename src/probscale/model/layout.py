@@ -28,7 +28,8 @@ class Layout:
 
     Attributes:
         continuous: Names of the leading columns, all standardised numbers.
-        sizes: Which of them measure scale (model size, axis, horizon): other coordinates may shift with these.
+        sizes: Which of them measure scale (model size, axis, horizon): other coordinates may shift with
+            these.
         axis: Which of them measure progress; empty when every run has a single point.
         labels: Blocks of the categorical fields.
         run: Column of the run's code, or None when every run has a single point.

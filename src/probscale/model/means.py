@@ -101,8 +101,8 @@ class LawScale:
         typical: Median u near the centre.
         varies_in_size: Whether model size differs between runs.
         varies_in_progress: Whether the axis value differs between points.
-        onset: Logarithm of an early axis value, for curves: before some such value loss has not begun to follow a power
-            law of the axis. None when every run has one point.
+        onset: Logarithm of an early axis value, for curves: before some such value loss has not begun to
+            follow a power law of the axis. None when every run has one point.
     """
 
     size: float
@@ -117,9 +117,10 @@ class LawScale:
 class LawMean(CurveMean):
     """log(E + A/N^alpha + B/D^beta - transform floor): the Chinchilla law on the modelled scale.
 
-    Raw parameters: `floor` (logit of the share of E between the transform floor and the smallest loss), `size_level`
-    and `progress_level` (logarithms of the two terms at the centre), `size_exponent` and `progress_exponent` (logarithms);
-    for curves also `onset`: D is replaced by D + D₀, since loss starts finite.
+    Raw parameters: `floor` (logit of the share of E between the transform floor and the smallest loss),
+    `size_level` and `progress_level` (logarithms of the two terms at the centre), `size_exponent` and
+    `progress_exponent` (logarithms); for curves also `onset`: D is replaced by D + D₀, since loss starts
+    finite.
     """
 
     def __init__(self, transform: LogFloor, scale: LawScale) -> None:
@@ -146,7 +147,7 @@ class LawMean(CurveMean):
         self.names = tuple(names)
 
     def natural(self, values: Tensor) -> dict[str, Any]:
-        """Parameters of the law in user units, keyed as in `laws`; sizes and axis relative to their centres."""
+        """Parameters of the law in user units, keyed as in `laws`; sizes and axis relative to centres."""
         raw = dict(zip(self.names, values, strict=True))
         span = self.scale.smallest - self.transform.floor
         zero = values.new_zeros(())

@@ -1,4 +1,4 @@
-"""Posterior over a block of curves, in user units: a mixture of Gaussian processes seen through a transform."""
+"""Posterior over a block of curves, in user units: Gaussian processes, mixed, seen through a transform."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from probscale.errors import RunLogError
 
 Array = NDArray[np.float64]
 
-# Share of the smallest loss that the transform itself subtracts. A law learns the rest of its floor; a plane has none of
-# its own, so there the transform subtracts what published laws would.
+# Share of the smallest loss that the transform itself subtracts. A law learns the rest of its floor; a plane
+# has none of its own, so there the transform subtracts what published laws would.
 FLOOR_SHARE = 0.3
 PLANE_FLOOR_SHARE = 0.6
 
@@ -100,7 +100,7 @@ class LogFloor(OutputTransform):
 
 
 def _moderate(variance: Array) -> Array:
-    """Variance as far as moments follow it: the moments of a lognormal with a spread beyond e say nothing useful."""
+    """Variance as far as moments follow it: those of a lognormal wider than e say nothing useful."""
     return np.minimum(variance, 1.0)
 
 
@@ -136,7 +136,7 @@ class Affine(OutputTransform):
 @final
 @dataclass(frozen=True)
 class LogScore(OutputTransform):
-    """y = log(score + offset), for scores whose effects multiply: a poor source language takes half of every score.
+    """y = log(score + offset), for scores whose effects multiply: a poor source language halves every score.
 
     Attributes:
         offset: Added before the logarithm, so that zeros stay finite.

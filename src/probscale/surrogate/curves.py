@@ -53,15 +53,17 @@ class CurveSurrogate:
     report: FitReport
 
     def __repr__(self) -> str:
-        return f"CurveSurrogate({self.log.n_runs} runs, {self.log.n_points} points, {self.log.output} by {self.log.roles.axis})"
+        log = self.log
+        return f"CurveSurrogate({log.n_runs} runs, {log.n_points} points, {log.output} by {log.roles.axis})"
 
     def predict(self, configs: Configs, at: ArrayLike) -> CurvePosterior:
         """Joint posterior of the curves of configurations.
 
         Args:
-            configs: DataFrame or list of dicts: configuration, level and role columns. Optional fields may be missing,
-                level values may be new. A run column that names a run of the log asks for that run's continuation; its
-                configuration is then filled in from the log where it is not given. Otherwise each row is a new run.
+            configs: DataFrame or list of dicts: configuration, level and role columns. Optional fields may be
+                missing, level values may be new. A run column that names a run of the log asks for that run's
+                continuation; its configuration is then filled in from the log where it is not given.
+                Otherwise each row is a new run.
             at: Axis values, shape (points,), shared by all, or (configs, points); units of the axis.
 
         Raises:
@@ -169,7 +171,8 @@ class CurveSurrogate:
         run, axis = self.log.roles.run, self.log.roles.axis
         if more.roles.run != run or more.roles.axis != axis:
             raise RunLogError(
-                f"the new log has run {more.roles.run!r} and axis {more.roles.axis!r}; expected {run!r} and {axis!r}"
+                f"the new log has run {more.roles.run!r} and axis {more.roles.axis!r}; "
+                f"expected {run!r} and {axis!r}"
             )
         old = pd.MultiIndex.from_frame(self.log.points[[run, axis]])
         asked = pd.MultiIndex.from_frame(more.points[[run, axis]])

@@ -38,13 +38,14 @@ def fit_surrogate(
 ) -> CurveSurrogate:
     """Fit a surrogate to a log of runs.
 
-    Sources (values of the first level) with many runs each get a model of their own beside the pooled one that answers
-    for new sources. The engine, the output transform and the mean function follow from the log; `surrogate.report` says
-    what was chosen.
+    Sources (values of the first level) with many runs each get a model of their own beside the pooled one
+    that answers for new sources. The engine, the output transform and the mean function follow from the log;
+    `surrogate.report` says what was chosen.
 
     Args:
         log: Finished and unfinished runs.
-        embedder: "default" (bundled language model), None (no text), a Hugging Face id or local path, or an Embedder.
+        embedder: "default" (bundled language model), None (no text), a Hugging Face id or local path, or an
+            Embedder.
         seed: Same log and seed, same surrogate.
         progress: Show a progress bar.
         transform: "auto", "log" (insist on log(loss - floor)) or "linear".

@@ -1,4 +1,4 @@
-"""Fit one expert: encode, transform, fit candidate mean functions robustly, weigh them, solve exactly, calibrate."""
+"""Fit one expert: encode, transform, fit mean functions robustly, weigh them, solve exactly, calibrate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 MOST_CLASSIFIED = 1_500
 TEMPER = 3.0
-"""Left-out points of one size share their error: log densities are divided by this before they weigh models."""
+"""Left-out points of one size share their error: log densities are divided by this before weighing models."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class FitOptions:
     """Settings of a fit that users rarely touch.
 
     Attributes:
-        means: Mean functions, "law" or "plane"; several are mixed by how well each foretells what was left out. By
-            default a plane for curves over a grid of few coordinates, where what matters is how effects add up, and
-            the law elsewhere.
+        means: Mean functions, "law" or "plane"; several are mixed by how well each foretells what was left
+            out. By default a plane for curves over a grid of few coordinates, where what matters is how
+            effects add up, and the law elsewhere.
         subset: Most points on which parameters are fitted.
         most: Most points that exact inference holds; longer logs are thinned.
         iterations: Optimiser iterations of the first pass.
@@ -87,7 +87,8 @@ def fit_expert(
     leading = states[int(np.argmax(weights))]
     tail = fit_state_tail(leading, points.cells)
     if encoder.axis.curves:
-        # Left-out curves lie among their neighbours, asked ones often do not: never narrower than the model itself.
+        # Left-out curves lie among their neighbours, asked ones often do not: never narrower than the model
+        # itself.
         tail = replace(tail, scale=max(float(np.mean(tail.scale)), 1.0))
     kept = weights > 0.01
     expert = Expert(
@@ -150,8 +151,8 @@ def _fit_state(
 def mixture_weights(states: tuple[ExactState, ...], cells: NDArray[np.intp]) -> Array:
     """Shares of candidate models: how probable each finds the largest sizes, given the smaller ones.
 
-    In-distribution scores hardly tell mean functions apart; what matters is how they extrapolate. Where sizes do not
-    vary, left-out cells decide.
+    In-distribution scores hardly tell mean functions apart; what matters is how they extrapolate. Where sizes
+    do not vary, left-out cells decide.
     """
     if len(states) == 1:
         return np.ones(1)
@@ -183,7 +184,8 @@ def _divergence(
 def fit_state_tail(state: ExactState, cells: NDArray[np.intp]) -> Tail:
     """Spread of predictions for cells that were not observed, from leave-cell-out residuals.
 
-    For curves, each level's values are left out in turn as well: zero-shot cells lie at the edge of what is known.
+    For curves, each level's values are left out in turn as well: zero-shot cells lie at the edge of what is
+    known.
     """
     with torch.no_grad():
         noise = state.process.noise(state.data.rows).numpy()
@@ -204,7 +206,7 @@ def extrapolation_factor(
     The largest sizes are predicted by a model that never saw them, parameters included.
     """
     empty = np.empty(0)
-    size = np.round(points.data.rows.size.numpy(), 6)
+    size = np.round(np.asarray(points.data.rows.size.numpy(), dtype=np.float64), 6)
     held = _largest(size)
     if held is None:
         return fit_beyond(empty, empty, empty, tail, folds=0)
@@ -222,7 +224,7 @@ def extrapolation_factor(
 
 
 def _largest(size: Array) -> NDArray[np.bool_] | None:
-    """Points of the largest sizes, at least 8 % of all, leaving at least two sizes and 20 points; None if impossible."""
+    """Points of the largest sizes, at least 8 % of all, that leave two sizes and 20 points; else None."""
     for cut in np.unique(size)[:1:-1]:
         held = size >= cut
         if (~held).sum() < FEWEST:

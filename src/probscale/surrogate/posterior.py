@@ -20,14 +20,16 @@ Array = NDArray[np.float64]
 class CurvePosterior:
     """Joint posterior of curves: configurations × axis values.
 
-    Predictive by default: a new measurement, observation noise included. `latent()` is the same object without noise.
+    Predictive by default: a new measurement, observation noise included. `latent()` is the same object
+    without noise.
 
     Attributes:
         at: Axis values, (configs, points), in the units of the axis.
         index: Index of the asked configurations.
         axis: Name of the axis.
         output: Name of the output, whose units all results have.
-        blocks: Positions of configurations and the posterior they share; blocks are independent of each other.
+        blocks: Positions of configurations and the posterior they share; blocks are independent of each
+            other.
     """
 
     at: Array
@@ -54,7 +56,7 @@ class CurvePosterior:
 
     @cached_property
     def std(self) -> Array:
-        """Standard deviation of the output, (configs, points); outlying runs make it wider than intervals suggest."""
+        """Standard deviation of the output, (configs, points); outlying runs widen it more than intervals."""
         return self._gather(lambda block, _: block.std())
 
     @cached_property
@@ -99,13 +101,14 @@ class CurvePosterior:
             full = np.broadcast_to(value, self.shape)
         except ValueError as error:
             raise ShapeError(
-                f"output has shape {value.shape}, which does not broadcast to (configs, points) = {self.shape}",
+                f"output has shape {value.shape}, which does not broadcast to "
+                f"(configs, points) = {self.shape}",
                 shape=value.shape,
             ) from error
         return self._gather(lambda block, where: block.cdf(full[where]))
 
     def sample(self, n: int, *, seed: int = 0) -> Array:
-        """Joint draws over configurations and points, (n, configs, points); the same seed gives the same draws.
+        """Joint draws over configurations and points, (n, configs, points); same seed, same draws.
 
         Raises:
             ConfigError: if `n` is not positive.

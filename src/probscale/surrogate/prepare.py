@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -174,7 +173,8 @@ def choose_subset(codes: NDArray[np.intp], most: int, generator: np.random.Gener
 def cells_of(log: RunLog, codes: NDArray[np.intp], at: Array) -> NDArray[np.intp]:
     """Cell of each point: runs with the same labels, model size and (to a quarter e-fold) length.
 
-    New configurations mostly come as new cells; runs of one cell are near-replicates and vouch for each other.
+    New configurations mostly come as new cells; runs of one cell are near-replicates and vouch for each
+    other.
     """
     roles = log.roles
     ends = np.zeros(log.n_runs)
