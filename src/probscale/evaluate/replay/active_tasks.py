@@ -97,7 +97,7 @@ def gemstones_task(path: str | Path) -> ActiveTask:
         levels=levels,
         nearest=False,
         span=(float(levels[0]), float(levels[-1])),
-        thresholds=(0.01, 0.01),
+        thresholds=(0.05, 0.01),
     )
 
 
@@ -111,7 +111,6 @@ NANOGPT_STRATEGIES = (
     Strategy("frontier / √cost", "frontier", 0.5),
     Strategy("frontier / cost", "frontier"),
     Strategy("law / cost", "law"),
-    Strategy("law / √cost", "law", 0.5),
 )
 
 GEMSTONES_STRATEGIES = (
