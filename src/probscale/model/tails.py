@@ -18,15 +18,17 @@ BEYOND_PRIOR = 0.2
 """Prior mean of the log factor of extrapolation."""
 
 OPTIMISM = 0.15
-"""Prior mean of the log scale with many groups: parameters were fitted on the residuals that judge them. With few
-groups it rises by three over their number."""
+"""Prior mean of the log scale with many groups: parameters were fitted on the residuals that judge them.
+
+With few groups it rises by three over their number.
+"""
 
 
 def fit_tail(residual: Array, variance: Array, noise: Array, *, groups: int) -> Tail:
     """Scale and contamination under which leave-one-out residuals are most likely.
 
-    Each residual follows (1 - share) N(0, scale²(v + s²)) + share N(0, scale²(v + spread² s²)), with weak priors that
-    decide when there are few points.
+    Each residual follows (1 - share) N(0, scale²(v + s²)) + share N(0, scale²(v + spread² s²)), with weak
+    priors that decide when there are few points.
 
     Args:
         residual: Leave-one-out residuals on the modelled scale, (points,).
@@ -65,7 +67,8 @@ def fit_tail(residual: Array, variance: Array, noise: Array, *, groups: int) -> 
 def fit_beyond(residual: Array, variance: Array, noise: Array, tail: Tail, *, folds: int) -> float:
     """Factor on the spread for extrapolation in scale, from folds that leave the largest sizes out.
 
-    Residuals of one fold share their bias, so a fold counts as about three points; the prior keeps the factor near one.
+    Residuals of one fold share their bias, so a fold counts as about three points; the prior keeps the factor
+    near one.
 
     Args:
         residual: Residuals of the held-out sizes on the modelled scale, (points,).
