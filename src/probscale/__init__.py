@@ -1,7 +1,8 @@
 """Probabilistic surrogate models of training runs.
 
-probscale reads the logs of past training runs and forecasts, jointly and with calibrated uncertainty, the learning curves of
-runs nobody has paid for yet; from there follow scaling laws, what to run next and what to stop.
+probscale reads the logs of past training runs and forecasts, jointly and with calibrated uncertainty, the
+learning curves of runs nobody has paid for yet; from there follow scaling laws, what to run next and what to
+stop.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Every failure a user can cause, and every warning the library emits.
 
-Each exception is also the builtin that a caller would naturally catch, and carries its context as attributes, so that
-programs need not parse messages.
+Each exception is also the builtin that a caller would naturally catch, and carries its context as attributes,
+so that programs need not parse messages.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class MissingExtraError(ProbscaleError, ImportError):
 
     def __init__(self, extra: str, feature: str) -> None:
         super().__init__(
-            f'{feature} needs the optional extra "{extra}"; install it with: pip install "probscale-surrogates[{extra}]"',
+            f'{feature} needs the optional extra "{extra}"; '
+            f'install it with: pip install "probscale-surrogates[{extra}]"',
             extra=extra,
             feature=feature,
         )

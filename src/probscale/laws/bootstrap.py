@@ -49,13 +49,19 @@ class LawBootstrap:
         ends = self.values.quantile([tail, 1 - tail]).T
         return ends.set_axis(["lower", "upper"], axis=1)
 
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """Parameters of each refit."""
+        names = [str(name) for name in self.values]
+        return [dict(zip(names, row, strict=True)) for row in self.values.to_numpy(dtype=float).tolist()]
+
     def predict(self, *, interval: float = 0.9, latent: bool = False, **inputs: Any) -> LawPrediction:
         """Prediction whose interval adds the scatter of single runs to the spread of the refits."""
         level = check_level(interval)
         law, prepared = self.fit.law, self.fit.law.prepare(inputs)
         mean = defined_output(law, self.fit.values, prepared)
         with np.errstate(all="ignore"):
-            curves = np.stack([law.formula(row, **prepared) for row in self.values.to_dict("records")])
+            curves = np.stack([law.formula(row, **prepared) for row in self.rows])
             linked, centre = law.link(curves), law.link(mean)
         tail = (
             1 - level
@@ -69,7 +75,7 @@ class LawBootstrap:
     def optimum(self, compute: ArrayLike, **extra: Any) -> Optimum:
         """Compute optimum of every refit: arrays of shape (resamples, *compute.shape)."""
         budgets = read_array("compute", compute)
-        found = [self.fit.law.optimum(row, budgets, **extra) for row in self.values.to_dict("records")]
+        found = [self.fit.law.optimum(row, budgets, **extra) for row in self.rows]
         stacked = (np.stack([getattr(one, name) for one in found]) for name in ("params", "tokens", "loss"))
         return Optimum(budgets, *stacked)
 

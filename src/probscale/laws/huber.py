@@ -99,7 +99,7 @@ def minimize_huber(
         return _descend(model, start, delta, weights, penalty, max_steps)
 
 
-def _descend(  # noqa: PLR0917
+def _descend(
     model: Callable[[Array], tuple[Array, Array]],
     start: Array,
     delta: float,

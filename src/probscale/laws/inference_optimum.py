@@ -67,7 +67,7 @@ def inference_optimum(
         )
     if isinstance(law, LawBootstrap):
         _check_chinchilla(law.fit)
-        rows = [_solve(row, loss, demand) for row in law.values.to_dict("records")]
+        rows = [_solve(row, loss, demand) for row in law.rows]
         params, tokens = np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows])
     else:
         params, tokens = _solve(_check_chinchilla(law), loss, demand)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -47,7 +46,7 @@ class Rows:
         """The run of a row, for a message."""
         return f"run {show(self.runs[self.codes[row]])}"
 
-    def context(self, row: int) -> dict[str, Hashable]:
+    def context(self, row: int) -> dict[str, Any]:
         """Attributes of an error about a row."""
         return {"run": self.runs[self.codes[row]], "row": int(row)}
 

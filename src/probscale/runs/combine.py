@@ -51,12 +51,14 @@ def _join_configs(left: pd.DataFrame, right: pd.DataFrame, columns: list[str], r
     for name in columns:
         if name in left and name in right:
             mine, theirs = left.loc[both, name].astype(object), right.loc[both, name].astype(object)
-            differs = (mine != theirs) & mine.notna() & theirs.notna()
+            differs = ((mine != theirs) & mine.notna() & theirs.notna()).to_numpy()
             if differs.any():
-                where = differs.idxmax()
+                first = int(differs.argmax())
+                where = both[first]
                 raise RunLogError(
-                    f"{name} of run {show(where)} is {show(mine[where])} in one log and "
-                    f"{show(theirs[where])} in the other; correct it, or give one an identifier of its own",
+                    f"{name} of run {show(where)} is {show(mine.iloc[first])} in one log "
+                    f"and {show(theirs.iloc[first])} in the other; correct it, or give one an identifier "
+                    "of its own",
                     run=where,
                     column=name,
                 )

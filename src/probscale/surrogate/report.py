@@ -98,7 +98,6 @@ def report_from(data: dict[str, Any]) -> FitReport:
         ExpertReport(**e | {key: tuple(e[key]) for key in ("features", "text", "repairs")})
         for e in data["experts"]
     )
-    rest = {key: value for key, value in data.items() if key != "experts"}
-    return FitReport(
-        experts=experts, **rest | {"levels": tuple(rest["levels"]), "notes": tuple(rest["notes"])}
-    )
+    rest: dict[str, Any] = {key: value for key, value in data.items() if key != "experts"}
+    rest |= {key: tuple(rest[key]) for key in ("levels", "notes")}
+    return FitReport(experts=experts, **rest)

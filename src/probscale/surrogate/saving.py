@@ -86,7 +86,8 @@ def load_surrogate(path: str | Path, *, embedder: str | Path | Embedder | None =
         raise ConfigError(f"{str(source)!r} is not a saved surrogate ({error})", path=str(source)) from error
     if header["format"] != FORMAT:
         raise ConfigError(f"{str(source)!r} has format {header['format']!r}; this version reads {FORMAT!r}")
-    roles = Roles(**{k: tuple(v) if isinstance(v, list) else v for k, v in header["roles"].items()})
+    lists: dict[str, Any] = {k: tuple(v) for k, v in header["roles"].items() if isinstance(v, list)}
+    roles = Roles(**header["roles"] | lists)
     configs, points = (_table(tensors[f"log/{key}"]) for key in ("configs", "points"))
     log = RunLog(configs, points, roles, tuple(header["notes"]))
     report = report_from(header["report"])
