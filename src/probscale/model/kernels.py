@@ -6,6 +6,7 @@ maximum a posteriori fit is regularised wherever the data say nothing.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -20,6 +21,9 @@ SQRT5 = math.sqrt(5.0)
 
 MOST_ANOVA = 4
 """Most configuration coordinates whose interactions on curves are modelled one by one."""
+
+SIZE_RESERVE = 1.4
+"""How much smaller, in e-folds, the main effects of sizes are expected to be."""
 
 MOST_ADDITIVE = 8
 """Most configuration coordinates that get a main effect of their own."""
@@ -47,16 +51,21 @@ def is_small_grid(layout: Layout) -> bool:
 class LogParameterKernel(Kernel):
     """A kernel whose raw parameters carry normal priors and whose covariances are dense."""
 
-    def declare(self, name: str, start: float | Tensor, mean: float, std: float, size: int = 1) -> None:
+    def declare(
+        self, name: str, start: float | Tensor, mean: float | Tensor, std: float, size: int = 1
+    ) -> None:
         """Register parameter `name` of `size` numbers, with its starting value and its prior."""
         value = torch.as_tensor(start, dtype=torch.float64).expand(size).clone()
         self.register_parameter(name, torch.nn.Parameter(value))
-        prior = NormalPrior(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64))
+        location = torch.as_tensor(mean, dtype=torch.float64).clone()
+        prior = NormalPrior(location, torch.full_like(location, std))
         self.register_prior(f"{name}_prior", prior, name)
 
     def __call__(self, x1: Tensor, x2: Tensor | None = None, diag: bool = False, **params: Any) -> Tensor:
         """Dense covariance (rows, rows), or its diagonal."""
-        return self.forward(x1, x1 if x2 is None else x2, diag=diag)
+        covariance = self.forward(x1, x1 if x2 is None else x2, diag=diag)
+        assert isinstance(covariance, Tensor)
+        return covariance
 
 
 class SizeShift(torch.nn.Module):
@@ -142,7 +151,10 @@ class AdditiveTerm(LogParameterKernel):
         super().__init__()
         self.shift = shift
         self.columns = range(len(layout.continuous))
-        self.declare("scale", math.log(scale / 2), math.log(scale), 1.0, len(self.columns))
+        # Sizes have the law already: a second trend of their own must earn its place.
+        centre = torch.full((len(self.columns),), math.log(scale), dtype=torch.float64)
+        centre[list(layout.sizes)] -= SIZE_RESERVE
+        self.declare("scale", centre - math.log(2.0), centre, 0.7, len(self.columns))
         self.declare("width", math.log(4.0), math.log(4.0), 0.8, len(self.columns))
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
@@ -329,4 +341,4 @@ class CurveKernel(LogParameterKernel):
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """Sum over the terms."""
         parts = [term(x1, x2, diag=diag) for term in self.terms]
-        return torch.stack(parts).sum(0) if diag else sum(parts[1:], parts[0])
+        return torch.stack(parts).sum(0) if diag else functools.reduce(torch.add, parts)

@@ -136,7 +136,7 @@ class LawMean(CurveMean):
         for axis, varies in (("size", scale.varies_in_size), ("progress", scale.varies_in_progress)):
             if varies:
                 self.declare(f"{axis}_level", level, 0.8)
-                self.declare(f"{axis}_exponent", math.log(0.35), 0.5)
+                self.declare(f"{axis}_exponent", math.log(0.35), 0.6)
                 names += [f"{axis}_level", f"{axis}_exponent"]
         if scale.onset is not None:
             self.declare("onset", 0.0, 2.0)

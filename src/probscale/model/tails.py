@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,11 @@ Array = NDArray[np.float64]
 
 FEWEST = 20
 
-BEYOND_PRIOR = 0.2
+BEYOND_PRIOR = 0.0
 """Prior mean of the log factor of extrapolation."""
+
+LEAST_BEYOND = 1.2
+"""Least factor of extrapolation: one lucky fold is no licence for less."""
 
 OPTIMISM = 0.15
 """Prior mean of the log scale with many groups: parameters were fitted on the residuals that judge them.
@@ -78,10 +82,10 @@ def fit_beyond(residual: Array, variance: Array, noise: Array, tail: Tail, *, fo
         folds: Number of sizes held out in turn.
 
     Returns:
-        A factor of at least one.
+        A factor of at least 1.2.
     """
     if not len(residual):
-        return math.exp(BEYOND_PRIOR)
+        return LEAST_BEYOND
     base = float(np.mean(tail.scale))
 
     def objective(log_factor: float) -> float:
@@ -89,10 +93,10 @@ def fit_beyond(residual: Array, variance: Array, noise: Array, tail: Tail, *, fo
         narrow, wide = scale**2 * (variance + noise), scale**2 * (variance + tail.spread**2 * noise)
         density = (1 - tail.share) * _normal(residual, narrow) + tail.share * _normal(residual, wide)
         loss = -float(np.log(np.maximum(density, 1e-300)).mean())
-        return 3.0 * folds * loss + 0.5 * ((log_factor - BEYOND_PRIOR) / 0.7) ** 2
+        return 3.0 * folds * loss + 0.5 * ((log_factor - BEYOND_PRIOR) / 0.5) ** 2
 
-    best = minimize_scalar(objective, bounds=(-1.0, 3.0), method="bounded")
-    return max(1.0, math.exp(float(best.x)))
+    best: Any = minimize_scalar(objective, bounds=(-1.0, 3.0), method="bounded")
+    return max(LEAST_BEYOND, math.exp(float(best.x)))
 
 
 def _natural(p: Array) -> tuple[float, float, float]:
