@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from probscale.budget.bench import Bench, Decision, Order, drive
     from probscale.budget.planner import BudgetPlan, plan_budget
     from probscale.budget.registry import STRATEGIES
+    from probscale.budget.workers import process_workers
 
 # Resolved on first use: the rung arithmetic is of use without pandas and torch.
 _HOME = {
@@ -23,6 +24,7 @@ _HOME = {
     "plan_budget": "planner",
     "BudgetPlan": "planner",
     "STRATEGIES": "registry",
+    "process_workers": "workers",
 }
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "allocate",
     "drive",
     "plan_budget",
+    "process_workers",
 ]
 
 

@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,7 +50,7 @@ class AllocationResult:
         log: Everything observed.
         runs: One row per configuration: reached, spent, output (its best), status and problem.
         decisions: What was decided, with the probabilities behind it.
-        ledger: File with every event.
+        ledger: File with every event, if one was kept.
     """
 
     best: BestRun
@@ -58,7 +59,7 @@ class AllocationResult:
     log: RunLog
     runs: pd.DataFrame
     decisions: tuple[Decision, ...]
-    ledger: Path
+    ledger: Path | None
 
 
 def allocate(
@@ -101,9 +102,9 @@ def allocate(
         axis: Name of the progress axis.
         output: Name of the measured quantity.
         strategy: Name in `registry.STRATEGIES`.
-        executor: Any executor, or a function that makes one and with that a new one after workers died or
-            hang; None
-            trains in this process, one run after the other.
+        executor: Any executor, or a function that makes one, and with that a new one after workers died or
+            hang, such as `functools.partial(process_workers, 4)`; None trains in this process, one run after
+            the other.
         ledger: File of events; None keeps none beyond the call.
         seed: Of all random choices.
         goal: "min" or "max".
@@ -125,43 +126,35 @@ def allocate(
     configs = read_pool(pool)
     check_budget(total)
     maker = strategy_named(strategy)
-    if goal not in ("min", "max"):
-        raise BudgetError(f'goal is {goal!r}; accepted are "min" and "max"', goal=goal)
-    if not callable(runner):
-        raise BudgetError(
-            f"the runner must be callable as runner(config, until, state), got {type(runner).__name__}"
-        )
+    _check_options(runner, goal)
     settings = {
         **{"strategy": strategy, "total": float(total), "axis": axis, "output": output, "goal": goal},
         **{"seed": seed, "eta": check_eta(eta), "surrogate": None if surrogate is None else repr(surrogate)},
         **{"pool": fingerprint(configs), "cost": _fingerprint_costs(cost, configs)},
         **{"horizon": horizon, "resolution": resolution},
     }
+    shape = {
+        "params": params_column(cost, configs),
+        "last": per_run(configs, horizon, "horizon", math.inf),
+        "resolution": per_run(configs, resolution, "resolution", 0.0),
+        "visible": [{str(k): plain(v) for k, v in row.items()} for row in configs.to_dict("records")],
+    }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "alloc.jsonl" if ledger is None else Path(ledger)
-        workers = Workers(runner, executor, timeout)
-        try:
-            with Ledger(path, settings=settings) as book:
-                bench = LiveBench(
-                    configs,
-                    cost,
-                    total,
-                    axis,
-                    goal,
-                    params=params_column(cost, configs),
-                    last=per_run(configs, horizon, "horizon", math.inf),
-                    resolution=per_run(configs, resolution, "resolution", 0.0),
-                    workers=workers,
-                    ledger=book,
-                    retries=retries,
-                    visible=[
-                        {str(k): plain(v) for k, v in row.items()} for row in configs.to_dict("records")
-                    ],
-                )
-                drive(bench, maker(bench, np.random.default_rng(seed), surrogate, eta))
-                return _concluded(bench, book, output)
-        finally:
-            workers.close()
+        with closing(Workers(runner, executor, timeout)) as workers, Ledger(path, settings=settings) as book:
+            means = {"workers": workers, "ledger": book, "retries": retries}
+            bench = LiveBench(configs, cost, total, axis, goal, **shape, **means)
+            drive(bench, maker(bench, np.random.default_rng(seed), surrogate, eta))
+            return _concluded(bench, book, output, kept=ledger is not None)
+
+
+def _check_options(runner: object, goal: str) -> None:
+    if goal not in ("min", "max"):
+        raise BudgetError(f'goal is {goal!r}; accepted are "min" and "max"', goal=goal)
+    if not callable(runner):
+        raise BudgetError(
+            f"the runner must be callable as runner(config, until, state), got {type(runner).__name__}"
+        )
 
 
 def read_pool(pool: Pool) -> pd.DataFrame:
@@ -238,7 +231,7 @@ def _fingerprint_costs(cost: CostModel, configs: pd.DataFrame) -> str:
     return hashlib.sha256(np.array2string(costs, precision=12, threshold=10**9).encode()).hexdigest()[:16]
 
 
-def _concluded(bench: LiveBench, ledger: Ledger, output: str) -> AllocationResult:
+def _concluded(bench: LiveBench, ledger: Ledger, output: str, *, kept: bool) -> AllocationResult:
     sign = 1.0 if bench.goal == "min" else -1.0
     values = [[sign * y for _, y in run.points if math.isfinite(y)] for run in bench.runs]
     best = np.array([min(column, default=math.inf) for column in values])
@@ -275,7 +268,7 @@ def _concluded(bench: LiveBench, ledger: Ledger, output: str) -> AllocationResul
         observed_log(bench, output),
         runs,
         tuple(bench.decisions),
-        ledger.path,
+        ledger.path if kept else None,
     )
 
 

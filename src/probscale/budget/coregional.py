@@ -53,7 +53,7 @@ class CoregionalForecaster:
             parameters = self._fitted(which, x, (y - centre) / scale, len(bench.configs), seed)
             mean, covariance = _posterior(parameters, (which, x), (y - centre) / scale, asked)
             root = torch.linalg.cholesky(covariance + JITTER * torch.eye(len(runs), dtype=torch.float64))
-        except torch.linalg.LinAlgError as error:
+        except RuntimeError as error:
             raise FitError(f"the covariance between runs could not be factored: {error}") from error
         with torch.no_grad():
             generator = torch.Generator().manual_seed(seed)

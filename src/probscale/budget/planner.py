@@ -10,9 +10,9 @@ import pandas as pd
 
 from probscale.budget.allocate import Pool, check_budget, params_column, per_run, read_pool
 from probscale.budget.bench import drive
-from probscale.budget.registry import strategy_named
+from probscale.budget.registry import Maker, strategy_named
 from probscale.budget.rungs import check_eta
-from probscale.budget.worlds import WorldBench, WorldForecaster, imagined
+from probscale.budget.worlds import WorldBench, WorldForecaster, Worlds, imagined
 from probscale.cost import CostModel
 from probscale.errors import BudgetError
 
@@ -119,12 +119,7 @@ def plan_budget(
         surrogate=surrogate,
         seed=seed,
     )
-    games: list[WorldBench] = []
-    for number in range(worlds):
-        bench = WorldBench(drawn, number)
-        forecaster = WorldForecaster(drawn) if maker.forecasts else None
-        drive(bench, maker.make(bench, np.random.default_rng([seed, number]), forecaster, eta))
-        games.append(bench)
+    games = [_played(drawn, number, maker, eta, seed) for number in range(worlds)]
     won = np.array([_won(game) for game in games])
     basis = (
         "published power laws with the usual variation" if surrogate is None else "the surrogate's posterior"
@@ -139,6 +134,14 @@ def plan_budget(
         _rungs(games, axis, cost.unit, total),
         basis,
     )
+
+
+def _played(drawn: Worlds, number: int, maker: Maker, eta: float, seed: int) -> WorldBench:
+    """One world, with the strategy's decisions."""
+    bench = WorldBench(drawn, number)
+    forecaster = WorldForecaster(drawn) if maker.forecasts else None
+    drive(bench, maker.make(bench, np.random.default_rng([seed, number]), forecaster, eta))
+    return bench
 
 
 def _won(game: WorldBench) -> tuple[float, float]:

@@ -9,7 +9,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -157,6 +164,15 @@ class Workers:
         thread.start()
         thread.join(self._timeout)
         return box[0] if box else _timed_out(job, self._timeout)
+
+
+def process_workers(count: int) -> ProcessPoolExecutor:
+    """A pool of processes on this machine that end with this one, even if it is killed.
+
+    The workers of a plain ProcessPoolExecutor outlive a killed parent: idle ones for good, others until their
+    increment is done. Give `functools.partial(process_workers, count)` as the executor of an allocation.
+    """
+    return ProcessPoolExecutor(count, initializer=_die_with, initargs=(_here_and_now(),))
 
 
 def work(runner: Runner, job: Job, driver: tuple[str, int] | None) -> Outcome:
