@@ -78,7 +78,7 @@ class ActiveLoop:
     at: ArrayLike | None = None
     depths: Depths | None = None
     constraints: Constraints = field(default_factory=Constraints)
-    growth: float = 2.0
+    growth: float = 1.5
     embedder: str | Path | Embedder | None = "default"
     executor: Executor | None = None
     timeout: float | None = None

@@ -154,7 +154,7 @@ def updated(belief: Belief | None, log: RunLog, more: RunLog | None, growth: flo
 
 
 def replay_active(
-    task: ActiveTask, strategy: Strategy, seed: int, *, growth: float = 2.0, until: float = 1.0
+    task: ActiveTask, strategy: Strategy, seed: int, *, growth: float = 1.5, until: float = 1.0
 ) -> pd.DataFrame:
     """One replay of one strategy.
 

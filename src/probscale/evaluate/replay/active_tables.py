@@ -52,7 +52,7 @@ def replay_strategies(
     strategies: Sequence[str] | None = None,
     store: str | Path | None = None,
     workers: int = 1,
-    growth: float = 2.0,
+    growth: float = 1.5,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Replays of several strategies over paired seeds.
