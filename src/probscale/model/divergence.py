@@ -62,6 +62,11 @@ class DivergenceModel:
     factor: Tensor
     offset: float
 
+    @property
+    def count(self) -> int:
+        """Number of training runs that diverged: those whose likelihood pulls the latent up."""
+        return int((self.gradient > 0).sum())
+
     @torch.no_grad()
     def probability(self, rows: Rows) -> Array:
         """Probability that a run of each row diverges, (rows,).
@@ -109,8 +114,26 @@ def fit_divergence(process: CurveProcess, rows: Rows, diverged: NDArray[np.bool_
         if done:
             break
     gradient, curvature = _probit(label, latent + offset)
-    root = curvature.sqrt()
-    factor, _ = cholesky(identity + root[:, None] * covariance * root)
+    return divergence_model(process, rows, gradient, curvature.sqrt(), offset)
+
+
+@torch.no_grad()
+def divergence_model(
+    process: CurveProcess, rows: Rows, gradient: Tensor, root: Tensor, offset: float
+) -> DivergenceModel:
+    """The classifier whose mode is known; only its factor is computed anew.
+
+    Args:
+        process: Process whose kernel is borrowed.
+        rows: Training rows.
+        gradient: Gradient of the log likelihood at the mode, (rows,).
+        root: Square roots of its curvature, (rows,).
+        offset: Probit of the base rate.
+
+    Cost: O(rows³).
+    """
+    identity = torch.eye(len(rows), dtype=torch.float64)
+    factor, _ = cholesky(identity + root[:, None] * _correlation(process, rows, rows) * root)
     return DivergenceModel(process, rows, gradient, root, factor, offset)
 
 

@@ -60,12 +60,14 @@ class CurveBlock:
         components: The mixture.
         tail: Calibrated spread.
         noisy: Whether noise is included (predictive) or not (latent).
+        prob_diverge: Probability that a run of each configuration diverges, (configs,); None: zero.
     """
 
     transform: OutputTransform
     components: tuple[Component, ...]
     tail: Tail
     noisy: bool = True
+    prob_diverge: Array | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -79,7 +79,12 @@ class Expert:
             _component(state, rows, float(weight), (count, points))
             for state, weight in zip(self.states, self.weights, strict=True)
         ]
-        return CurveBlock(self.transform, tuple(parts), self._tail_for(rows, (count, points)))
+        tail = self._tail_for(rows, (count, points))
+        diverges = None
+        if self.divergence is not None:
+            last = np.arange(count) * points + at.argmax(axis=1)
+            diverges = self.divergence.probability(rows.take(torch.from_numpy(last)))
+        return CurveBlock(self.transform, tuple(parts), tail, prob_diverge=diverges)
 
     def is_beyond(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows lie beyond the observed model sizes or axis values, by more than 5 %, (rows,)."""

@@ -103,14 +103,6 @@ def _report(name: str, log: RunLog, expert: Expert, outcomes: list[FitOutcome]) 
     law = {key: float(value) for key, value in mean.described().items()}
     weights = pd.Series(state.data.weight.numpy())
     features = expert.encoder.features
-    repairs = []
-    if state.jitter:
-        repairs.append(
-            f"jitter of {state.jitter:g} times the mean variance was added to factor the covariance"
-        )
-    failures = sum(outcome.failures for outcome in outcomes)
-    if failures:
-        repairs.append(f"{failures} steps of the optimiser met a singular covariance and were rejected")
     tail = {key: float(np.mean(value)) for key, value in asdict(expert.tail).items()}
     return ExpertReport(
         name=name,
@@ -131,5 +123,16 @@ def _report(name: str, log: RunLog, expert: Expert, outcomes: list[FitOutcome]) 
         outliers=int((weights < 0.25).sum()),
         evaluations=sum(outcome.evaluations for outcome in outcomes),
         log_posterior=outcomes[0].objective,
-        repairs=tuple(repairs),
+        repairs=_repairs(state.jitter, sum(outcome.failures for outcome in outcomes)),
+        diverged=0 if expert.divergence is None else expert.divergence.count,
     )
+
+
+def _repairs(jitter: float, failures: int) -> tuple[str, ...]:
+    """Numerical repairs in sentences."""
+    lines: list[str] = []
+    if jitter:
+        lines.append(f"jitter of {jitter:g} times the mean variance was added to factor the covariance")
+    if failures:
+        lines.append(f"{failures} steps of the optimiser met a singular covariance and were rejected")
+    return tuple(lines)

@@ -21,7 +21,7 @@ class CurvePosterior:
     """Joint posterior of curves: configurations × axis values.
 
     Predictive by default: a new measurement, observation noise included. `latent()` is the same object
-    without noise.
+    without noise. Curves describe runs that do not diverge; `prob_diverge` says how probable divergence is.
 
     Attributes:
         at: Axis values, (configs, points), in the units of the axis.
@@ -63,6 +63,19 @@ class CurvePosterior:
     def median(self) -> Array:
         """Median output, (configs, points)."""
         return self.quantile(0.5)
+
+    @property
+    def prob_diverge(self) -> Array:
+        """Probability that a run of each configuration diverges by its last asked point, (configs,).
+
+        Mean, quantiles and draws describe runs that do not diverge. Diverged are the runs that the fit set
+        apart: those that end far above the law, beyond a valley. Zeros when there were none.
+        """
+        out = np.zeros(self.shape[0])
+        for where, block in self.blocks:
+            if block.prob_diverge is not None:
+                out[where] = block.prob_diverge
+        return out
 
     def quantile(self, q: float) -> Array:
         """Output that is undercut with probability `q`, (configs, points).
@@ -128,10 +141,14 @@ class CurvePosterior:
         return replace(self, blocks=tuple((where, block.latent()) for where, block in self.blocks))
 
     def to_frame(self, level: float = 0.9) -> pd.DataFrame:
-        """Tidy table: config index, axis, mean, std, lower, upper; one row per configuration and point."""
+        """Tidy table, one row per configuration and point.
+
+        Columns: config index, axis, mean, std, lower, upper; prob_diverge too where some run may diverge.
+        """
         lower, upper = self.interval(level)
-        configs, points = self.shape
-        return pd.DataFrame(
+        points = self.shape[1]
+        diverges = self.prob_diverge
+        table = pd.DataFrame(
             {
                 "config": np.repeat(self.index.to_numpy(), points),
                 self.axis: self.at.ravel(),
@@ -141,6 +158,7 @@ class CurvePosterior:
                 "upper": upper.ravel(),
             }
         )
+        return table.assign(prob_diverge=np.repeat(diverges, points)) if (diverges > 0).any() else table
 
     def _gather(self, of: Callable[[CurveBlock, NDArray[np.intp]], Array]) -> Array:
         out = np.empty(self.shape)

@@ -27,6 +27,7 @@ class ExpertReport:
         evaluations: Objective evaluations of the optimiser.
         log_posterior: Objective at the end of the fit.
         repairs: Numerical repairs (jitter, failed factorisations), in sentences.
+        diverged: Runs set apart as diverged, among the 1,500 at most from which their probability is learnt.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ExpertReport:
     evaluations: int
     log_posterior: float
     repairs: tuple[str, ...] = ()
+    diverged: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,15 @@ class FitReport:
         """All numerical repairs."""
         return tuple(line for expert in self.experts for line in expert.repairs)
 
+    @property
+    def diverged(self) -> int:
+        """Number of runs set apart as diverged.
+
+        Runs of a large source are seen by its own model and by the pooled one; they count once.
+        """
+        *sources, pooled = (expert.diverged for expert in self.experts)
+        return max(sum(sources), pooled)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
         return asdict(self)
@@ -88,6 +99,8 @@ class FitReport:
                 lines.append(f"  spread, {regime}: {shown}")
             if e.outliers:
                 lines.append(f"  points taken for outliers: {e.outliers}")
+            if e.diverged:
+                lines.append(f"  runs set apart as diverged: {e.diverged}")
             lines += [f"  {line}" for line in e.repairs]
         return "\n".join([*lines, *self.notes])
 

@@ -24,6 +24,7 @@ from probscale.encode.features import FeatureMap
 from probscale.encode.fields import CategoricalField, NumericField
 from probscale.encode.projection import Projection
 from probscale.errors import ConfigError, EmbeddingError
+from probscale.model.divergence import DivergenceModel, divergence_model
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean, Rows
@@ -128,7 +129,9 @@ def _pack_expert(expert: Expert, prefix: str, tensors: dict[str, Tensor]) -> dic
         tensors.update(
             {f"{prefix}/{number}/{key}": value.detach().clone().contiguous() for key, value in parts.items()}
         )
+    divergence = expert.divergence and _pack_divergence(expert, expert.divergence, prefix, tensors)
     return {
+        "divergence": divergence,
         "features": asdict(encoder.features),
         "axis": asdict(encoder.axis),
         "text": {name: projection.scale for name, projection in encoder.projections.items()},
@@ -140,6 +143,16 @@ def _pack_expert(expert: Expert, prefix: str, tensors: dict[str, Tensor]) -> dic
         "largest": list(expert.largest),
         "means": [_mean_description(state.process.mean) for state in expert.states],
     }
+
+
+def _pack_divergence(
+    expert: Expert, model: DivergenceModel, prefix: str, tensors: dict[str, Tensor]
+) -> dict[str, Any]:
+    parts = {"x": model.rows.x, "size": model.rows.size, "progress": model.rows.progress}
+    parts |= {"gradient": model.gradient, "root": model.root}
+    tensors.update({f"{prefix}/divergence/{key}": value.clone() for key, value in parts.items()})
+    number = next(i for i, state in enumerate(expert.states) if state.process is model.process)
+    return {"state": number, "offset": model.offset}
 
 
 def _mean_description(mean: CurveMean) -> dict[str, Any]:
@@ -183,7 +196,22 @@ def _unpack_expert(
         data["beyond"],
         data["size_default"],
         (data["largest"][0], data["largest"][1]),
+        _unpack_divergence(data.get("divergence"), f"{prefix}/divergence", tensors, states),
     )
+
+
+def _unpack_divergence(
+    description: dict[str, Any] | None,
+    prefix: str,
+    tensors: dict[str, Tensor],
+    states: tuple[ExactState, ...],
+) -> DivergenceModel | None:
+    if description is None:
+        return None
+    get = {key: tensors[f"{prefix}/{key}"] for key in ("x", "size", "progress", "gradient", "root")}
+    rows = Rows(get["x"], get["size"], get["progress"])
+    process = states[description["state"]].process
+    return divergence_model(process, rows, get["gradient"], get["root"], description["offset"])
 
 
 def _unpack_state(

@@ -1,0 +1,93 @@
+"""Diverged runs: set apart in the fit, reported, and how probable divergence is, also after loading."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import probscale as ps
+from probscale.surrogate.fitting import FitOptions
+
+RATES = (1e-4, 1e-3, 5e-3, 1e-2, 2e-2)
+ASKED = [{"N": 1e7, "lr": lr} for lr in RATES]
+AT = [1e8, 4e8]
+
+
+def runs(diverge_above):
+    """Forty curves of a law; learning rates above a threshold end near the loss of a guess."""
+    rng = np.random.default_rng(3)
+    rows = []
+    for number in range(40):
+        lr, size = 10 ** rng.uniform(-4, -1.5), 10 ** rng.uniform(6, 7.5)
+        for tokens in (1e8, 2e8, 4e8):
+            loss = 1.5 + 200 * size**-0.4 + 60 * tokens**-0.27 + 0.03 * np.log(lr / 2e-3) ** 2
+            if lr > diverge_above:
+                loss = 7 + 0.3 * rng.standard_normal()
+            noise = 1 + 0.003 * rng.standard_normal()
+            rows.append({"run": f"r{number}", "N": size, "lr": lr, "tokens": tokens, "loss": loss * noise})
+    return ps.RunLog.from_frame(pd.DataFrame(rows), run="run", axis="tokens", output="loss", params="N")
+
+
+def fitted(log):
+    return ps.fit_surrogate(log, embedder=None, options=FitOptions(iterations=8, rounds=1))
+
+
+@pytest.fixture(scope="module")
+def log():
+    return runs(1e-2)
+
+
+@pytest.fixture(scope="module")
+def surrogate(log):
+    return fitted(log)
+
+
+def test_the_report_counts_the_runs_set_apart(surrogate, log):
+    count = int((log.configs["lr"] > 1e-2).sum())
+    assert surrogate.report.diverged == count
+    assert f"runs set apart as diverged: {count}" in str(surrogate.report)
+    assert surrogate.report.to_dict()["experts"][0]["diverged"] == count
+
+
+def test_divergence_is_probable_where_runs_diverged(surrogate):
+    probability = surrogate.predict(ASKED, AT).prob_diverge
+    assert probability.shape == (5,)
+    assert probability.dtype == np.float64
+    assert (probability[:2] < 0.2).all()
+    assert probability[4] > 0.6
+    assert (np.diff(probability[1:]) > 0).all()
+
+
+def test_curves_describe_runs_that_do_not_diverge(surrogate):
+    assert (surrogate.predict(ASKED, AT).quantile(0.95) < 3).all()
+
+
+def test_the_latent_view_and_the_table_keep_the_probability(surrogate):
+    curves = surrogate.predict(ASKED, AT)
+    np.testing.assert_array_equal(curves.latent().prob_diverge, curves.prob_diverge)
+    np.testing.assert_array_equal(curves.to_frame()["prob_diverge"], np.repeat(curves.prob_diverge, 2))
+
+
+def test_the_last_asked_point_counts_whatever_the_order(surrogate):
+    forward, backward = (surrogate.predict(ASKED, at).prob_diverge for at in (AT, AT[::-1]))
+    np.testing.assert_allclose(forward, backward, rtol=1e-12)
+
+
+def test_saving_keeps_curves_and_probabilities(surrogate, tmp_path):
+    surrogate.save(tmp_path / "s.safetensors")
+    loaded = ps.load_surrogate(tmp_path / "s.safetensors")
+    one, two = (s.predict(ASKED, AT) for s in (surrogate, loaded))
+    np.testing.assert_allclose(two.prob_diverge, one.prob_diverge, rtol=1e-10)
+    np.testing.assert_allclose(two.mean, one.mean, rtol=1e-10)
+    np.testing.assert_allclose(two.std, one.std, rtol=1e-10)
+    assert loaded.report == surrogate.report
+    loaded.save(tmp_path / "again.safetensors")
+    assert ps.load_surrogate(tmp_path / "again.safetensors").report.diverged == surrogate.report.diverged
+
+
+def test_without_diverged_runs_the_probability_is_zero():
+    stable = fitted(runs(1.0))
+    curves = stable.predict(ASKED, AT)
+    np.testing.assert_array_equal(curves.prob_diverge, np.zeros(5))
+    assert "prob_diverge" not in curves.to_frame()
+    assert stable.report.diverged == 0
+    assert "diverged" not in str(stable.report)
