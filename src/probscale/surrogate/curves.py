@@ -30,6 +30,12 @@ Array = NDArray[np.float64]
 
 POOLED = "all runs"
 
+FEWEST_PER_RUN = 6
+"""Points of a run below which a curve is no longer a curve: then runs are left out instead."""
+
+PREFIX_POINTS = 12
+"""Points of an observed prefix that enter a prediction when the log was too long to hold it."""
+
 
 def run_codes(runs: pd.Index | list[object]) -> Array:
     """Codes of run identifiers: equal for equal identifiers, the same in every process."""
@@ -76,7 +82,12 @@ class CurveSurrogate:
         values = read_at(at, len(frame), self.log.roles.axis)
         codes = self._codes(frame)
         blocks = [
-            (where, self.experts[name].block(frame.iloc[where], codes[where], values[where]))
+            (
+                where,
+                self._with_prefixes(self.experts[name], codes[where]).block(
+                    frame.iloc[where], codes[where], values[where]
+                ),
+            )
             for name, where in self._assigned(frame).items()
         ]
         return CurvePosterior(values, frame.index, self.log.roles.axis, self.log.output, tuple(blocks))
@@ -146,6 +157,23 @@ class CurveSurrogate:
                 filled[name] = pd.Series(column, index=filled.index).infer_objects()
         return filled
 
+    def _with_prefixes(self, expert: Expert, codes: Array) -> Expert:
+        """The expert with the prefixes of asked runs that a long log left out of its data."""
+        column = expert.encoder.run_column
+        asked = codes[codes >= 0]
+        if column is None or not len(asked):
+            return expert
+        absent = asked[~np.isin(asked, expert.states[0].data.rows.x[:, column].numpy())]
+        if not len(absent):
+            return expert
+        known = run_codes(self.log.runs)
+        output = self.log.points[self.log.output].to_numpy(dtype=np.float64)
+        mine = np.isin(known[self.log.codes], absent) & np.isfinite(output)
+        where = np.flatnonzero(mine)
+        most = PREFIX_POINTS * len(np.unique(absent))
+        where = where[thinned(self.log.codes[where], most, np.random.default_rng(0))]
+        return _extended(expert, self.log, known, where) if len(where) else expert
+
     def _codes(self, frame: pd.DataFrame) -> Array:
         """Run codes: of the log for its own runs, negative and distinct for new ones."""
         fresh = -np.arange(1.0, len(frame) + 1)
@@ -177,6 +205,22 @@ class CurveSurrogate:
         old = pd.MultiIndex.from_frame(self.log.points[[run, axis]])
         asked = pd.MultiIndex.from_frame(more.points[[run, axis]])
         return ~asked.isin(old) & np.isfinite(more.points[self.log.output].to_numpy(dtype=np.float64))
+
+
+def thinned(codes: NDArray[np.intp], most: int, generator: np.random.Generator) -> NDArray[np.intp]:
+    """Positions of at most `most` points: fewer points of every run, then fewer runs."""
+    if len(codes) <= most:
+        return np.arange(len(codes))
+    runs, starts, counts = np.unique(codes, return_index=True, return_counts=True)
+    per_run = max(int(most // len(runs)), min(FEWEST_PER_RUN, int(counts.max())))
+    fit = max(most // per_run, 1)
+    chosen = runs if len(runs) <= fit else np.sort(generator.permutation(runs)[:fit])
+    picked = []
+    for run in np.flatnonzero(np.isin(runs, chosen)):
+        # Dense towards the end, where curves are judged; the last point always stays.
+        share = 1 - np.linspace(0, 1, min(per_run, counts[run]))[::-1] ** 1.5 if per_run > 1 else np.ones(1)
+        picked.append(starts[run] + np.unique(np.round(share * (counts[run] - 1)).astype(np.intp)))
+    return np.concatenate(picked)
 
 
 def _extended(expert: Expert, more: RunLog, codes: Array, where: NDArray[np.intp]) -> Expert:

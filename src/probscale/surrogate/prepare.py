@@ -17,7 +17,7 @@ from probscale.model.gp import CurveProcess, Observations
 from probscale.model.means import LawScale, Rows, curve_mean
 from probscale.model.transforms import LogFloor, OutputTransform, choose_transform
 from probscale.runs import RunLog
-from probscale.surrogate.curves import run_codes
+from probscale.surrogate.curves import run_codes, thinned
 from probscale.surrogate.expert import layout_of, rows_of
 
 Array = NDArray[np.float64]
@@ -139,21 +139,6 @@ def diverged_runs(
         return none
     none[codes[ends][excess[ends] > threshold]] = True
     return none
-
-
-def thinned(codes: NDArray[np.intp], most: int, generator: np.random.Generator) -> NDArray[np.intp]:
-    """Positions of at most `most` points: all runs with fewer points each, then fewer runs."""
-    if len(codes) <= most:
-        return np.arange(len(codes))
-    runs, starts, counts = np.unique(codes, return_index=True, return_counts=True)
-    per_run = max(int(most // len(runs)), 1)
-    chosen = runs if len(runs) <= most else np.sort(generator.permutation(runs)[:most])
-    picked = []
-    for run in np.flatnonzero(np.isin(runs, chosen)):
-        # Dense towards the end, where curves are judged; the last point always stays.
-        share = 1 - np.linspace(0, 1, min(per_run, counts[run]))[::-1] ** 1.5 if per_run > 1 else np.ones(1)
-        picked.append(starts[run] + np.unique(np.round(share * (counts[run] - 1)).astype(np.intp)))
-    return np.concatenate(picked)
 
 
 def choose_subset(codes: NDArray[np.intp], most: int, generator: np.random.Generator) -> torch.Tensor:
