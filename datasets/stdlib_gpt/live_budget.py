@@ -1,9 +1,9 @@
 """Spend a compute budget on real training of small GPTs on the standard library's sources.
 
-    python examples/live_budget.py --minutes 2 --folder live
-    python examples/live_budget.py --minutes 2 --folder live --processes 2
+    python datasets/stdlib_gpt/live_budget.py --minutes 2 --folder live
+    python datasets/stdlib_gpt/live_budget.py --minutes 2 --folder live --processes 2
 
-Kill it at any moment and give the same command again: it resumes, and trains nothing twice but the steps since
+Kill it at any moment and give the same command again: it resumes, and trains nothing twice but what came after
 the last checkpoint of the runs that were training.
 """
 
@@ -13,14 +13,14 @@ import argparse
 import functools
 import importlib.util
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import probscale as ps
+from probscale.budget import process_workers
 from probscale.cost import FunctionCost
 
-TRAINER = Path(__file__).resolve().parents[1] / "datasets" / "stdlib_gpt" / "stdlib_gpt.py"
+TRAINER = Path(__file__).with_name("stdlib_gpt.py")
 FLOPS_PER_SECOND = 8e9
 CHECKPOINT_SECONDS = 1.0
 
@@ -37,7 +37,7 @@ def load_trainer() -> Any:
 
 
 def runner(folder: Path, config: dict[str, Any], until: float, state: dict[str, Any] | None) -> Any:
-    """Train a configuration in a folder of its own, named after it, so that even a first increment resumes."""
+    """Train a configuration in a folder of its own, named after it: even a first increment resumes."""
     import torch
 
     torch.set_num_threads(1)
@@ -48,7 +48,7 @@ def runner(folder: Path, config: dict[str, Any], until: float, state: dict[str, 
 
 
 def pool(widths: list[int], rates: list[float]) -> list[dict[str, Any]]:
-    """Configurations: widths × depths × learning rates, with the tokens of a step and the FLOPs of a token."""
+    """Configurations: widths × depths × learning rates, with tokens per step and FLOPs per token."""
     trainer = load_trainer()
     configs = [
         {"width": width, "depth": depth, "learning_rate": rate, "batch_size": 8}
@@ -89,7 +89,7 @@ def main() -> None:
         strategy=arguments.strategy,
         resolution="step_tokens",
         timeout=600,
-        executor=functools.partial(ProcessPoolExecutor, arguments.processes) if arguments.processes else None,
+        executor=functools.partial(process_workers, arguments.processes) if arguments.processes else None,
         ledger=arguments.folder / "alloc.jsonl",
     )
     print(result.runs.sort_values("loss").to_string())
