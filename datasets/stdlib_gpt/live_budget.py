@@ -3,8 +3,8 @@
     python datasets/stdlib_gpt/live_budget.py --minutes 2 --folder live
     python datasets/stdlib_gpt/live_budget.py --minutes 2 --folder live --processes 2
 
-Kill it at any moment and give the same command again: it resumes, and trains nothing twice but what came after
-the last checkpoint of the runs that were training.
+Kill it at any moment and give the same command again: it resumes, and trains nothing twice but what came
+after the last checkpoint of the runs that were training.
 """
 
 from __future__ import annotations
