@@ -25,25 +25,27 @@ spec.loader.exec_module(toy)
 def killed_run(folder, strategy, pause, processes, kills, seed):
     """Start, SIGKILL at random, start again; the last start finishes."""
     chance = random.Random(seed)
+    out, err = folder / "out", folder / "err"
     command = [sys.executable, str(TOY), str(folder), strategy, str(pause), str(processes)]
     done = 0
     while True:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with open(out, "w") as shown, open(err, "w") as trouble:
+            process = subprocess.Popen(command, stdout=shown, stderr=trouble)
         ledger = folder / "alloc.jsonl"
         if done < kills:
             # Wait for the first new line of the ledger, so that kills fall into the work and not into imports.
             before = ledger.stat().st_size if ledger.exists() else 0
             while process.poll() is None and (ledger.stat().st_size if ledger.exists() else 0) <= before:
                 time.sleep(0.01)
-            time.sleep(chance.uniform(0.0, 0.25))
+            time.sleep(chance.uniform(0.0, 0.15))
             if process.poll() is None:
                 os.kill(process.pid, signal.SIGKILL)
-        out, err = process.communicate()
+        process.wait()
         if process.returncode == -signal.SIGKILL:
             done += 1
             continue
-        assert process.returncode == 0, err
-        return json.loads(out), done
+        assert process.returncode == 0, err.read_text()
+        return json.loads(out.read_text()), done
 
 
 @pytest.mark.parametrize(("processes", "kills"), [(0, 4), (2, 3)])
@@ -51,7 +53,7 @@ def test_killed_at_random_pays_nothing_twice_and_finds_the_same(tmp_path, proces
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     whole = toy.run(tmp_path / "whole", strategy="halving")
-    outcome, done = killed_run(tmp_path / "killed", "halving", 0.004, processes, kills, seed=processes)
+    outcome, done = killed_run(tmp_path / "killed", "halving", 0.02, processes, kills, seed=processes)
     assert done >= 2
     assert outcome["spent"] == whole.spent == toy.paid(tmp_path / "whole") == toy.paid(tmp_path / "killed")
     assert (outcome["best"], outcome["output"]) == (whole.best.config, whole.best.output)

@@ -6,10 +6,9 @@ import math
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from probscale.budget import allocate
+from probscale.budget import allocate, process_workers
 from probscale.cost import FlopsCost
 
 POOL = [{"id": i, "N": 10.0 * (1 + i % 3), "lr": 0.1 * (i + 1)} for i in range(8)]
@@ -44,7 +43,7 @@ def paid(folder):
 
 
 def run(folder, *, strategy="halving", pause=0.0, processes=0, total=TOTAL, **options):
-    executor = functools.partial(ProcessPoolExecutor, processes) if processes else None
+    executor = functools.partial(process_workers, processes) if processes else None
     work = functools.partial(runner, str(folder), pause)
     arguments = {
         "axis": "step",
