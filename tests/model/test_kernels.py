@@ -1,0 +1,116 @@
+"""Covariances: symmetric, positive semi-definite, and meaning what their docstrings say."""
+
+import numpy as np
+import pytest
+import torch
+
+from probscale.model.kernels import CurveKernel, LabelCorrelation, RunTerm, SizeShift, matern52
+from probscale.model.layout import LabelBlock, Layout
+from tolerances import ALGEBRA, EXACT
+
+
+@pytest.fixture
+def kernel(layout, scramble):
+    return scramble(CurveKernel(layout, scale=0.3), seed=4)
+
+
+@pytest.fixture
+def repeated(layout, rows_of):
+    """Forty rows, the last ten of which repeat the first."""
+    rows = rows_of(layout, 30, seed=5)
+    return torch.cat([rows.x, rows.x[:10]])
+
+
+def dense(kernel, *x):
+    with torch.no_grad():
+        return kernel(*x).numpy()
+
+
+def test_covariance_is_symmetric_and_positive_semidefinite(kernel, repeated):
+    matrix = dense(kernel, repeated)
+    np.testing.assert_allclose(matrix, matrix.T, atol=EXACT)
+    assert np.linalg.eigvalsh(matrix).min() > -ALGEBRA * matrix.max()
+
+
+def test_every_term_is_positive_semidefinite_by_itself(kernel, repeated):
+    for term in kernel.terms:
+        matrix = dense(term, repeated)
+        assert np.linalg.eigvalsh(matrix).min() > -ALGEBRA * matrix.max(), type(term).__name__
+
+
+def test_the_diagonal_is_that_of_the_matrix(kernel, repeated):
+    with torch.no_grad():
+        diagonal = kernel(repeated, diag=True).numpy()
+    np.testing.assert_allclose(diagonal, np.diag(dense(kernel, repeated)), rtol=1e-6)
+    for term in kernel.terms:
+        with torch.no_grad():
+            own = term(repeated, diag=True).numpy()
+        np.testing.assert_allclose(own, np.diag(dense(term, repeated)), rtol=1e-6)
+
+
+def test_equal_rows_have_equal_covariances(kernel, repeated):
+    matrix = dense(kernel, repeated)
+    np.testing.assert_allclose(matrix[:10], matrix[30:], rtol=1e-6)
+
+
+def test_blocks_are_those_of_the_whole_matrix(kernel, repeated):
+    whole = dense(kernel, repeated)
+    np.testing.assert_allclose(dense(kernel, repeated[:7], repeated[5:]), whole[:7, 5:], rtol=ALGEBRA)
+
+
+def test_matern_is_the_textbook_formula():
+    r = np.array([0.1, 0.7, 2.0, 5.0])
+    expected = (1 + np.sqrt(5) * r + 5 * r**2 / 3) * np.exp(-np.sqrt(5) * r)
+    np.testing.assert_allclose(matern52(torch.from_numpy(r**2)).numpy(), expected, rtol=EXACT)
+
+
+def test_without_text_labels_correlate_only_with_themselves():
+    correlation = LabelCorrelation(LabelBlock("task", 0))
+    x = torch.tensor([[1.0], [1.0], [7.0]], dtype=torch.float64)
+    np.testing.assert_array_equal(dense(correlation, x), [[1, 1, 0], [1, 1, 0], [0, 0, 1]])
+
+
+def test_an_unseen_label_resembles_the_labels_with_similar_text():
+    correlation = LabelCorrelation(LabelBlock("task", 0, (1,)))
+    seen = torch.tensor([[1.0, -1.0], [2.0, 1.0]], dtype=torch.float64)
+    unseen = torch.tensor([[9.0, 0.8]], dtype=torch.float64)
+    mix = 1 / (1 + np.exp(2.0))
+    expected = mix * np.exp(-0.5 * np.array([[1.8**2, 0.2**2]]))
+    np.testing.assert_allclose(dense(correlation, unseen, seen), expected, rtol=ALGEBRA)
+    np.testing.assert_allclose(dense(correlation, unseen), [[1.0]], rtol=EXACT)
+
+
+def test_runs_share_nothing_but_themselves(curves_layout, rows_of, scramble):
+    x = rows_of(curves_layout, 20, seed=6).x
+    matrix = dense(scramble(RunTerm(curves_layout, scale=0.2)), x)
+    same = (x[:, 7, None] == x[None, :, 7]).numpy()
+    assert (matrix[same] > 0).all()
+    assert (matrix[~same] == 0).all()
+
+
+def test_a_run_term_needs_a_run_column():
+    with pytest.raises(ValueError, match="run column"):
+        RunTerm(Layout(("N",)), scale=0.1)
+
+
+def test_coordinates_shift_in_proportion_to_the_sizes(curves_layout, rows_of):
+    shift = SizeShift(curves_layout)
+    x = rows_of(curves_layout, 6).x
+    np.testing.assert_array_equal(shift(x).detach().numpy(), x[:, :3].numpy())
+    with torch.no_grad():
+        shift.slope.copy_(torch.tensor([[0.5], [-0.2]], dtype=torch.float64))
+    moved, z = shift(x).detach().numpy(), x.numpy()
+    np.testing.assert_allclose(moved[:, 1], z[:, 1] + 0.5 * z[:, 0] - 0.2 * z[:, 2], rtol=EXACT)
+    np.testing.assert_array_equal(moved[:, [0, 2]], z[:, [0, 2]])
+
+
+def test_without_sizes_nothing_shifts():
+    x = torch.randn(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_array_equal(SizeShift(Layout(("lr", "wd")))(x).detach().numpy(), x.numpy())
+
+
+def test_gradients_stay_finite_on_coinciding_rows(kernel, repeated):
+    kernel(repeated).sum().backward()
+    for name, parameter in kernel.named_parameters():
+        if parameter.requires_grad and parameter.grad is not None:
+            assert torch.isfinite(parameter.grad).all(), name

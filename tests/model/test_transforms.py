@@ -1,0 +1,110 @@
+"""Output transforms: inverses, orders, Jacobians and moments."""
+
+import numpy as np
+import pytest
+
+from probscale.errors import RunLogError
+from probscale.model.transforms import (
+    Affine,
+    LogFloor,
+    LogScore,
+    choose_transform,
+    log_slope,
+    transform_from,
+)
+from tolerances import ALGEBRA, EXACT
+
+TRANSFORMS = {
+    "loss": LogFloor(1.2),
+    "error": LogFloor(-0.02, upper=1.0),
+    "percent": LogFloor(3.0, upper=100.0),
+    "multiplied": LogScore(0.03),
+    "signed": Affine(0.4, 2.0),
+    "signed score": Affine(0.4, -2.0),
+}
+OUTPUTS = {
+    "loss": np.linspace(1.3, 9.0, 7),
+    "error": np.linspace(0.0, 1.0, 7),
+    "percent": np.linspace(0.0, 96.0, 7),
+    "multiplied": np.linspace(0.0, 1.0, 7),
+    "signed": np.linspace(-5.0, 5.0, 7),
+    "signed score": np.linspace(-5.0, 5.0, 7),
+}
+
+
+@pytest.fixture(params=sorted(TRANSFORMS))
+def name(request):
+    return request.param
+
+
+def test_inverse_undoes_forward(name):
+    transform, output = TRANSFORMS[name], OUTPUTS[name]
+    np.testing.assert_allclose(transform.inverse(transform.forward(output)), output, rtol=EXACT, atol=1e-13)
+
+
+def test_order_is_kept_or_turned_as_it_says(name):
+    transform = TRANSFORMS[name]
+    steps = np.diff(transform.forward(OUTPUTS[name]))
+    assert (steps > 0).all() if transform.rising else (steps < 0).all()
+
+
+def test_jacobian_is_that_of_finite_differences(name):
+    transform, output = TRANSFORMS[name], OUTPUTS[name][1:-1]
+    h = 1e-6
+    slope = (transform.forward(output + h) - transform.forward(output - h)) / (2 * h)
+    np.testing.assert_allclose(log_slope(transform, output), np.log(np.abs(slope)), atol=1e-7)
+
+
+@pytest.mark.parametrize("variance", [1e-6, 0.01, 0.2])
+def test_moments_are_those_of_quadrature(name, variance):
+    """Where no draw meets the edge of the scale, closed forms are exact."""
+    transform = TRANSFORMS[name]
+    location = transform.forward({"error": 0.97, "percent": 95.0}.get(name, 2.5) * np.ones(1))
+    z, w = np.polynomial.hermite_e.hermegauss(60)
+    draws = transform.inverse(location + np.sqrt(variance) * z)
+    w = w / w.sum()
+    middle = transform.inverse(location)
+    v = np.full(1, variance)
+    np.testing.assert_allclose(transform.mean(location, v), w @ draws, rtol=ALGEBRA)
+    np.testing.assert_allclose(transform.second_moment(location, v), w @ (draws - middle) ** 2, rtol=1e-6)
+
+
+def test_wide_distributions_keep_finite_moments(name):
+    transform = TRANSFORMS[name]
+    location, variance = np.array([0.0, 5.0, 900.0]), np.array([50.0, 1e6, 4.0])
+    assert np.isfinite(transform.mean(location, variance)).all()
+    assert np.isfinite(transform.second_moment(location, variance)).all()
+
+
+def test_description_builds_it_again(name):
+    assert transform_from(TRANSFORMS[name].to_dict()) == TRANSFORMS[name]
+
+
+def test_the_choice_follows_from_outputs_and_goal():
+    rng = np.random.default_rng(0)
+    loss, score = 2 + rng.random(20), rng.random(20)
+    assert choose_transform(loss, "min") == LogFloor(0.3 * loss.min())
+    assert choose_transform(loss - 3, "min").rising
+    assert isinstance(choose_transform(loss - 3, "min"), Affine)
+    assert choose_transform(score, "max").to_dict()["upper"] == 1.0
+    assert choose_transform(100 * score, "max").to_dict()["upper"] == 100.0
+    assert not choose_transform(1000 * score, "max").rising
+    assert choose_transform(score, "max", kind="score") == LogScore(0.05 * score.max())
+    assert isinstance(choose_transform(loss, "min", kind="linear"), Affine)
+
+
+@pytest.mark.parametrize("output", [np.array([0.0, 0.0, 1.0, 2.0]), np.zeros(3), np.full(4, 3.0)])
+def test_zeros_and_constants_stay_finite(output):
+    for goal in ("min", "max"):
+        assert np.isfinite(choose_transform(output, goal).forward(output)).all()
+
+
+def test_the_logarithm_of_negative_losses_is_refused():
+    with pytest.raises(RunLogError, match="positive losses"):
+        choose_transform(np.array([1.0, -0.5]), "min", kind="log")
+
+
+def test_names_say_what_is_done():
+    assert LogFloor(1.2).name == "log(loss - 1.2)"
+    assert LogFloor(-0.02, 1.0).name == "log(1 - score + 0.02)"
+    assert LogScore(0.03).name == "log(score + 0.03)"
