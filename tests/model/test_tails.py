@@ -1,0 +1,69 @@
+"""Calibrated spread: what generated the residuals is found again."""
+
+import math
+
+import numpy as np
+import pytest
+
+from probscale.model.posterior import Tail
+from probscale.model.tails import fit_beyond, fit_tail
+
+
+def residuals(n, scale, share, spread, seed=0):
+    """Residuals of n points, with their variances, from the model that `fit_tail` assumes."""
+    rng = np.random.default_rng(seed)
+    variance, noise = rng.uniform(0.5, 2.0, n) * 1e-3, np.full(n, 4e-3)
+    wide = rng.random(n) < share
+    std = scale * np.sqrt(variance + np.where(wide, spread**2, 1.0) * noise)
+    return std * rng.standard_normal(n), variance, noise
+
+
+@pytest.mark.parametrize(("scale", "share", "spread"), [(1.0, 0.05, 5.0), (1.6, 0.1, 6.0), (0.8, 0.2, 4.0)])
+def test_scale_share_and_spread_are_recovered(scale, share, spread):
+    tail = fit_tail(*residuals(8_000, scale, share, spread), groups=8_000)
+    assert tail.scale == pytest.approx(scale, rel=0.06)
+    assert tail.share == pytest.approx(share, abs=0.03)
+    assert tail.spread == pytest.approx(spread, rel=0.15)
+
+
+def test_the_scale_does_not_depend_on_units():
+    parts = residuals(500, 1.3, 0.05, 5.0)
+    one = fit_tail(*parts, groups=100)
+    two = fit_tail(parts[0] * 1e3, parts[1] * 1e6, parts[2] * 1e6, groups=100)
+    assert two.scale == pytest.approx(one.scale, rel=1e-3)
+
+
+def test_few_points_leave_the_spread_alone():
+    assert fit_tail(*residuals(19, 3.0, 0.0, 1.0), groups=19) == Tail()
+
+
+def test_few_groups_move_the_scale_less_than_many():
+    parts = residuals(400, 2.5, 0.0, 1.0)
+    many, few = (float(np.mean(fit_tail(*parts, groups=g).scale)) for g in (400, 4))
+    assert few < many
+
+
+def test_missing_residuals_are_left_out():
+    residual, variance, noise = residuals(300, 1.2, 0.05, 5.0)
+    again = np.r_[residual, np.nan], np.r_[variance, 1.0], np.r_[noise, 1.0]
+    tail = fit_tail(residual, variance, noise, groups=300)
+    assert fit_tail(*again, groups=300) == tail
+
+
+def test_extrapolation_widens_with_the_errors_of_held_out_sizes():
+    tail = Tail(1.2, 0.05, 4.0)
+    factors = [fit_beyond(*residuals(400, 1.2 * true, 0.05, 4.0), tail, folds=40) for true in (0.5, 2.0, 5.0)]
+    assert factors[0] >= 1.0
+    assert factors[1] == pytest.approx(2.0, rel=0.15)
+    assert factors[2] == pytest.approx(5.0, rel=0.15)
+
+
+def test_one_fold_counts_for_little():
+    parts, tail = residuals(400, 5.0, 0.0, 1.0), Tail()
+    assert 1.0 < fit_beyond(*parts, tail, folds=1) < fit_beyond(*parts, tail, folds=40)
+
+
+def test_without_held_out_sizes_the_prior_speaks():
+    empty = np.empty(0)
+    factor = fit_beyond(empty, empty, empty, Tail(), folds=0)
+    assert 1.0 <= factor < math.exp(0.5)
