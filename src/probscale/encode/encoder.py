@@ -173,7 +173,9 @@ class Encoder:
         columns = [continuous[index], ((progress - self.axis.centre) / self.axis.spread)[:, None]]
         if self.axis.fraction:
             horizon = self._role(configs, self.roles.horizon)[index]
-            columns.append(_warp(at / np.where(np.isfinite(horizon), horizon, at))[:, None])
+            # A horizon that is not given is the asked end.
+            known = np.isfinite(horizon)
+            columns.append(_warp(np.where(known, at / np.where(known, horizon, 1.0), 1.0))[:, None])
         columns.append(labels[index])
         if self.axis.curves:
             columns.append(runs[index][:, None])

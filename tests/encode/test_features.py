@@ -1,0 +1,183 @@
+"""Which columns enter a model, on which scale, and which say nothing new."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probscale.encode.features import fit_features
+from probscale.encode.fields import choose_scale, label, label_code, numeric_field, rescale
+from probscale.runs import Roles
+from tolerances import EXACT
+
+RNG = np.random.default_rng(0)
+RUNS = 40
+
+
+def roles(*config, params=None, horizon=None, levels=()):
+    named = tuple(name for name in (params, horizon) if name)
+    return Roles(
+        run="run", axis="tokens", outputs=("loss",), params=params, horizon=horizon, levels=levels,
+        config=tuple(c for c in config if c not in (*levels, *named)),
+    )  # fmt: skip
+
+
+def fitted(frame, ends=None, **named):
+    configs = pd.DataFrame(frame)
+    ends = np.geomspace(1e8, 1e9, len(configs))[::-1] if ends is None else ends
+    return fit_features(configs, roles(*configs, **named), ends)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ([1e-4, 3e-4, 1e-2], "log"),
+        ([1.0, 1.5, 2.0], "linear"),
+        ([0.0, 1e-3, 1e-1], "log1p"),
+        ([0.0, 1.0, 2.0], "linear"),
+        ([0.9, 0.95, 0.999], "complement"),
+        ([0.1, 0.5, 0.95], "log"),
+        ([-1.0, 0.0, 100.0], "linear"),
+        ([1e-4, np.nan, 1e-2], "log"),
+    ],
+)
+def test_the_scale_follows_from_the_values(values, scale):
+    assert choose_scale(np.array(values))[0] == scale
+
+
+def test_scales_are_their_formulas():
+    x = np.array([0.5, 0.9, 0.99])
+    np.testing.assert_allclose(rescale(x, "log", 1.0), np.log(x), rtol=EXACT)
+    np.testing.assert_allclose(rescale(x, "log1p", 0.1), np.log(1 + x / 0.1), rtol=EXACT)
+    np.testing.assert_allclose(rescale(x, "complement", 1.0), -np.log(1 - x), rtol=EXACT)
+    outside = np.array([0.0, -1.0])
+    assert np.isnan(rescale(outside, "log", 1.0)).all()
+    assert np.isnan(rescale(np.array([1.0, 2.0]), "complement", 1.0)).all()
+    assert np.isnan(rescale(np.array([-1.0]), "log1p", 1.0)).all()
+
+
+def test_training_coordinates_are_standardised():
+    field = numeric_field("lr", np.geomspace(1e-4, 1e-1, 9))
+    z = field.apply(np.geomspace(1e-4, 1e-1, 9))
+    assert z.shape == (9, 1)
+    np.testing.assert_allclose([z.mean(), z.std()], [0, 1], atol=EXACT)
+
+
+def test_far_queries_and_values_outside_the_domain_stay_finite():
+    field = numeric_field("lr", np.array([1e-3, 1e-2]))
+    z = field.apply(np.array([1e300, 1e-300, 0.0, -1.0, np.nan, np.inf]))[:, 0]
+    assert np.isfinite(z).all()
+    assert z[0] == 50.0
+    assert z[1] == -50.0
+    np.testing.assert_array_equal(z[2:5], 0.0)
+
+
+def test_outside_says_which_values_were_never_seen():
+    field = numeric_field("lr", np.array([1e-3, 1e-2]))
+    np.testing.assert_array_equal(field.outside([5e-3, 5e-2, 1e-4]), [False, True, True])
+
+
+@pytest.mark.parametrize("values", [np.full(5, 3e-4), np.full(5, np.nan), np.zeros(5)])
+def test_columns_that_say_nothing_are_no_field(values):
+    assert numeric_field("lr", values) is None
+
+
+def test_tiny_differences_survive_and_rounding_does_not():
+    assert numeric_field("x", 1e6 + np.array([0.0, 1e-3])) is not None
+    assert numeric_field("x", 0.3 * (1 + np.array([0.0, 2e-16]))) is None
+    z = numeric_field("x", 1e10 + np.arange(4.0)).apply(1e10 + np.arange(4.0))[:, 0]
+    np.testing.assert_allclose(z, (np.arange(4) - 1.5) / np.sqrt(1.25), rtol=1e-5)
+
+
+def test_constant_columns_are_dropped_with_their_reason():
+    features = fitted({"lr": RNG.uniform(size=RUNS), "beta": np.full(RUNS, 0.9), "opt": ["adamw"] * RUNS})
+    assert features.names == ("lr",)
+    assert features.dropped == {"beta": "the same in every run", "opt": "the same in every run"}
+
+
+def test_what_follows_from_the_size_is_dropped():
+    size = np.repeat([1e6, 1e7, 1e8, 1e9], 10)
+    layers = np.repeat([3.0, 12.0, 5.0, 24.0], 10)
+    features = fitted({"N": size, "layers": layers, "lr": RNG.uniform(1e-4, 1e-2, RUNS)}, params="N")
+    assert features.names == ("N", "lr")
+    assert features.dropped == {"layers": "a function of N"}
+
+
+def test_what_other_columns_determine_is_dropped():
+    batch, steps = RNG.choice([32, 64, 128, 256], RUNS), RNG.choice([1e3, 1e4, 1e5], RUNS)
+    features = fitted({"batch": batch, "steps": steps, "seen": batch * steps, "lr": RNG.uniform(size=RUNS)})
+    assert set(features.names) == {"batch", "steps", "lr"}
+    assert features.dropped["seen"].startswith("determined by other columns (tokens, batch, steps")
+
+
+def test_what_the_axis_determines_is_dropped():
+    ends = np.geomspace(1e8, 1e10, RUNS)
+    features = fitted({"steps": ends / 512, "lr": RNG.uniform(size=RUNS)}, ends)
+    assert features.names == ("lr",)
+    assert "tokens" in features.dropped["steps"]
+
+
+def test_levels_stay_even_where_the_size_determines_them():
+    size = np.repeat([1e6, 1e7, 1e8, 1e9], 10)
+    features = fitted({"N": size, "layers": np.repeat([3, 12, 5, 24], 10)}, params="N", levels=("layers",))
+    assert set(features.names) == {"N", "layers"}
+    (item,) = features.categorical
+    assert (item.name, item.level, item.values) == ("layers", True, ("3", "12", "5", "24"))
+
+
+def test_missing_values_are_marked():
+    lr = np.where(np.arange(RUNS) % 3 == 0, np.nan, np.geomspace(1e-4, 1e-2, RUNS))
+    features = fitted({"lr": lr, "wd": RNG.uniform(size=RUNS)})
+    assert features.names == ("lr", "lr missing", "wd")
+    found = features.coordinates(pd.DataFrame({"lr": [1e-3, np.nan], "wd": [0.5, 0.5]}))
+    np.testing.assert_array_equal(found[:, 1], [0.0, 2.0])
+    assert found[1, 0] == 0.0
+
+
+def test_missing_values_that_a_label_explains_are_not_marked():
+    opt = np.where(np.arange(RUNS) % 3 == 0, "sgd", "adamw")
+    lr = np.where(opt == "sgd", np.nan, RNG.uniform(1e-4, 1e-2, RUNS))
+    assert fitted({"beta": lr, "opt": opt}).names == ("beta",)
+
+
+def test_columns_that_are_hardly_ever_given_are_dropped():
+    rare = np.full(100, np.nan)
+    rare[0] = 1.0
+    features = fitted({"rare": rare, "lr": RNG.uniform(size=100)})
+    assert features.dropped["rare"] == "missing in 99% of the runs"
+
+
+def test_columns_not_asked_for_count_as_missing():
+    features = fitted({"lr": RNG.uniform(1e-4, 1e-1, RUNS), "opt": ["adamw", "muon"] * 20})
+    asked = pd.DataFrame(index=[0, 1])
+    np.testing.assert_array_equal(features.coordinates(asked), np.zeros((2, 1)))
+    assert features.labels(asked) == [["missing", "missing"]]
+    assert fitted({"opt": ["adamw", "muon"] * 20}).coordinates(asked).shape == (2, 0)
+
+
+def test_labels_and_free_text_are_told_apart():
+    notes = [f"run number {i} with its own story" for i in range(RUNS)]
+    features = fitted({"opt": ["adamw", "muon"] * 20, "notes": notes, "tied": [True, False] * 20})
+    assert [item.name for item in features.categorical] == ["opt", "tied"]
+    assert features.free_text == ("notes",)
+    assert features.columns == ("opt", "tied", "notes")
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((8, 8.0, np.int64(8), np.float32(8)), "8"),
+        ((0.5, np.float64(0.5)), "0.5"),
+        ((True, np.bool_(True)), "True"),
+        ((None, np.nan, pd.NA, float("nan")), "missing"),
+        (("adamw",), "adamw"),
+    ],
+)
+def test_equal_values_have_one_label(values, text):
+    assert {label(v) for v in values} == {text}
+
+
+def test_label_codes_are_distinct_exact_and_lasting():
+    codes = [label_code(f"value {i}") for i in range(2_000)]
+    assert len(set(codes)) == 2_000
+    assert all(code == int(code) and 0 <= code < 2**53 for code in codes)
+    assert label_code("adamw") == 200180644824537.0
