@@ -307,7 +307,7 @@ class RunTerm(LogParameterKernel):
 class CurveKernel(LogParameterKernel):
     """Sum of the terms of the hierarchy: shared → task → level → run.
 
-    Source: the two-level construction of Ma, Leung and Álvarez 2023 with observed instead of latent task
+    Source: the two-level construction of Ma, Leroy and Álvarez 2023 with observed instead of latent task
         inputs.
     """
 

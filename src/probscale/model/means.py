@@ -130,16 +130,18 @@ class LawMean(CurveMean):
         self.law = find_law("chinchilla")
         excess = max(scale.typical - transform.floor - 0.3 * (scale.smallest - transform.floor), 1e-12)
         terms = int(scale.varies_in_size) + int(scale.varies_in_progress)
+        # The data term of curves is pinned down by every run, so that few sizes must not bend the size term to fit it.
+        freedom = 0.6 if scale.onset is None else 0.3
         names: list[str] = ["floor"]
         self.declare("floor", -0.2, 1.0)
         level = math.log(excess / max(terms, 1))
         for axis, varies in (("size", scale.varies_in_size), ("progress", scale.varies_in_progress)):
             if varies:
                 self.declare(f"{axis}_level", level, 0.8)
-                self.declare(f"{axis}_exponent", math.log(0.35), 0.6)
+                self.declare(f"{axis}_exponent", math.log(0.35), freedom)
                 names += [f"{axis}_level", f"{axis}_exponent"]
         if scale.onset is not None:
-            self.declare("onset", 0.0, 2.0)
+            self.declare("onset", 0.0, 1.0)
             names.append("onset")
         if not terms:
             self.declare("size_level", level, 0.8)

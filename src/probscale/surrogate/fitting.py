@@ -27,6 +27,9 @@ from probscale.surrogate.prepare import Prepared, choose_subset, prepare
 Array = NDArray[np.float64]
 
 MOST_CLASSIFIED = 1_500
+FEWEST_GRID_RUNS = 15
+"""Runs from which on the effects of a grid are known well enough to do without a law's prior."""
+
 TEMPER = 3.0
 """Left-out points of one size share their error: log densities are divided by this before weighing models."""
 
@@ -74,7 +77,8 @@ def fit_expert(
     """
     encoder = fit_encoder(log, embedder)
     layout = layout_of(encoder)
-    kinds = options.means or (("plane",) if is_small_grid(layout) else ("law",))
+    grid = is_small_grid(layout) and log.n_runs >= FEWEST_GRID_RUNS
+    kinds = options.means or (("plane",) if grid else ("law",))
     share = FLOOR_SHARE if "law" in kinds else PLANE_FLOOR_SHARE
     seed = int(generator.integers(2**32))
     candidates = [
