@@ -130,7 +130,7 @@ class LawMean(CurveMean):
         self.law = find_law("chinchilla")
         excess = max(scale.typical - transform.floor - 0.3 * (scale.smallest - transform.floor), 1e-12)
         terms = int(scale.varies_in_size) + int(scale.varies_in_progress)
-        # The data term of curves is pinned down by every run, so that few sizes must not bend the size term to fit it.
+        # Every run pins down the data term of curves; a few sizes must not bend the size term to fit it.
         freedom = 0.6 if scale.onset is None else 0.3
         names: list[str] = ["floor"]
         self.declare("floor", -0.2, 1.0)
