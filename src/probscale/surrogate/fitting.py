@@ -13,7 +13,7 @@ from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
 from probscale.model.divergence import DivergenceModel, fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights
+from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights, threads_for
 from probscale.model.gp import CurveProcess
 from probscale.model.kernels import is_small_grid
 from probscale.model.means import curve_mean
@@ -140,13 +140,14 @@ def _fit_state(
 ) -> tuple[ExactState, FitOutcome]:
     mean = curve_mean(points.transform, points.law_scale, points.data.y, kind)
     layout = layout_of(points.encoder)
-    spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), points.data)
-    spread = min(max(options.spread * spread, 0.01), 1.0)
-    process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread)
     data = points.data
-    _, outcome = fit_robustly(
-        process, data.take(subset), rounds=options.rounds, iterations=options.iterations
-    )
+    with threads_for(len(subset)):
+        spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), data)
+        spread = min(max(options.spread * spread, 0.01), 1.0)
+        process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread)
+        _, outcome = fit_robustly(
+            process, data.take(subset), rounds=options.rounds, iterations=options.iterations
+        )
     for _ in range(2):
         data = replace(data, weight=robust_weights(process, data))
     return solve_exactly(process, data), outcome
