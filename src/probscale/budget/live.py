@@ -274,10 +274,8 @@ def read_result(
     """Points, state and the axis value reached, from what a runner returned.
 
     Points at or before those known are left out. A run has reached the value of `axis` in the state, if the
-    state is a
-    mapping with one; else `until` or, if later, the last point; a run whose output is no longer finite stops
-    at that
-    point.
+    state is a mapping with one; else `until` or, if later, the last point; a run whose output is no longer
+    finite stops at that point.
 
     Raises:
         BudgetError: if the value is not (points, state), the points do not rise, or the state is not JSON.

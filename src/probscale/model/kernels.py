@@ -68,6 +68,18 @@ class LogParameterKernel(Kernel):
         return covariance
 
 
+class AxisKernel(LogParameterKernel):
+    """A kernel with a part that varies along the axis, over the columns `axis`."""
+
+    axis: tuple[int, ...]
+
+    def along(self, name: str, x1: Tensor, x2: Tensor) -> Tensor:
+        """Matérn-5/2 correlation along the axis; parameter `name` holds its lengthscales."""
+        columns = list(self.axis)
+        width = torch.exp(self.get_parameter(name))
+        return matern52(squared_distances(x1[:, columns] / width, x2[:, columns] / width))
+
+
 class SizeShift(torch.nn.Module):
     """Coordinates of a configuration, moved in proportion to the sizes.
 
@@ -171,7 +183,7 @@ class AdditiveTerm(LogParameterKernel):
         return sum(parts[1:], parts[0])
 
 
-class AnovaTerm(LogParameterKernel):
+class AnovaTerm(AxisKernel):
     """Functional analysis of variance: every subset of configuration coordinates, varying along the axis.
 
     s² Π_j (1 + a_j² M(z_j)) / (1 + a_j²) × M(axis): what width does at one depth it then does, in part, at
@@ -195,9 +207,7 @@ class AnovaTerm(LogParameterKernel):
         variance = torch.exp(2 * self.get_parameter("scale"))
         if diag:
             return variance.expand(x1.shape[0])
-        columns = list(self.axis)
-        along = torch.exp(self.get_parameter("axis_width"))
-        total = variance * matern52(squared_distances(x1[:, columns] / along, x2[:, columns] / along))
+        total = variance * self.along("axis_width", x1, x2)
         z1, z2 = self.shift(x1), self.shift(x2)
         weights = torch.exp(2 * self.get_parameter("weight"))
         widths = torch.exp(self.get_parameter("width"))
@@ -207,7 +217,7 @@ class AnovaTerm(LogParameterKernel):
         return total
 
 
-class AxisTerm(LogParameterKernel):
+class AxisTerm(AxisKernel):
     """What all curves do along the axis beyond their mean, whatever their configuration."""
 
     def __init__(self, layout: Layout, *, scale: float) -> None:
@@ -221,9 +231,7 @@ class AxisTerm(LogParameterKernel):
         variance = torch.exp(2 * self.get_parameter("scale"))
         if diag:
             return variance.expand(x1.shape[0])
-        columns = list(self.axis)
-        width = torch.exp(self.get_parameter("width"))
-        return variance * matern52(squared_distances(x1[:, columns] / width, x2[:, columns] / width))
+        return variance * self.along("width", x1, x2)
 
 
 class TaskTerm(LogParameterKernel):
@@ -252,7 +260,7 @@ class TaskTerm(LogParameterKernel):
         return covariance
 
 
-class LevelTerm(LogParameterKernel):
+class LevelTerm(AxisKernel):
     """Offset of each label, constant or slowly varying along the axis."""
 
     def __init__(self, layout: Layout, correlation: LabelCorrelation, *, scale: float) -> None:
@@ -272,13 +280,10 @@ class LevelTerm(LogParameterKernel):
         drift = torch.exp(2 * self.get_parameter("drift"))
         if diag:
             return (constant + drift).expand(x1.shape[0])
-        width = torch.exp(self.get_parameter("width"))
-        columns = list(self.axis)
-        along = matern52(squared_distances(x1[:, columns] / width, x2[:, columns] / width))
-        return (constant + drift * along) * self.correlation(x1, x2)
+        return (constant + drift * self.along("width", x1, x2)) * self.correlation(x1, x2)
 
 
-class RunTerm(LogParameterKernel):
+class RunTerm(AxisKernel):
     """Deviation of each run from what its configuration says: an offset plus a curve of its own."""
 
     def __init__(self, layout: Layout, *, scale: float) -> None:
@@ -297,11 +302,8 @@ class RunTerm(LogParameterKernel):
         drift = torch.exp(2 * self.get_parameter("drift"))
         if diag:
             return (constant + drift).expand(x1.shape[0])
-        width = torch.exp(self.get_parameter("width"))
-        columns = list(self.axis)
-        along = matern52(squared_distances(x1[:, columns] / width, x2[:, columns] / width))
         same = (x1[:, self.run, None] == x2[None, :, self.run]).to(x1.dtype)
-        return same * (constant + drift * along)
+        return same * (constant + drift * self.along("width", x1, x2))
 
 
 class CurveKernel(LogParameterKernel):

@@ -99,10 +99,8 @@ def prepare(
     index = torch.from_numpy(stable)
     cells = cells_of(log, codes, at)
     final = choose_transform(output[stable], log.roles.goal, kind=transform, share=share)
-    data = Observations(
-        rows.take(index), torch.from_numpy(final.forward(output[stable])), torch.ones(len(stable))
-    )
-    data = Observations(data.rows, data.y, torch.ones_like(data.y))
+    y = torch.from_numpy(final.forward(output[stable]))
+    data = Observations(rows.take(index), y, torch.ones_like(y))
     return Prepared(
         encoder,
         final,
