@@ -93,11 +93,14 @@ def from_wandb_offline(folder: Source | Iterable[Source], **choice: Unpack[Choic
 
 
 def read_wandb_offline(folder: Source | Iterable[Source]) -> list[LoggedRun]:
-    """The runs in `.wandb` files; see `from_wandb_offline`."""
+    """The runs in `.wandb` files in the order of their starts; see `from_wandb_offline`.
+
+    Folder names end in a random identifier after a whole second, so they cannot order runs by themselves.
+    """
     files = list({file.resolve(): file for file in found_files(folder, "*.wandb")})
     runs = []
-    for file in files:
-        content = read_offline_run(file)
+    contents = [(file, read_offline_run(file)) for file in files]
+    for file, content in sorted(contents, key=lambda item: item[1].started):
         name = content.name or content.identifier or file.stem
         config = {k: v for k, v in content.config.items() if not k.startswith("_")}
         rows = [_numbers(row) for row in content.history]

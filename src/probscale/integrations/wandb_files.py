@@ -39,6 +39,7 @@ class OfflineRun:
         config: Settings, later updates included.
         history: One dict per logged step.
         finished: Whether the run ended in the file; otherwise it was killed or is still going.
+        started: Seconds and nanoseconds of its start since 1970, (0, 0) where the file does not tell.
     """
 
     identifier: str = ""
@@ -47,6 +48,7 @@ class OfflineRun:
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     finished: bool = False
+    started: tuple[int, int] = (0, 0)
 
 
 def read_offline_run(file: Path) -> OfflineRun:
@@ -163,6 +165,9 @@ def _describe(run: OfflineRun, body: bytes) -> None:
                 setattr(run, names[number], value.decode())
             elif number == 4:
                 _configure(run.config, value)
+            elif number == 17 and run.started == (0, 0):
+                moment = dict(_fields(value))
+                run.started = (int(moment.get(1, 0)), int(moment.get(2, 0)))
 
 
 def _item(body: bytes) -> tuple[str, Any]:
