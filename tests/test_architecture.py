@@ -81,7 +81,7 @@ def test_an_unknown_name_is_an_attribute_error():
         probscale.nothing  # noqa: B018
 
 
-LIGHT = ("runs", "cost", "laws", "errors", "cli")
+LIGHT = ("runs", "cost", "laws", "running", "errors", "cli")
 
 
 def test_light_modules_import_no_torch():

@@ -58,6 +58,19 @@ def test_a_cost_is_zero_at_the_start_and_never_falls(cost):
     assert (np.diff(costs, axis=1) > 0).all()
 
 
+def test_costs_turned_round_give_the_axis_back(cost):
+    at = np.array([[1e-3, 0.5, 40.0], [3.0, 10.0, 39.0], [7.0, 20.0, 25.0]])
+    np.testing.assert_allclose(cost.axis_at(CONFIGS, cost(CONFIGS, at)), at, rtol=1e-9)
+    one = cost(CONFIGS, at)[:, 1]
+    np.testing.assert_allclose(cost.axis_at(CONFIGS, one), at[:, 1], rtol=1e-9)
+    assert (cost.axis_at(CONFIGS, np.zeros(3)) == 0).all()
+
+
+def test_a_cost_that_begins_flat_is_turned_round_at_its_end():
+    free = FunctionCost(lambda configs, at: np.maximum(at - 5.0, 0.0))
+    np.testing.assert_allclose(free.axis_at(CONFIGS, [1.0, 2.0, 1e6]), [6.0, 7.0, 1e6 + 5], rtol=1e-9)
+
+
 def test_the_shape_follows_the_axis_values(cost):
     grid = cost(CONFIGS, [10.0, 40.0])
     assert grid.shape == (3, 2)
@@ -209,6 +222,12 @@ def nan_cost():
             "device_hour must be a number of at least 0",
         ),
         (lambda: COSTS["table"]([{"id": "z"}], 1), ConfigError, "no cost is recorded for run 'z'"),
+        (lambda: COSTS["table"].axis_at(CONFIGS, 1e9), ConfigError, "cost at most 20, not 1e\\+09"),
+        (
+            lambda: FunctionCost(lambda c, at: at / (1 + at)).axis_at(CONFIGS, 2.0),
+            ConfigError,
+            "never costs 2",
+        ),
         (lambda: COSTS["table"](CONFIGS, 50), ConfigError, "recorded up to 40, not to 50"),
         (lambda: SECONDS([{"id": "z"}], 1), ConfigError, "no column 'N'"),
         (

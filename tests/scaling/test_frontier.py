@@ -7,7 +7,6 @@ import pytest
 import probscale as ps
 from probscale.errors import ConfigError, ExtrapolationWarning, ShapeError
 from probscale.scaling import fit_frontier
-from probscale.scaling.candidates import axis_at_cost
 
 TOKENS = np.geomspace(1e8, 1e11, 8)
 SIZES = np.geomspace(1e6, 1e9, 10)
@@ -195,15 +194,6 @@ def test_a_given_planned_end_is_kept(planned):
     later = COMPUTE >= 6e18
     np.testing.assert_allclose(found.loss.mean[later], loss_of(1e8, 1e10), rtol=0.02)
     assert np.isfinite(found.law.mean["slope"])
-
-
-def test_costs_are_inverted_whatever_their_form():
-    def cost(at):
-        return np.array([[2.0], [5.0]]) * at + 0.1 * at**2
-
-    levels = np.geomspace(1e-3, 1e6, 9)
-    at = axis_at_cost(cost, 2, levels)
-    np.testing.assert_allclose(cost(at), np.broadcast_to(levels, at.shape), rtol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from probscale.budget.bench import Bench, Decision, Order, drive
     from probscale.budget.planner import BudgetPlan, plan_budget
     from probscale.budget.registry import STRATEGIES
-    from probscale.budget.workers import process_workers
+    from probscale.running import process_workers
 
 # Resolved on first use: the rung arithmetic is of use without pandas and torch.
 _HOME = {
-    "allocate": "allocate",
-    "AllocationResult": "allocate",
-    "BestRun": "allocate",
-    "Bench": "bench",
-    "Decision": "bench",
-    "Order": "bench",
-    "drive": "bench",
-    "plan_budget": "planner",
-    "BudgetPlan": "planner",
-    "STRATEGIES": "registry",
-    "process_workers": "workers",
+    "allocate": ".allocate",
+    "AllocationResult": ".allocate",
+    "BestRun": ".allocate",
+    "Bench": ".bench",
+    "Decision": ".bench",
+    "Order": ".bench",
+    "drive": ".bench",
+    "plan_budget": ".planner",
+    "BudgetPlan": ".planner",
+    "STRATEGIES": ".registry",
+    "process_workers": "probscale.running",
 }
 
 __all__ = [
@@ -45,6 +45,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'probscale.budget' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"probscale.budget.{_HOME[name]}"), name)
+    value = getattr(importlib.import_module(_HOME[name], "probscale.budget"), name)
     globals()[name] = value
     return value

@@ -20,10 +20,10 @@ from probscale.budget.forecast import free_name
 from probscale.budget.live import LiveBench
 from probscale.budget.registry import strategy_named
 from probscale.budget.rungs import check_eta
-from probscale.budget.workers import Runner, Workers
 from probscale.cost import CostModel
 from probscale.errors import BudgetError, ConfigError
 from probscale.ledger import Ledger
+from probscale.running import Runner, Workers, check_runner
 from probscale.runs import RunLog
 
 if TYPE_CHECKING:
@@ -151,10 +151,7 @@ def allocate(
 def _check_options(runner: object, goal: str) -> None:
     if goal not in ("min", "max"):
         raise BudgetError(f'goal is {goal!r}; accepted are "min" and "max"', goal=goal)
-    if not callable(runner):
-        raise BudgetError(
-            f"the runner must be callable as runner(config, until, state), got {type(runner).__name__}"
-        )
+    check_runner(runner)
 
 
 def read_pool(pool: Pool) -> pd.DataFrame:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probscale.budget.bench import NEGLIGIBLE, Array, Decision, Order
-from probscale.budget.inversion import axis_at_cost
-from probscale.budget.workers import Job, Outcome, Workers
 from probscale.cost import CostModel
-from probscale.errors import BudgetError
 from probscale.ledger import Ledger
+from probscale.running import Increment, Outcome, Workers, advance
 
 ROUNDING = 1e-9
 
@@ -126,7 +122,7 @@ class LiveBench:
 
     def axis_at(self, runs: Sequence[int], compute: Array) -> Array:
         """Axis values that runs reach with some compute each."""
-        return axis_at_cost(self._cost, self.configs.iloc[list(runs)], np.asarray(compute, dtype=np.float64))
+        return self._cost.axis_at(self.configs.iloc[list(runs)], compute)
 
     def train(self, decision: Decision) -> Decision:
         """Carry out a decision, or take what the ledger says came of it."""
@@ -203,7 +199,7 @@ class LiveBench:
                 if event["event"] != "failed" or event["final"]:
                     del targets[outcome.run]
 
-    def _job(self, number: int, run: int, until: float, attempt: int) -> Job:
+    def _job(self, number: int, run: int, until: float, attempt: int) -> Increment:
         known = self.runs[run]
         self._ledger.append(
             {
@@ -211,25 +207,27 @@ class LiveBench:
                 **{"from": known.reached, "until": until, "cost": self._price(run, until)},
             }
         )
-        return Job(run, self.visible[run], until, known.state, self._locks / str(run))
+        return Increment(run, self.visible[run], until, known.state, self._locks / str(run))
 
     def _event(self, number: int, outcome: Outcome, until: float, attempt: int) -> dict[str, Any]:
         """Ledger event of an outcome."""
         where = {"decision": number, "run": outcome.run, "attempt": attempt, "seconds": outcome.seconds}
-        problem, message = outcome.problem, outcome.message
-        if not problem:
-            try:
-                points, state, reached = read_result(outcome.value, self.runs[outcome.run], until, self.axis)
-            except BudgetError as error:
-                problem, message = "invalid", str(error)
-            else:
-                price = self._price(outcome.run, reached)
-                done = {"reached": reached, "cost": price, "points": points, "state": state}
-                return {"event": "done", **where, **done}
+        if not outcome.problem:
+            known = self.runs[outcome.run]
+            seen = known.points[-1][0] if known.points else -math.inf
+            found = advance(outcome, until, axis=self.axis, reached=known.reached, seen=seen)
+            done = {"reached": found.reached, "cost": self._price(outcome.run, found.reached)}
+            return {"event": "done", **where, **done, "points": found.points, "state": found.state}
         # The old worker of a timed-out increment may still be training: a second one would share its files.
-        final = attempt >= self._retries or problem == "timeout"
-        trouble = {"problem": problem, "message": message, "trace": outcome.trace, "final": final}
-        return {"event": "failed", **where, **trouble, "at_risk": self._price(outcome.run, until)}
+        final = attempt >= self._retries or outcome.problem == "timeout"
+        trouble = {"problem": outcome.problem, "message": outcome.message, "trace": outcome.trace}
+        return {
+            "event": "failed",
+            **where,
+            **trouble,
+            "final": final,
+            "at_risk": self._price(outcome.run, until),
+        }
 
     def _apply(self, run: int, event: Mapping[str, Any]) -> None:
         known = self.runs[run]
@@ -266,52 +264,3 @@ class _Record:
 
     def failures(self, number: int, run: int) -> int:
         return sum(event["event"] == "failed" for event in self.outcomes.get((number, run), ()))
-
-
-def read_result(
-    value: Any, known: RunState, until: float, axis: str
-) -> tuple[list[tuple[float, float]], Any, float]:
-    """Points, state and the axis value reached, from what a runner returned.
-
-    Points at or before those known are left out. A run has reached the value of `axis` in the state, if the
-    state is a mapping with one; else `until` or, if later, the last point; a run whose output is no longer
-    finite stops at that point.
-
-    Raises:
-        BudgetError: if the value is not (points, state), the points do not rise, or the state is not JSON.
-    """
-    try:
-        points, state = value
-        table = [(float(at), float(output)) for at, output in points]
-    except (TypeError, ValueError):
-        raise BudgetError(
-            f"the runner returned {_short(value)}; it must return (points, state) with "
-            "points = [(axis value, output), ...]"
-        ) from None
-    places = [at for at, _ in table]
-    if any(not math.isfinite(at) for at in places) or any(b <= a for a, b in itertools.pairwise(places)):
-        raise BudgetError(f"the runner returned axis values that do not rise: {_short(places)}")
-    try:
-        json.dumps(state)
-    except (TypeError, ValueError):
-        raise BudgetError(
-            f"the runner returned the state {_short(state)}, which is not JSON; return a path or numbers"
-        ) from None
-    seen = known.points[-1][0] if known.points else -math.inf
-    fresh = [(at, output) for at, output in table if at > seen]
-    if fresh and not math.isfinite(fresh[-1][1]):
-        reached = fresh[-1][0]
-    elif isinstance(state, Mapping) and _is_number(state.get(axis)):
-        reached = float(state[axis])
-    else:
-        reached = max([until, *places[-1:]])
-    return fresh, state, max(reached, known.reached)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probscale.budget.bench import Array, Bench, Decision
-from probscale.budget.inversion import axis_at_cost
 from probscale.cost import CostModel
 from probscale.errors import FitError
 
@@ -74,7 +73,7 @@ def imagined(
         np.isfinite(last), cost(configs, np.where(np.isfinite(last), last, 0.0)[:, None])[:, 0], np.inf
     )
     price = np.minimum(price, ends[:, None] * np.linspace(1 - 1e-9, 1, POINTS))
-    at = np.column_stack([axis_at_cost(cost, configs, column) for column in price.T])
+    at = cost.axis_at(configs, price)
     if surrogate is not None:
         sign = 1.0 if surrogate.log.roles.goal == "min" else -1.0
         outputs = sign * surrogate.predict(configs, at).latent().sample(worlds, seed=seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,19 +179,36 @@ class TableCost(CostModel):
         return cls(run, table, unit)
 
     def total(self, configs: pd.DataFrame, at: np.ndarray) -> np.ndarray:  # noqa: D102
-        runs = column_values(configs, self.run, "run")
-        groups = self.table.groupby(level=0, sort=False).indices
-        axis, cost = self.table["axis"].to_numpy(), self.table["cost"].to_numpy()
         result = np.empty(at.shape)
-        for row, run in enumerate(runs):
-            if run not in groups:
-                raise ConfigError(f"no cost is recorded for run {run!r} (configuration {row})", run=run)
-            where = groups[run]
-            if at[row].max(initial=0.0) > axis[where[-1]]:
+        for row, (run, axis, cost) in enumerate(self._curves(configs)):
+            if at[row].max(initial=0.0) > axis[-1]:
                 raise ConfigError(
-                    f"costs of run {run!r} are recorded up to {axis[where[-1]]:g}, not to {at[row].max():g}; "
+                    f"costs of run {run!r} are recorded up to {axis[-1]:g}, not to {at[row].max():g}; "
                     "ask for less, or use another cost model",
                     run=run,
                 )
-            result[row] = np.interp(at[row], np.r_[0.0, axis[where]], np.r_[0.0, cost[where]])
+            result[row] = np.interp(at[row], axis, cost)
         return result
+
+    def inverse(self, configs: pd.DataFrame, cost: np.ndarray) -> np.ndarray:  # noqa: D102
+        result = np.empty(cost.shape)
+        for row, (run, axis, recorded) in enumerate(self._curves(configs)):
+            if cost[row].max(initial=0.0) > recorded[-1]:
+                raise ConfigError(
+                    f"run {run!r} has cost at most {recorded[-1]:g}, not {cost[row].max():g}; ask for less, "
+                    "or use another cost model",
+                    run=run,
+                )
+            first = np.r_[True, np.diff(recorded) > 0]
+            result[row] = np.interp(cost[row], recorded[first], axis[first])
+        return result
+
+    def _curves(self, configs: pd.DataFrame) -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+        """Run, axis values and costs of each configuration, the start included."""
+        groups = self.table.groupby(level=0, sort=False).indices
+        axis, cost = self.table["axis"].to_numpy(), self.table["cost"].to_numpy()
+        for row, run in enumerate(column_values(configs, self.run, "run")):
+            if run not in groups:
+                raise ConfigError(f"no cost is recorded for run {run!r} (configuration {row})", run=run)
+            where = groups[run]
+            yield run, np.r_[0.0, axis[where]], np.r_[0.0, cost[where]]

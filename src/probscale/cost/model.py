@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -16,6 +16,10 @@ from probscale.errors import ConfigError, ShapeError
 Configs: TypeAlias = pd.DataFrame | Sequence[Mapping[str, Any]]
 Quantity: TypeAlias = str | float
 """The name of a configuration column, or a number shared by all runs."""
+
+
+DOUBLINGS, HALVINGS = 200, 100
+"""Most steps of a search for an axis value: out to where it must lie, then in to full precision."""
 
 
 class Logged(Protocol):
@@ -99,6 +103,41 @@ class CostModel(ABC):
         squeeze = np.ndim(start) < 2 and np.ndim(until) < 2
         return self._evaluate(table, after, squeeze) - self._evaluate(table, before, squeeze)
 
+    def axis_at(self, configs: Configs, cost: ArrayLike) -> np.ndarray:
+        """Axis values to which given costs train: the inverse of calling the model.
+
+        Args:
+            configs: Configurations, one per run.
+            cost: Costs from the start of each run: one for all, (configs,) or (configs, points).
+
+        Returns:
+            float64 axis values, shape (configs,), or (configs, points) if `cost` has that shape. Costs
+            proportional to the axis are inverted exactly, others by bisection; where a cost stays level the
+            first axis value is meant.
+
+        Raises:
+            ConfigError: if a cost is negative or never reached.
+            ShapeError: if the shape does not match.
+        """
+        table = _table(configs)
+        wanted = _per_config(cost, len(table), "cost")
+        wanted = np.broadcast_to(wanted, (len(table), wanted.shape[-1]))
+
+        found = self.inverse(table, wanted)
+        return found if np.ndim(cost) == 2 else found[:, 0]
+
+    def inverse(self, configs: pd.DataFrame, cost: np.ndarray) -> np.ndarray:
+        """Axis values of given costs, both of shape (configs, points); subclasses may know a shorter way."""
+
+        def price(at: np.ndarray) -> np.ndarray:
+            return self._evaluate(configs, at, squeeze=False)
+
+        rate = price(np.ones((len(configs), 1)))
+        guess = np.divide(cost, rate, out=np.ones_like(cost), where=rate > 0)
+        if np.allclose(price(guess), cost, rtol=1e-12, atol=0.0):
+            return guess
+        return _bisected(price, cost, guess)
+
     def spent(self, log: Logged) -> pd.Series:
         """Cost of every run of a log up to its last point, indexed by run; its sum is the cost of the log."""
         last = log.points.groupby(log.roles.run, sort=False)[log.roles.axis].last().reindex(log.configs.index)
@@ -124,6 +163,24 @@ class CostModel(ABC):
                 row=row,
             )
         return costs[:, 0] if squeeze else costs
+
+
+def _bisected(price: Callable[[np.ndarray], np.ndarray], wanted: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    """Smallest axis values whose price is as wanted, to rounding."""
+    low, high = np.zeros_like(wanted), np.maximum(guess, 1.0)
+    for _ in range(DOUBLINGS):
+        short = price(high) < wanted
+        if not short.any():
+            break
+        low, high = np.where(short, high, low), np.where(short, 2 * high, high)
+    else:
+        row = int(np.argwhere(price(high) < wanted)[0][0])
+        raise ConfigError(f"configuration {row} never costs {wanted[row].max():g}, however far it is trained")
+    for _ in range(HALVINGS):
+        middle = 0.5 * (low + high)
+        short = price(middle) < wanted
+        low, high = np.where(short, middle, low), np.where(short, high, middle)
+    return high
 
 
 def _table(configs: Configs) -> pd.DataFrame:

@@ -10,11 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-from probscale.model.means import Rows
-from probscale.model.posterior import CurveBlock
 from probscale.surrogate import CurvePosterior, CurveSurrogate
-from probscale.surrogate.expert import Expert
-from probscale.surrogate.query import read_configs
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -97,18 +93,12 @@ def joint_cells(surrogate: CurveSurrogate, configs: pd.DataFrame, at: Array) -> 
     Cost: O(observations² × cells + observations × cells²) time, O(cells²) memory.
     """
     curves = surrogate.predict(configs, at)
-    # The surrogate's own reading of the question: which expert answers for which row, under which run code.
-    frame = surrogate._completed(read_configs(configs, surrogate.log.roles))
-    codes, named = surrogate._codes(frame), surrogate._assigned(frame)
     location, noise, slope, output = (np.empty(curves.shape) for _ in range(4))
     covariance = np.zeros((curves.at.size, curves.at.size))
     points = curves.shape[1]
-    for (where, block), name in zip(curves.blocks, named, strict=True):
-        expert = surrogate.experts[name]
-        index = np.repeat(np.arange(len(where)), points)
-        rows = expert.rows(frame.iloc[where], codes[where], index, curves.at[where].ravel())
+    for where, block in curves.blocks:
         scale = np.broadcast_to(block.tail.scale, (len(where), points))
-        centre, joint = _pooled(expert, block, rows)
+        centre, joint = block.joint()
         cells = (where[:, None] * points + np.arange(points)).ravel()
         covariance[np.ix_(cells, cells)] = joint * np.outer(scale.ravel(), scale.ravel())
         widened = 1 + block.tail.share * (block.tail.spread**2 - 1)
@@ -117,14 +107,3 @@ def joint_cells(surrogate: CurveSurrogate, configs: pd.DataFrame, at: Array) -> 
         location[where], slope[where] = centre, (above - below) / (2 * STEP)
         output[where] = block.transform.inverse(centre)
     return Cells(curves.at, location, covariance, noise, slope, output), curves
-
-
-def _pooled(expert: Expert, block: CurveBlock, rows: Rows) -> tuple[Array, Array]:
-    """Mean and covariance of a mixture of Gaussian processes, (configs, points) and (cells, cells)."""
-    shares = [part.weight for part in block.components]
-    centre = np.average([part.location for part in block.components], axis=0, weights=shares)
-    joint = np.zeros((centre.size, centre.size))
-    for part, state in zip(block.components, expert.states, strict=True):
-        drift = (part.location - centre).ravel()
-        joint += part.weight / sum(shares) * (state.covariance(rows, rows).numpy() + np.outer(drift, drift))
-    return centre, joint

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 from probscale.cost import CostModel
 from probscale.design.actions import Actions
 from probscale.design.criteria import find_criterion
-from probscale.design.increments import Increment, Outcome, Runner, run_increments
 from probscale.design.pool import Constraints, Depths, actions_of, depths_of, grid_of, read_pool
 from probscale.design.progress import Event, Progress
 from probscale.design.suggest import greedy, situation_of
 from probscale.encode.embedders import Embedder
 from probscale.errors import BudgetError, ConfigError
 from probscale.ledger import Ledger
+from probscale.running import Increment, Outcome, Runner, Workers, advance, check_runner
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, fit_surrogate
 from probscale.surrogate.query import Configs
@@ -60,8 +62,9 @@ class ActiveLoop:
         constraints: What actions must satisfy.
         growth: Growth of the log that has the parameters fitted again.
         embedder: Language model of the fits.
-        executor: Carries out the increments of a batch side by side; None runs them here, one by one.
-        timeout: Seconds an increment may take; needs an executor.
+        executor: Carries out the increments of a batch side by side: any executor, or a function that makes
+            one, as in `allocate`; None runs them here, one by one.
+        timeout: Seconds an increment may take.
         retries: Attempts after the first.
     """
 
@@ -80,7 +83,7 @@ class ActiveLoop:
     constraints: Constraints = field(default_factory=Constraints)
     growth: float = 1.5
     embedder: str | Path | Embedder | None = "default"
-    executor: Executor | None = None
+    executor: Executor | Callable[[], Executor] | None = None
     timeout: float | None = None
     retries: int = 1
 
@@ -93,9 +96,12 @@ class ActiveLoop:
         """
         self._check()
         frame = named_pool(self.pool, self.log)
-        with Ledger(self.ledger, settings=self._settings(frame)) as ledger:
+        with (
+            closing(Workers(self.runner, self.executor, self.timeout)) as workers,
+            Ledger(self.ledger, settings=self._settings(frame)) as ledger,
+        ):
             progress = Progress(self.log, frame).replayed(ledger.events())
-            progress = self._settled(progress, ledger)
+            progress = self._settled(progress, ledger, workers)
             fitted, surrogate = progress.fitted_after, None
             while True:
                 log = progress.log
@@ -111,23 +117,16 @@ class ActiveLoop:
                     return log
                 event = {"event": "decision", "number": progress.turns, "fitted": fitted, "orders": orders}
                 ledger.append(event)
-                progress = self._settled(progress.after(event), ledger)
+                progress = self._settled(progress.after(event), ledger, workers)
 
     def _check(self) -> None:
         if not (math.isfinite(self.budget) and self.budget > 0):
             raise BudgetError(
                 f"budget is {self.budget}; it must be a positive number in the unit of the cost"
             )
-        if not callable(self.runner):
-            raise BudgetError(
-                f"the runner is a {type(self.runner).__name__}; pass a function runner(config, until, state)"
-            )
+        check_runner(self.runner)
         if self.batch < 1 or self.retries < 0 or self.growth < 1:
             raise ConfigError("batch must be at least 1, retries at least 0 and growth at least 1")
-        if self.timeout is not None and self.executor is None:
-            raise ConfigError(
-                "timeout needs an executor: a hanging runner in this process cannot be left behind"
-            )
         find_criterion(self.criterion)
 
     def _settings(self, frame: pd.DataFrame) -> dict[str, Any]:
@@ -175,16 +174,21 @@ class ActiveLoop:
         paid = self.cost(progress.pool, reached[:, None])[:, 0]
         return replace(actions, reached=reached, paid=paid, allowed=actions.allowed & ~stopped)
 
-    def _settled(self, progress: Progress, ledger: Ledger) -> Progress:
+    def _settled(self, progress: Progress, ledger: Ledger, workers: Workers) -> Progress:
         """Progress once every order of the last decision has an outcome."""
+        locks = Path(f"{ledger.path.resolve()}.locks")
+        locks.mkdir(exist_ok=True)
         while pending := progress.pending:
             jobs = []
             for order in pending:
                 name = order["run"]
                 attempt = progress.failures(name)
                 ledger.append({"event": "intent", "number": progress.turns - 1, "attempt": attempt, **order})
-                jobs.append(Increment(name, progress.config(name), order["until"], progress.states.get(name)))
-            for outcome in run_increments(self.runner, jobs, self.executor, self.timeout):
+                # The pool's row, since any text may name a run.
+                lock = locks / str(progress.names.index(name))
+                state = progress.states.get(name)
+                jobs.append(Increment(name, progress.config(name), order["until"], state, lock))
+            for outcome in workers.outcomes(jobs):
                 event = self._event(progress, outcome)
                 ledger.append(event)
                 progress = progress.after(event)
@@ -201,13 +205,17 @@ class ActiveLoop:
             trouble = {"problem": outcome.problem, "message": outcome.message, "trace": outcome.trace}
             # How far a failed attempt came is unknown: the budget is charged as if it had come all the way.
             return {"event": "failed", **where, **trouble, "final": final, "cost": order["cost"]}
-        reached = max([order["from"], *(at for at, _ in outcome.points)])
-        diverged = bool(outcome.points) and not math.isfinite(outcome.points[-1][1])
-        reached = reached if diverged else max(reached, order["until"])
+        found = advance(
+            outcome,
+            order["until"],
+            axis=self.log.roles.axis,
+            reached=order["from"],
+            seen=progress.seen(outcome.run),
+        )
         config = progress.pool.iloc[[progress.names.index(outcome.run)]]
-        cost = float(self.cost.increment(config, order["from"], reached)[0])
-        done = {"points": outcome.points, "state": outcome.state, "reached": reached, "cost": cost}
-        return {"event": "done", **where, **done, "diverged": diverged}
+        cost = float(self.cost.increment(config, order["from"], found.reached)[0])
+        done = {"points": found.points, "state": found.state, "reached": found.reached, "cost": cost}
+        return {"event": "done", **where, **done, "diverged": found.diverged}
 
 
 def named_pool(pool: Configs, log: RunLog) -> pd.DataFrame:

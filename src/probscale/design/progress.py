@@ -107,6 +107,13 @@ class Progress:
                 reached[event["run"]] = event["reached"]
         return np.array([reached[name] for name in self.names])
 
+    def seen(self, name: Any) -> float:
+        """Last axis value observed of a run; -inf for none."""
+        roles = self.start.roles
+        mine = self.start.points.loc[self.start.points[roles.run] == name, roles.axis]
+        later = [e["points"][-1][0] for e in self.events if _adds_points(e) and e["run"] == name]
+        return float(max([*mine, *later], default=-np.inf))
+
     @cached_property
     def log(self) -> RunLog:
         """Everything known now."""
@@ -124,6 +131,10 @@ class Progress:
     def _since_decision(self) -> list[Event]:
         last = max(i for i, event in enumerate(self.events) if event["event"] == "decision")
         return list(self.events[last + 1 :])
+
+
+def _adds_points(event: Event) -> bool:
+    return event["event"] == "done" and bool(event["points"])
 
 
 def _as_log(rows: list[tuple[Any, float, float]], start: RunLog, pool: pd.DataFrame) -> RunLog:

@@ -27,6 +27,8 @@ class Component:
         variance: Latent variance, (configs, points).
         noise: Variance of observation noise, (configs, points).
         draw: Joint latent deviations from `location`, (n, configs, points), from a generator.
+        covariance: Joint latent covariance of all points, (cells, cells), the points of a configuration next
+            to each other; computed when called.
     """
 
     weight: float
@@ -34,6 +36,7 @@ class Component:
     variance: Array
     noise: Array
     draw: Draw
+    covariance: Callable[[], Array]
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,23 @@ class CurveBlock:
     def latent(self) -> CurveBlock:
         """The same block without observation noise."""
         return replace(self, noisy=False)
+
+    def joint(self) -> tuple[Array, Array]:
+        """Mean and covariance of the latent mixture on the modelled scale, before the calibrated spread.
+
+        Returns:
+            Shapes (configs, points) and (cells, cells).
+
+        Cost: that of the components' covariances, O(observations × cells²) or more.
+        """
+        shares = np.array([part.weight for part in self.components])
+        shares = shares / shares.sum()
+        centre = np.average([part.location for part in self.components], axis=0, weights=shares)
+        total = np.zeros((centre.size, centre.size))
+        for share, part in zip(shares, self.components, strict=True):
+            drift = (part.location - centre).ravel()
+            total += share * (part.covariance() + np.outer(drift, drift))
+        return centre, total
 
     def gaussians(self) -> list[tuple[float, Array, Array]]:
         """Weight, location and variance of each normal that the marginals mix."""

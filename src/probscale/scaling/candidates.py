@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,34 +80,12 @@ def candidates_of(
         return Candidates(frame, known, at, cost(frame, at), apart=False)
     count = int(np.clip(MOST_CELLS // len(frame), FEWEST_POINTS, MOST_POINTS))
     levels = np.geomspace(compute[0], compute[-1], min(count, len(compute))) if len(compute) > 1 else compute
-    at = np.minimum(axis_at_cost(lambda values: cost(frame, values), len(frame), levels), limit[:, None])
+    at = np.minimum(cost.axis_at(frame, np.tile(levels, (len(frame), 1))), limit[:, None])
     if horizon is None:
         return Candidates(frame, known, at, cost(frame, at), apart=False)
     each = np.repeat(np.arange(len(frame)), at.shape[1])
     asked = known.iloc[each].reset_index(drop=True).assign(**{horizon: at.ravel()})
     return Candidates(frame, asked, at, cost(frame, at), apart=True)
-
-
-def axis_at_cost(cost: Callable[[Array], Array], configs: int, levels: Array) -> Array:
-    """Axis values at which configurations have cost `levels`, (configs, levels).
-
-    Costs never fall along the axis; proportional ones are inverted directly, others by bisection.
-    """
-    wanted = np.broadcast_to(levels, (configs, len(levels)))
-    guess = wanted / cost(np.ones((configs, 1)))
-    if np.allclose(cost(guess), wanted, rtol=1e-12, atol=0.0):
-        return guess
-    low, high = guess.copy(), guess.copy()
-    for _ in range(200):
-        above, below = cost(low) > wanted, cost(high) < wanted
-        if not (above.any() or below.any()):
-            break
-        low, high = np.where(above, low / 2, low), np.where(below, high * 2, high)
-    for _ in range(100):
-        middle = np.sqrt(low * high)
-        short = cost(middle) < wanted
-        low, high = np.where(short, middle, low), np.where(short, high, middle)
-    return high
 
 
 def _observed(log: RunLog) -> pd.DataFrame:

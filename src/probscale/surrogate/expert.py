@@ -108,10 +108,14 @@ def _component(state: ExactState, rows: Rows, weight: float, shape: tuple[int, i
     def draw(generator: np.random.Generator, n: int) -> Array:
         return state.draw(rows, generator, n).reshape(n, *shape)
 
+    def covariance() -> Array:
+        return state.covariance(rows, rows).numpy()
+
     return Component(
         weight,
         location.numpy().reshape(shape),
         variance.numpy().reshape(shape),
         noise.numpy().reshape(shape),
         draw,
+        covariance,
     )

@@ -1,13 +1,11 @@
-"""Carrying out increments: in this process, or by any `concurrent.futures.Executor`, with timeouts."""
+"""Increments side by side: in this process, or by any `concurrent.futures.Executor`, with timeouts."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -17,63 +15,32 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias
+from multiprocessing.process import BaseProcess
 
-from probscale.ledger import exclusive
-
-Runner: TypeAlias = Callable[[dict[str, Any], float, Any], tuple[Sequence[tuple[float, float]], Any]]
-"""points, state = runner(config, until, state): trains on from `state`, None at first, up to `until`."""
+from probscale.errors import BudgetError
+from probscale.running.increment import Increment, Outcome, Runner, carry_out, lost, raised, timed_out
 
 LOOK = 0.2
 """Seconds between two looks at running increments, where timeouts make looks necessary."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One increment: arguments of the runner, and the file whose lock its worker holds."""
-
-    run: int
-    config: Mapping[str, Any]
-    until: float
-    state: Any
-    lock: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a job: the runner's value, or what went wrong.
-
-    Attributes:
-        run: Run of the job.
-        value: What the runner returned.
-        problem: "", "raised", "timeout" or "lost" (the worker died).
-        message: The exception in one line.
-        trace: Its traceback.
-        seconds: Wall-clock time.
-    """
-
-    run: int
-    value: Any = None
-    problem: str = ""
-    message: str = ""
-    trace: str = ""
-    seconds: float = 0.0
-
-
 class Workers:
-    """Runs jobs side by side; a hanging or dying worker does not stop the others.
+    """Carries out increments side by side; a hanging or dying worker does not stop the others.
 
     Args:
         runner: The user's runner.
         executor: An executor, a function that makes one, or None for this process.
-        timeout: Seconds a job may run, or None.
+        timeout: Seconds an increment may take, or None.
+
+    Raises:
+        BudgetError: if the timeout is not positive.
     """
 
     def __init__(
         self, runner: Runner, executor: Executor | Callable[[], Executor] | None, timeout: float | None
     ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise BudgetError(f"timeout is {timeout}; pass positive seconds, or None for no limit")
         self._runner = runner
         self._make = None if executor is None or isinstance(executor, Executor) else executor
         self._executor = executor if isinstance(executor, Executor) else None
@@ -82,28 +49,36 @@ class Workers:
         self._timeout = timeout
         self._given_up = 0
 
-    def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Outcomes of jobs as they come in."""
+    def outcomes(self, jobs: Sequence[Increment]) -> Iterator[Outcome]:
+        """Outcomes of increments as they come in."""
         waiting = list(jobs)
         while waiting:
             if self._executor is None:
                 yield self._here(waiting.pop(0))
                 continue
-            finished: set[int] = set()
+            finished = set()
             for outcome in self._submitted(waiting):
                 finished.add(outcome.run)
                 yield outcome
             waiting = [job for job in waiting if job.run not in finished]
 
-    def close(self) -> None:
-        """Shut down an executor that was made here."""
-        if self._make is not None and self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+    @property
+    def processes(self) -> tuple[BaseProcess, ...]:
+        """Processes of an executor that was made here, if it has any."""
+        if self._make is None:
+            return ()
+        # No public name before Python 3.14.
+        return tuple((getattr(self._executor, "_processes", None) or {}).values())
 
-    def _submitted(self, jobs: list[Job]) -> Iterator[Outcome]:
+    def close(self) -> None:
+        """Shut down an executor that was made here, with workers that hang."""
+        if self._make is not None and self._executor is not None:
+            self._shut_down(self._executor)
+
+    def _submitted(self, jobs: list[Increment]) -> Iterator[Outcome]:
         """Outcomes of the executor; stops early, with the executor replaced, if it no longer takes jobs."""
         assert self._executor is not None
-        futures: dict[Future[Outcome], Job] = {}
+        futures: dict[Future[Outcome], Increment] = {}
         try:
             for job in jobs:
                 futures[self._executor.submit(work, self._runner, job, _here_and_now())] = job
@@ -126,7 +101,7 @@ class Workers:
                 yield (
                     future.result()
                     if error is None
-                    else _raised(job, error, quiet - started.get(future, quiet))
+                    else raised(job, error, quiet - started.get(future, quiet))
                 )
             if self._timeout is None:
                 continue
@@ -135,35 +110,42 @@ class Workers:
                 if now - started.setdefault(future, now) > self._timeout:
                     quiet = now
                     self._given_up += 1
-                    yield _timed_out(futures.pop(future), self._timeout)
+                    yield timed_out(futures.pop(future), self._timeout)
             if self._given_up and now - quiet > self._timeout and not any(f in started for f in futures):
                 # Every place seems taken by workers that were given up: what is queued would never start.
                 for future in [future for future in futures if future.cancel()]:
                     del futures[future]
                 self._replace()
 
-    def _lost(self, futures: Mapping[Future[Outcome], Job], error: BaseException) -> Iterator[Outcome]:
-        """Jobs that were with a broken executor: any of them may have broken it."""
+    def _lost(self, futures: Mapping[Future[Outcome], Increment], error: BaseException) -> Iterator[Outcome]:
+        """Increments that were with a broken executor: any of them may have broken it."""
         self._replace()
         for job in futures.values():
-            yield Outcome(job.run, problem="lost", message=f"the worker died: {error}")
+            yield lost(job, error)
 
     def _replace(self) -> None:
         """A new executor where one can be made, else this process."""
         if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._shut_down(self._executor)
         self._executor = self._make() if self._make is not None else None
         self._given_up = 0
 
-    def _here(self, job: Job) -> Outcome:
+    def _shut_down(self, executor: Executor) -> None:
+        hanging = self.processes if self._given_up else ()
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in hanging:
+            # At its exit the interpreter would wait for a worker that hangs.
+            process.terminate()
+
+    def _here(self, job: Increment) -> Outcome:
         if self._timeout is None:
-            return work(self._runner, job, None)
+            return carry_out(self._runner, job)
         box: list[Outcome] = []
         # A daemon, so that a hanging runner keeps neither the loop nor the interpreter.
-        thread = threading.Thread(target=lambda: box.append(work(self._runner, job, None)), daemon=True)
+        thread = threading.Thread(target=lambda: box.append(carry_out(self._runner, job)), daemon=True)
         thread.start()
         thread.join(self._timeout)
-        return box[0] if box else _timed_out(job, self._timeout)
+        return box[0] if box else timed_out(job, self._timeout)
 
 
 def process_workers(count: int) -> ProcessPoolExecutor:
@@ -175,30 +157,10 @@ def process_workers(count: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(count, initializer=_die_with, initargs=(_here_and_now(),))
 
 
-def work(runner: Runner, job: Job, driver: tuple[str, int] | None) -> Outcome:
-    """Run a job, in whatever process this is.
-
-    The lock keeps a resumed loop from training a run that an orphan of the killed loop is still training.
-    """
-    if driver is not None:
-        _die_with(driver)
-    start = time.monotonic()
-    local = job.lock.parent.is_dir()
-    try:
-        with exclusive(job.lock) if local else contextlib.nullcontext():
-            value = runner(dict(job.config), job.until, job.state)
-    except Exception as error:
-        return _raised(job, error, time.monotonic() - start)
-    return Outcome(job.run, value, seconds=time.monotonic() - start)
-
-
-def _raised(job: Job, error: BaseException, seconds: float) -> Outcome:
-    trace = "".join(traceback.format_exception(error))[-4000:]
-    return Outcome(job.run, None, "raised", f"{type(error).__name__}: {error}", trace, seconds)
-
-
-def _timed_out(job: Job, timeout: float) -> Outcome:
-    return Outcome(job.run, None, "timeout", f"no result after {timeout:g} s", seconds=timeout)
+def work(runner: Runner, job: Increment, driver: tuple[str, int]) -> Outcome:
+    """Carry out an increment in a worker, which ends soon after the process that drives it."""
+    _die_with(driver)
+    return carry_out(runner, job)
 
 
 def _here_and_now() -> tuple[str, int]:
