@@ -1,7 +1,11 @@
 """Spend a compute budget on real training of small GPTs on the standard library's sources.
 
     python datasets/stdlib_gpt/live_budget.py --minutes 2 --folder live
-    python datasets/stdlib_gpt/live_budget.py --minutes 2 --folder live --processes 2
+    python datasets/stdlib_gpt/live_budget.py --minutes 2 --folder live --executor processes --workers 2
+    python datasets/stdlib_gpt/live_budget.py --minutes 2 --folder live --executor ray --workers 2
+    python datasets/stdlib_gpt/live_budget.py --minutes 2 --folder live --executor slurm --workers 8
+
+With slurm, the folder must be one that the nodes share; --try-slurm-here runs its jobs as local processes.
 
 Kill it at any moment and give the same command again: it resumes, and trains nothing twice but what came
 after the last checkpoint of the runs that were training.
@@ -13,12 +17,14 @@ import argparse
 import functools
 import importlib.util
 import sys
+from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 import probscale as ps
-from probscale.budget import process_workers
 from probscale.cost import FunctionCost
+from probscale.integrations import EXECUTORS, executor_named
 
 TRAINER = Path(__file__).with_name("stdlib_gpt.py")
 FLOPS_PER_SECOND = 8e9
@@ -68,28 +74,42 @@ def pool(widths: list[int], rates: list[float]) -> list[dict[str, Any]]:
     ]
 
 
+def executor(arguments: argparse.Namespace) -> Callable[[], Executor] | None:
+    """The executor that the arguments name."""
+    if arguments.executor is None:
+        return None
+    options: dict[str, Any] = {"workers": arguments.workers}
+    if arguments.executor == "slurm":
+        options["folder"] = arguments.folder / "slurm"
+        options["cluster"] = "local" if arguments.try_slurm_here else "slurm"
+    return executor_named(arguments.executor, **options)
+
+
 def main() -> None:
     """Spend the budget, and print what it bought."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=2.0)
-    parser.add_argument("--processes", type=int, default=0)
+    parser.add_argument("--executor", choices=EXECUTORS, help="where to train; by default in this process")
+    parser.add_argument("--workers", type=int, default=2, help="runs that an executor trains side by side")
+    parser.add_argument("--try-slurm-here", action="store_true")
     parser.add_argument("--strategy", default="surrogate")
     parser.add_argument("--widths", type=int, nargs="*", default=[32, 48, 64])
     parser.add_argument("--rates", type=float, nargs="*", default=[1e-3, 3e-3, 1e-2])
     arguments = parser.parse_args()
+    side_by_side = arguments.workers if arguments.executor else 1
     cost = FunctionCost(lambda configs, at: configs["flops_per_token"].to_numpy()[:, None] * at, unit="FLOPs")
     result = ps.allocate(
         pool(arguments.widths, arguments.rates),
         functools.partial(runner, arguments.folder),
-        total=60 * arguments.minutes * FLOPS_PER_SECOND * max(arguments.processes, 1),
+        total=60 * arguments.minutes * FLOPS_PER_SECOND * side_by_side,
         cost=cost,
         axis="tokens",
         output="loss",
         strategy=arguments.strategy,
         resolution="step_tokens",
         timeout=600,
-        executor=functools.partial(process_workers, arguments.processes) if arguments.processes else None,
+        executor=executor(arguments),
         ledger=arguments.folder / "alloc.jsonl",
     )
     print(result.runs.sort_values("loss").to_string())

@@ -32,6 +32,10 @@ _HOME = {
     "ProbscalePruner": "optuna",
     "ProbscaleSampler": "optuna",
     "TrialModel": "optuna",
+    "EXECUTORS": "executors",
+    "executor_named": "executors",
+    "RayExecutor": "ray",
+    "SlurmExecutor": "slurm",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605

@@ -109,7 +109,8 @@ class Workers:
             for future in [future for future in futures if future.running()]:
                 if now - started.setdefault(future, now) > self._timeout:
                     quiet = now
-                    self._given_up += 1
+                    # An executor that can end what runs has its place back; others keep it taken.
+                    self._given_up += not future.cancel()
                     yield timed_out(futures.pop(future), self._timeout)
             if self._given_up and now - quiet > self._timeout and not any(f in started for f in futures):
                 # Every place seems taken by workers that were given up: what is queued would never start.
