@@ -165,6 +165,64 @@ def describe(
     typer.echo(str(read_log(log, roles).describe()))
 
 
+@app.command(
+    epilog="Example: `probscale check runs.parquet --run run_id --axis tokens --output loss --params N "
+    '--horizon D -o check`; `--regimes "larger scale,prefix"` for some regimes only'
+)
+@readable
+def check(
+    log: Log,
+    *,
+    run: Run,
+    axis: Axis,
+    output: Output,
+    goal: GoalName = GoalName.min,
+    levels: Levels = None,
+    params: Params = None,
+    horizon: Horizon = None,
+    config: Config = None,
+    nonfinite: NonfiniteName = NonfiniteName.error,
+    regimes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="in-distribution, larger scale, prefix, unseen level, unseen source; repeat or join by "
+            "commas. Default: all that the log allows.",
+            show_default=False,
+        ),
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Refits per regime.", min=1)] = 3,
+    most_runs: Annotated[
+        int, typer.Option(help="Logs with more runs are thinned to so many at random.", min=6)
+    ] = 400,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for tables and pictures.")] = Path("check"),
+    embedder: EmbedderName = "default",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Say how far forecasts from LOG can be trusted, and in which regimes.
+
+    Fits parts of the log and compares forecasts of the rest with what was measured: random runs, the largest
+    models, the rest of begun runs, unseen level values. Plain methods stand beside.
+    """
+    from probscale.cli.check import check_file
+
+    roles = RoleOptions(
+        run, axis, output, goal.value, levels, params, horizon, config, nonfinite.value
+    ).arguments()
+    check_file(
+        log,
+        roles,
+        out,
+        regimes=regimes,
+        folds=folds,
+        most_runs=most_runs,
+        embedder=embedder,
+        seed=seed,
+        quiet=quiet,
+    )
+
+
 def main() -> None:
     """Entry point of the `probscale` script."""
     app()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from probscale.model.marginals import mixture_crps, mixture_log_density
 from probscale.model.transforms import OutputTransform
 
 Array = NDArray[np.float64]
@@ -140,6 +141,16 @@ class CurveBlock:
         below = 0.0 if self.transform.rising else 1.0
         total = np.where(np.isnan(y), 0.0, total)
         return np.where(np.isnan(y), below, total if self.transform.rising else 1 - total)
+
+    def log_density(self, output: Array) -> Array:
+        """Logarithm of the density of outputs, broadcast to (configs, points); NaN stays NaN."""
+        u = np.broadcast_to(np.asarray(output, dtype=np.float64), self.shape)
+        return mixture_log_density(self.transform, self.gaussians(), u)
+
+    def crps(self, output: Array) -> Array:
+        """Continuous ranked probability score of outputs, broadcast to (configs, points); NaN stays NaN."""
+        u = np.broadcast_to(np.asarray(output, dtype=np.float64), self.shape)
+        return mixture_crps(self.transform, self.gaussians(), u)
 
     def quantile(self, q: float) -> Array:
         """The output that is undercut with probability q, (configs, points)."""

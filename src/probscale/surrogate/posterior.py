@@ -109,16 +109,36 @@ class CurvePosterior:
         Raises:
             ShapeError: if it does not broadcast.
         """
-        value = np.asarray(output, dtype=np.float64)
-        try:
-            full = np.broadcast_to(value, self.shape)
-        except ValueError as error:
-            raise ShapeError(
-                f"output has shape {value.shape}, which does not broadcast to "
-                f"(configs, points) = {self.shape}",
-                shape=value.shape,
-            ) from error
+        full = self._full(output)
         return self._gather(lambda block, where: block.cdf(full[where]))
+
+    def log_density(self, output: ArrayLike) -> Array:
+        """Logarithm of the predictive density at measured outputs, per output unit, (configs, points).
+
+        Args:
+            output: A number, or an array that broadcasts to (configs, points); NaN (not measured) gives NaN.
+
+        Raises:
+            ShapeError: if it does not broadcast.
+        """
+        full = self._full(output)
+        return self._gather(lambda block, where: block.log_density(full[where]))
+
+    def crps(self, output: ArrayLike) -> Array:
+        """Continuous ranked probability score of measured outputs, output units, (configs, points).
+
+        The absolute error of a forecast that admits its uncertainty; smaller is better.
+
+        Args:
+            output: A number, or an array that broadcasts to (configs, points); NaN (not measured) gives NaN.
+
+        Raises:
+            ShapeError: if it does not broadcast.
+
+        Source: Gneiting and Raftery 2007, eq. 20.
+        """
+        full = self._full(output)
+        return self._gather(lambda block, where: block.crps(full[where]))
 
     def sample(self, n: int, *, seed: int = 0) -> Array:
         """Joint draws over configurations and points, (n, configs, points); same seed, same draws.
@@ -159,6 +179,17 @@ class CurvePosterior:
             }
         )
         return table.assign(prob_diverge=np.repeat(diverges, points)) if (diverges > 0).any() else table
+
+    def _full(self, output: ArrayLike) -> Array:
+        value = np.asarray(output, dtype=np.float64)
+        try:
+            return np.broadcast_to(value, self.shape)
+        except ValueError as error:
+            raise ShapeError(
+                f"output has shape {value.shape}, which does not broadcast to "
+                f"(configs, points) = {self.shape}",
+                shape=value.shape,
+            ) from error
 
     def _gather(self, of: Callable[[CurveBlock, NDArray[np.intp]], Array]) -> Array:
         out = np.empty(self.shape)

@@ -1,0 +1,69 @@
+"""What `probscale check` does: refit, score, say, draw."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from probscale.cli.speech import working
+from probscale.cli.work import embedder_of, read_log, write_table
+
+
+def check_file(
+    paths: Sequence[str],
+    roles: dict[str, Any],
+    out: Path,
+    *,
+    regimes: Sequence[str] | None,
+    folds: int,
+    most_runs: int,
+    embedder: str,
+    seed: int,
+    quiet: bool,
+) -> None:
+    """Check the runs of files; writes check.csv, check_points.csv, check.json, check.md and pictures."""
+    log = read_log(paths, roles)
+    shown = min(log.n_runs, most_runs)
+    with working(f"refitting with parts of {shown:,} runs left out", quiet=quiet):
+        from probscale.evaluate import check
+
+        report = check(
+            log,
+            regimes=_names(regimes) or "auto",
+            embedder=embedder_of(embedder),
+            seed=seed,
+            folds=folds,
+            most_runs=most_runs,
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_table(report.to_frame(), out / "check.csv")
+    write_table(report.points, out / "check_points.csv")
+    (out / "check.json").write_text(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
+    (out / "check.md").write_text(report.to_markdown() + "\n")
+    typer.echo("\n".join(f"{name}: {text}" for name, text in report.verdicts.items()))
+    if not quiet:
+        typer.echo(f"\n{report.to_markdown()}")
+        for note in report.notes:
+            typer.echo(f"note: {note}")
+        typer.echo(f"\n{_reading()}\nwrote {', '.join(_written(out))}")
+
+
+def _names(given: Sequence[str] | None) -> list[str]:
+    """Regimes of a repeated option, each possibly a list joined by commas."""
+    return [name.strip() for item in given or () for name in item.split(",") if name.strip()]
+
+
+def _reading() -> str:
+    return (
+        "MAE and CRPS are in units of the output; ratio is our MAE over that of the best plain method. "
+        '"90 % holds" is the share of measured points inside 90 % intervals (± one standard error over '
+        'runs), "widen by" the factor on their width that would make it 90 %.'
+    )
+
+
+def _written(out: Path) -> list[str]:
+    return [str(path) for path in sorted(out.glob("check*"))]

@@ -1,0 +1,162 @@
+"""What a check found: a table per regime, every scored point, and verdicts in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from probscale.evaluate.regimes import UNSEEN_LEVEL, UNSEEN_SOURCE
+from probscale.evaluate.scores import pooled
+from probscale.runs import RunLog
+
+TOLERANCE = 0.04
+"""Distance of a 90 % coverage from .9 that is of no consequence for a bet."""
+
+FEWEST_CLUSTERS = 5
+"""Independent units below which coverage is not judged."""
+
+BASELINE = "baseline "
+
+
+@dataclass(frozen=True, eq=False)
+class CheckReport:
+    """Result of `check`; `str` gives the verdicts and the table.
+
+    Attributes:
+        table: One row per regime: scores of `pooled`, clusters, the best plain method with its MAE, and our
+            MAE over it.
+        points: Every scored point: regime, fold, run, at, truth, forecasts, scores, baselines.
+        output: Name of the output.
+        axis: Name of the axis.
+        notes: What was thinned or left out, in sentences.
+        seconds: Wall-clock seconds of the check.
+    """
+
+    table: pd.DataFrame
+    points: pd.DataFrame
+    output: str
+    axis: str
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def regimes(self) -> tuple[str, ...]:
+        """Regimes that were checked."""
+        return tuple(str(name) for name in self.table.index)
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """What the figures say, a sentence or two per regime."""
+        return {name: verdict(self.table.loc[name]) for name in self.regimes}
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table with the regime as a column, and its verdict."""
+        return self.table.assign(verdict=pd.Series(self.verdicts)).rename_axis("regime").reset_index()
+
+    def to_markdown(self) -> str:
+        """The table of the figures that matter, as Markdown."""
+        head = ["regime", "runs", "points", "MAE", "best plain method", "ratio", "CRPS"]
+        head += [f"{level} % holds" for level in (50, 80, 90, 95)] + ["widen by"]
+        lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)]
+        lines += ["| " + " | ".join(_cells(name, self.table.loc[name])) + " |" for name in self.regimes]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form, without the points; numbers that are not finite become None."""
+        rows = {
+            name: {key: _plain(value) for key, value in self.table.loc[name].items()} for name in self.regimes
+        }
+        return {
+            "output": self.output,
+            "axis": self.axis,
+            "seconds": round(self.seconds, 2),
+            "notes": list(self.notes),
+            "regimes": rows,
+            "verdicts": self.verdicts,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{name}: {text}" for name, text in self.verdicts.items()]
+        return "\n".join([*lines, "", self.to_markdown(), *(f"note: {note}" for note in self.notes)])
+
+
+def report_of(points: pd.DataFrame, log: RunLog, notes: tuple[str, ...], seconds: float) -> CheckReport:
+    """Pools scored points per regime and sets the best plain method beside them."""
+    rows = {
+        str(name): _row(part.dropna(axis=1, how="all")) for name, part in points.groupby("regime", sort=False)
+    }
+    table = pd.DataFrame(rows.values(), index=pd.Index(rows, name="regime"))
+    return CheckReport(table, points, log.output, log.roles.axis, notes, seconds)
+
+
+def _row(part: pd.DataFrame) -> dict[str, Any]:
+    regime = part["regime"].iloc[0]
+    # Runs of a new task are wrong together; only with several tasks can their scatter be judged.
+    shared = regime in (UNSEEN_LEVEL, UNSEEN_SOURCE) and part["cluster"].nunique() >= FEWEST_CLUSTERS
+    cluster = "cluster" if shared else "run"
+    row: dict[str, Any] = pooled(part, cluster=cluster).iloc[0].to_dict()
+    row["clusters"] = int(part[cluster].nunique())
+    plain = {
+        name.removeprefix(BASELINE): float((part[name] - part["truth"]).abs().mean())
+        for name in part
+        if str(name).startswith(BASELINE)
+    }
+    if plain:
+        best = min(plain, key=lambda name: plain[name])
+        row |= {"baseline": best, "baseline_mae": plain[best], "ratio": row["mae"] / plain[best]}
+    return row
+
+
+def verdict(row: pd.Series) -> str:
+    """What one row of the table says."""
+    coverage, error = float(row["coverage_90"]), float(row["coverage_90_se"])
+    count = f"{int(row['points']):,} points of {_plural(int(row['runs']), 'run')}"
+    text = f"90 % intervals hold {coverage:.0%}"
+    text += f" (± {100 * error:.0f})" if math.isfinite(error) else ""
+    text = f"{text} of {count}: {_judged(row, coverage, error)}"
+    if "ratio" not in row or not np.isfinite(row["ratio"]):
+        return text
+    mae, plain = f"{row['mae']:.3g}", f"{row['baseline']} ({row['baseline_mae']:.3g})"
+    if row["ratio"] <= 1:
+        return f"{text}. Mean error {mae}, {1 / row['ratio']:.2f} x better than {plain}"
+    return f"{text}. Mean error {mae}, {row['ratio']:.2f} x that of {plain}"
+
+
+def _judged(row: pd.Series, coverage: float, error: float) -> str:
+    off, widen = coverage - 0.9, float(row["widen"])
+    if int(row["clusters"]) < FEWEST_CLUSTERS:
+        return f"too few runs to judge (fewer than {FEWEST_CLUSTERS})"
+    if abs(off) <= TOLERANCE:
+        return "well calibrated"
+    if abs(off) <= 2 * error:
+        return f"{'narrow' if off < 0 else 'wide'}, though within what {int(row['clusters'])} units can tell"
+    if off < 0:
+        return f"too narrow, by {max(widen, 1.0):.2f} x"
+    return f"wider than needed, by {1 / min(max(widen, 1e-6), 1.0):.2f} x"
+
+
+def _cells(name: str, row: pd.Series) -> list[str]:
+    plain = f"{row['baseline']} {row['baseline_mae']:.3g}" if isinstance(row.get("baseline"), str) else "-"
+    ratio = f"{row['ratio']:.2f}" if plain != "-" else "-"
+    cells = [name, f"{int(row['runs'])}", f"{int(row['points']):,}", f"{row['mae']:.3g}", plain, ratio]
+    cells.append(f"{row['crps']:.3g}")
+    for level in (50, 80, 90, 95):
+        error = float(row[f"coverage_{level}_se"])
+        shown = f" ± {100 * error:.0f}" if level == 90 and math.isfinite(error) else ""
+        cells.append(f"{100 * row[f'coverage_{level}']:.0f}{shown} %")
+    return [*cells, f"{row['widen']:.2f}"]
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    return None if not math.isfinite(number) else int(number) if number.is_integer() else number

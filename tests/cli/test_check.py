@@ -1,0 +1,55 @@
+"""`probscale check`: the tables it writes and the words it says."""
+
+import json
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import probscale as ps
+from probscale.cli import app
+
+ROLES = ["--run", "run", "--axis", "tokens", "--output", "loss", "--params", "params", "--horizon", "horizon"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "100", "NO_COLOR": "1"})
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    path = tmp_path_factory.mktemp("check") / "runs.csv"
+    ps.simulate_runs("law", n_runs=10, points=5, seed=1).to_frame().to_csv(path, index=False)
+    return path
+
+
+def test_check_writes_what_it_says(runs, tmp_path):
+    asked = [
+        "--regimes",
+        "in-distribution,larger scale",
+        "--folds",
+        "1",
+        "--embedder",
+        "none",
+        "-o",
+        tmp_path,
+    ]
+    result = run("check", runs, *ROLES, *asked)
+    assert result.exit_code == 0, result.output
+    assert "in-distribution: 90 % intervals hold" in result.output
+    table = pd.read_csv(tmp_path / "check.csv")
+    assert list(table["regime"]) == ["in-distribution", "larger scale"]
+    points = pd.read_csv(tmp_path / "check_points.csv")
+    assert points["regime"].value_counts().to_dict() == table.set_index("regime")["points"].to_dict()
+    stored = json.loads((tmp_path / "check.json").read_text())
+    assert set(stored["verdicts"]) == set(table["regime"])
+    for verdict in stored["verdicts"].values():
+        assert verdict in result.output
+    assert (tmp_path / "check.md").read_text().strip() in result.output
+
+
+def test_an_unknown_regime_is_refused_readably(runs, tmp_path):
+    result = run("check", runs, *ROLES, "--regimes", "bigger", "--embedder", "none", "-o", tmp_path)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: unknown regime 'bigger'; accepted are auto, in-distribution")
+    assert not (tmp_path / "check.csv").exists()
