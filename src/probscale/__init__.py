@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probscale import catalog, laws, theory
+    from probscale import catalog, laws, plot, theory
     from probscale.cost import FlopsCost, MoneyCost, SecondsCost
     from probscale.design import ActiveLoop, suggest
     from probscale.laws import LawFit, fit_law
@@ -43,7 +43,7 @@ _HOME = {
     "suggest": "design",
     "ActiveLoop": "design",
 }
-_MODULES = ("theory", "laws", "catalog")
+_MODULES = ("theory", "laws", "catalog", "plot")
 
 __all__ = [*sorted(_HOME), *_MODULES, "__version__"]  # noqa: PLE0604
 

@@ -1,21 +1,9 @@
-import matplotlib as mpl
-
-mpl.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from probscale import theory
 from probscale.errors import ConfigError
 from probscale.plot.theory import PHASE_COLOURS, plot_frontier, plot_local_exponents, plot_phase_diagram
-
-
-@pytest.fixture
-def ax():
-    figure, axes = plt.subplots()
-    yield axes
-    plt.close(figure)
 
 
 def small_frontier():

@@ -3,9 +3,9 @@
 from probscale.design.criteria import CRITERIA, Situation
 from probscale.design.loop import ActiveLoop
 from probscale.design.pool import Constraints
-from probscale.design.suggest import suggest
+from probscale.design.suggest import score_actions, suggest
 
-__all__ = ["CRITERIA", "ActiveLoop", "Constraints", "Situation", "suggest"]
+__all__ = ["CRITERIA", "ActiveLoop", "Constraints", "Situation", "score_actions", "suggest"]
 
 
 def __getattr__(name: str) -> object:

@@ -106,29 +106,111 @@ def suggest(
     """
     if n < 1:
         raise ConfigError(f"n is {n}; ask for at least one action", n=n)
-    value = find_criterion(criterion) if isinstance(criterion, str) else criterion
+    value = _value(criterion, targets)
+    thin, situation, notes = _weighed(
+        surrogate,
+        pool,
+        Constraints(max_cost, allowed, where),
+        cost,
+        at,
+        depths,
+        compute,
+        targets,
+        samples,
+        seed,
+    )
+    chosen = list(greedy(situation, value, n, cost_power))
+    answer = thin.iloc[[choice.config for choice in chosen]].copy()
+    answer["until"] = [situation.actions.at[choice.config, choice.point] for choice in chosen]
+    answer["score"] = [choice.score for choice in chosen]
+    answer["cost"] = [choice.cost for choice in chosen]
+    return _noted(answer, notes)
+
+
+def score_actions(
+    surrogate: CurveSurrogate,
+    pool: Configs,
+    criterion: str | Value = "frontier",
+    *,
+    cost: CostModel,
+    at: ArrayLike | None = None,
+    depths: Depths | None = None,
+    cost_power: float = 1.0,
+    compute: ArrayLike | None = None,
+    targets: Configs | None = None,
+    samples: int = 256,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What every possible next step is worth by itself; `suggest` chooses among these.
+
+    Args:
+        surrogate: What is known.
+        pool: Configurations that could be trained.
+        criterion: As for `suggest`, and so are the others.
+        cost: Cost model.
+        at: Grid on the axis.
+        depths: Where runs may stop.
+        cost_power: Scores are divided by cost to this power.
+        compute: Costs at which the frontier matters.
+        targets: Configurations whose end matters to the criterion "target".
+        samples: Posterior draws.
+        seed: Seed of the draws.
+
+    Returns:
+        One row per legal action: the row of the pool, until, score and cost.
+
+    Raises:
+        ConfigError: for an unknown criterion or an empty pool.
+    """
+    value = _value(criterion, targets)
+    thin, situation, notes = _weighed(
+        surrogate, pool, Constraints(), cost, at, depths, compute, targets, samples, seed
+    )
+    table = situation.actions.table
+    price = table["cost"].to_numpy(dtype=np.float64)
+    answer = thin.iloc[table["config"].to_numpy()].copy()
+    answer["until"] = table["until"].to_numpy()
+    answer["score"] = np.asarray(value(situation)) / np.maximum(price, 1e-300) ** cost_power
+    answer["cost"] = price
+    return _noted(answer, notes)
+
+
+def _value(criterion: str | Value, targets: Configs | None) -> Value:
     if criterion == "target" and targets is None:
         raise ConfigError('the criterion "target" needs targets=, the configurations whose end matters')
-    frame = read_pool(pool)
-    log = surrogate.log
-    kept = thinned(len(frame), grid_of(frame, log, at).shape[1], progress_of(frame, log) > 0, seed)
-    thin = frame.iloc[kept]
-    grid = grid_of(frame, log, at)[kept]
-    constraints = Constraints(max_cost, allowed, where)
+    return find_criterion(criterion) if isinstance(criterion, str) else criterion
+
+
+def _weighed(
+    surrogate: CurveSurrogate,
+    pool: Configs,
+    constraints: Constraints,
+    cost: CostModel,
+    at: ArrayLike | None,
+    depths: Depths | None,
+    compute: ArrayLike | None,
+    targets: Configs | None,
+    samples: int,
+    seed: int,
+) -> tuple[pd.DataFrame, Situation, list[str]]:
+    """The rows of a pool that are compared, what is believed about them, and notes."""
+    frame, log = read_pool(pool), surrogate.log
+    grid = grid_of(frame, log, at)
+    kept = thinned(len(frame), grid.shape[1], progress_of(frame, log) > 0, seed)
+    thin, grid = frame.iloc[kept], grid[kept]
     stops = depths_of(grid, log, depths)
     actions = actions_of(thin, log, cost, grid=grid, depths=stops, constraints=constraints)
     situation = situation_of(
         surrogate, thin, actions, compute=compute, targets=targets, samples=samples, seed=seed
     )
-    chosen = list(greedy(situation, value, n, cost_power))
-    answer = thin.iloc[[choice.config for choice in chosen]].copy()
-    answer["until"] = [actions.at[choice.config, choice.point] for choice in chosen]
-    answer["score"] = [choice.score for choice in chosen]
-    answer["cost"] = [choice.cost for choice in chosen]
-    if len(kept) < len(frame):
-        answer.attrs["notes"] = [
-            f"{len(kept)} of {len(frame)} configurations, drawn at random, were compared"
-        ]
+    few = len(kept) < len(frame)
+    notes = [f"{len(kept)} of {len(frame)} configurations, drawn at random, were compared"] if few else []
+    return thin, situation, notes
+
+
+def _noted(answer: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    if notes:
+        answer.attrs["notes"] = notes
     return answer
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probscale.errors import ConfigError
+from probscale.plot import style
 from probscale.theory.optimum import Frontier
 from probscale.theory.phases import EXAMPLE_POINTS, PHASES, boundaries, phase
 
@@ -25,14 +26,6 @@ PHASE_COLOURS = {
     "IVa": "#FFAABB",
     "IVb": "#DDDDDD",
 }
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(figsize=(6.4, 4.4), layout="constrained")[1]
 
 
 def plot_frontier(
@@ -62,10 +55,10 @@ def plot_frontier(
 
     if not curves:
         raise ConfigError("curves is empty; give at least one parameter count with its (compute, loss)")
-    ax = _axes(ax)
+    ax = style.axes_or_new(ax)
     sizes = sorted(curves)
     norm = LogNorm(sizes[0], sizes[-1] if len(sizes) > 1 else sizes[0] * 10)
-    shades = matplotlib.colormaps["viridis"]
+    shades = matplotlib.colormaps[style.SEQUENTIAL]
     for size in sizes:
         compute, loss = (np.asarray(values, dtype=float) for values in curves[size])
         shown = compute > 0
@@ -79,7 +72,7 @@ def plot_frontier(
     ax.set_xlabel(r"compute (parameters $\times$ steps $\times$ batch)")
     ax.set_ylabel("expected loss")
     ax.set_title(title or (f"Phase {frontier.asymptotic.phase}" if frontier is not None else "Loss curves"))
-    return ax
+    return style.finish(ax)
 
 
 def plot_local_exponents(frontiers: Sequence[Frontier], *, ax: Axes | None = None) -> Axes:
@@ -97,7 +90,7 @@ def plot_local_exponents(frontiers: Sequence[Frontier], *, ax: Axes | None = Non
     """
     if not frontiers:
         raise ConfigError("frontiers is empty; give at least one")
-    ax = _axes(ax)
+    ax = style.axes_or_new(ax)
     markers: dict[str, str] = dict(zip(PHASES, "osD^vPX", strict=True))
     for each in frontiers:
         name = each.asymptotic.phase
@@ -109,7 +102,7 @@ def plot_local_exponents(frontiers: Sequence[Frontier], *, ax: Axes | None = Non
     ax.set_ylabel("loss exponent (dashed: closed form)")
     ax.set_title("Local exponents of the frontier")
     ax.legend(frameon=False, ncols=4, title="phase")
-    return ax
+    return style.finish(ax)
 
 
 def _ink(name: str) -> tuple[float, ...]:
@@ -142,7 +135,7 @@ def plot_phase_diagram(
     """
     if not (np.isfinite(limit) and limit > 0.6):
         raise ConfigError(f"limit must exceed 0.6 to show every phase; got {limit!r}", limit=limit)
-    ax = _axes(ax)
+    ax = style.axes_or_new(ax)
     edges = np.linspace(0, limit, 801)
     middle = (edges[1:] + edges[:-1]) / 2
     names = np.asarray(phase(middle[None, :], middle[:, None]))
@@ -164,7 +157,7 @@ def plot_phase_diagram(
     ax.set_xlabel("2a (decay of the feature variance)")
     ax.set_ylabel("2b (decay of the squared target)")
     ax.set_title("Phases of compute-optimal scaling")
-    return ax
+    return style.finish(ax, grid="none")
 
 
 def _fill_phases(ax: Axes, edges: np.ndarray, codes: np.ndarray) -> None:

@@ -1,0 +1,48 @@
+"""Parity and reliability: counts in the legend are counts in the data."""
+
+import numpy as np
+import pytest
+
+from probscale import plot
+from probscale.errors import ShapeError
+
+
+def test_parity_counts_what_lies_inside(ax):
+    truth = np.array([[1.0, 2.0], [3.0, np.nan]])
+    mean = np.array([[1.1, 2.0], [2.0, 2.0]])
+    plot.plot_parity(truth, mean, (mean - 0.5, mean + 0.5), output="loss", unit="nats", ax=ax)
+    assert ax.get_legend_handles_labels()[1] == [
+        "forecast = measured",
+        "2 inside the 90 % interval",
+        "1 outside",
+    ]
+    assert ax.get_xlabel() == "measured loss (nats)"
+    assert ax.get_ylabel() == "forecast loss (nats)"
+
+
+def test_parity_without_intervals_counts_points(ax):
+    plot.plot_parity([1, 2, 3], [1, 2, 3], ax=ax)
+    assert "3 points" in ax.get_legend_handles_labels()[1]
+
+
+def test_reliability_adds_series_to_one_diagonal(ax):
+    levels = np.array([0.5, 0.8, 0.9])
+    plot.plot_reliability(levels, levels - 0.1, errors=[0.02] * 3, label="a", ax=ax)
+    plot.plot_reliability(levels, levels + 0.05, label="b", series=1, ax=ax)
+    assert [text.get_text() for text in ax.texts] == ["intervals too wide", "intervals too narrow"]
+    names = ax.get_legend_handles_labels()[1]
+    assert names == ["a", "b"]
+    np.testing.assert_allclose(ax.containers[0].lines[0].get_ydata(), [40, 70, 80])
+    assert "%" in ax.get_xlabel()
+    assert "%" in ax.get_ylabel()
+
+
+def test_shapes_and_shares_are_checked(ax):
+    with pytest.raises(ShapeError, match="differ in shape"):
+        plot.plot_parity([1, 2], [1], ax=ax)
+    with pytest.raises(ShapeError, match="no finite value"):
+        plot.plot_parity([np.nan], [1], ax=ax)
+    with pytest.raises(ShapeError, match="divide per cent by 100"):
+        plot.plot_reliability([50, 90], [40, 85], ax=ax)
+    with pytest.raises(ShapeError, match="differ in shape"):
+        plot.plot_reliability([0.5], [0.5, 0.4], ax=ax)

@@ -1,0 +1,73 @@
+"""Frontier, isoFLOP curves and law: what is drawn is the posterior's own summary."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probscale import plot
+from probscale.errors import ConfigError, ExtrapolationWarning
+from probscale.scaling import fit_frontier, fit_isoflops
+
+
+@pytest.fixture(scope="module")
+def frontier(surrogate, cost):
+    dearest = cost.spent(surrogate.log).max()
+    return fit_frontier(surrogate, compute=np.geomspace(dearest / 100, dearest, 9), cost=cost, samples=64)
+
+
+def test_frontier_shows_its_mean_its_law_and_the_runs(ax, frontier, log, cost):
+    plot.plot_frontier(frontier, log=log, cost=cost, unit="nats", ax=ax)
+    lines = {line.get_label(): line for line in ax.lines}
+    np.testing.assert_allclose(lines["expected best"].get_ydata(), frontier.loss.mean)
+    (law,) = [line for name, line in lines.items() if name.startswith("law:")]
+    np.testing.assert_allclose(law.get_ydata(), frontier.law.predict(frontier.compute).mean)
+    assert len(ax.collections[0].get_segments()) == log.n_runs
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("compute (FLOPs)", "loss (nats)")
+
+
+def test_extrapolation_is_shaded(ax, surrogate, log, cost):
+    dearest = cost.spent(log).max()
+    pool = log.configs.reset_index(drop=True)
+    with pytest.warns(ExtrapolationWarning):
+        far = fit_frontier(surrogate, pool, compute=np.geomspace(dearest / 10, 10 * dearest, 5), cost=cost)
+    plot.plot_frontier(far, log=log, cost=cost, law=False, ax=ax)
+    assert "dearest observed run" in ax.get_legend_handles_labels()[1]
+
+
+def test_runs_without_a_cost_are_refused(ax, frontier, log):
+    with pytest.raises(ConfigError, match="need cost="):
+        plot.plot_frontier(frontier, log=log, ax=ax)
+
+
+def test_isoflop_stars_the_best_size(ax, surrogate, cost):
+    isoflops = fit_isoflops(surrogate, compute=[6e16, 6e17], cost=cost, samples=64)
+    plot.plot_isoflop(isoflops, unit="nats", ax=ax)
+    stars = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "*"]
+    assert stars == isoflops.best.tolist()
+    assert ax.get_legend().get_title().get_text().startswith("spent on each size")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("N (parameters)", "loss (nats)")
+
+
+def test_law_posterior_of_one_parameter_states_its_intervals(ax, frontier):
+    plot.plot_law_posterior(frontier.law, "exponent", ax=ax)
+    low, high = frontier.law.interval(0.9)["exponent"]
+    assert f"90 %: {low:.3g} to {high:.3g}" in ax.get_legend_handles_labels()[1]
+    assert ax.get_xlabel() == "exponent (no unit)"
+
+
+def test_law_posterior_of_two_parameters_shows_every_draw(ax):
+    x, y = np.random.default_rng(0).standard_normal((2, 400))
+    plot.plot_law_posterior(pd.DataFrame({"alpha": x, "E": y}), "alpha", "E", units={"E": "nats"}, ax=ax)
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), x)
+    assert ax.get_ylabel() == "E (nats)"
+    assert "90 % region" in ax.get_legend_handles_labels()[1]
+
+
+def test_a_parameter_without_spread_can_be_drawn(ax):
+    plot.plot_law_posterior({"floor": np.zeros(20), "exponent": np.ones(20)}, "floor", "exponent", ax=ax)
+    plot.plot_law_posterior({"floor": np.zeros(20)}, "floor", ax=ax)
+
+
+def test_an_unknown_parameter_is_refused_with_the_known_ones(ax, frontier):
+    with pytest.raises(ConfigError, match="no parameter 'gamma'; it has exponent, floor"):
+        plot.plot_law_posterior(frontier.law, "gamma", ax=ax)
