@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from probscale.cost import CostModel
 from probscale.envelope import best_of
 from probscale.errors import ConfigError
-from probscale.scaling.candidates import axis_at_cost
 from probscale.scaling.draws import Draws
 from probscale.surrogate import CurveSurrogate
 from probscale.surrogate.query import Configs
@@ -113,7 +112,7 @@ def fit_isoflops(
             f"compute has {len(levels)} levels for {len(frame)} configurations; accepted are positive "
             f"levels, at most {MOST_CELLS:,} levels × configurations; a few levels are enough"
         )
-    at = axis_at_cost(lambda values: cost(frame, values), len(frame), levels)
+    at = cost.axis_at(frame, np.tile(levels, (len(frame), 1)))
     draws = _draws(surrogate, frame, at, samples, seed)
     axis = surrogate.log.points[roles.axis].to_numpy(dtype=np.float64)
     furthest = REACH * axis.max() if until is None else float(until)
