@@ -81,6 +81,30 @@ def test_an_unknown_name_is_an_attribute_error():
         probscale.nothing  # noqa: B018
 
 
+def test_public_names_mean_the_same_whatever_was_imported_before():
+    """A module named like a function of its package would take the function's place once imported."""
+    code = """
+import importlib, pkgutil, types
+import probscale
+public = ["probscale", *(m.name for m in pkgutil.iter_modules(probscale.__path__, "probscale.") if m.ispkg)]
+for package in public:
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, package + "."):
+        if module.name.endswith("__main__"):
+            continue
+        try:
+            importlib.import_module(module.name)
+        except ImportError:
+            pass
+for package in public:
+    home = importlib.import_module(package)
+    for name in getattr(home, "__all__", ()):
+        if isinstance(getattr(home, name), types.ModuleType) and package != "probscale":
+            print(package, name)
+print(*(type(getattr(probscale, name)).__name__ for name in ("allocate", "suggest", "plan_budget")))
+"""
+    assert python(code) == "function function function"
+
+
 LIGHT = ("runs", "cost", "laws", "running", "errors", "cli")
 
 

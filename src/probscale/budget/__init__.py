@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probscale.budget.allocate import AllocationResult, BestRun, allocate
+    from probscale.budget.allocation import AllocationResult, BestRun, allocate
     from probscale.budget.bench import Bench, Decision, Order, drive
     from probscale.budget.planner import BudgetPlan, plan_budget
     from probscale.budget.registry import STRATEGIES
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 # Resolved on first use: the rung arithmetic is of use without pandas and torch.
 _HOME = {
-    "allocate": ".allocate",
-    "AllocationResult": ".allocate",
-    "BestRun": ".allocate",
+    "allocate": ".allocation",
+    "AllocationResult": ".allocation",
+    "BestRun": ".allocation",
     "Bench": ".bench",
     "Decision": ".bench",
     "Order": ".bench",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from probscale.budget.allocate import Pool, check_budget, params_column, per_run, read_pool
+from probscale.budget.allocation import Pool, check_budget, params_column, per_run, read_pool
 from probscale.budget.bench import drive
 from probscale.budget.registry import Maker, strategy_named
 from probscale.budget.rungs import check_eta

@@ -73,7 +73,7 @@ class LawBootstrap:
         return LawPrediction(mean, ends.min(axis=0), ends.max(axis=0), level)
 
     def optimum(self, compute: ArrayLike, **extra: Any) -> Optimum:
-        """Compute optimum of every refit: arrays of shape (resamples, *compute.shape)."""
+        """Compute optimum of every refit: arrays of shape `(resamples, *compute.shape)`."""
         budgets = read_array("compute", compute)
         found = [self.fit.law.optimum(row, budgets, **extra) for row in self.rows]
         stacked = (np.stack([getattr(one, name) for one in found]) for name in ("params", "tokens", "loss"))
