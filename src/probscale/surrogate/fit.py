@@ -13,18 +13,20 @@ from tqdm import tqdm
 from probscale.encode.cache import CachedEmbedder, EmbeddingCache
 from probscale.encode.embedders import Embedder, get_embedder
 from probscale.encode.fields import label
-from probscale.errors import FitError
+from probscale.errors import ConfigError, FitError
 from probscale.model.fitting import FitOutcome
 from probscale.runs import RunLog
 from probscale.surrogate.curves import POOLED, CurveSurrogate
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.fitting import FitOptions, fit_expert
+from probscale.surrogate.latent import fit_latent_expert
 from probscale.surrogate.report import ExpertReport, FitReport
 
 FEWEST_PER_EXPERT = 150
 MOST_EXPERTS = 8
 POOLED_RUNS = 600
 FEWEST_POINTS = 3
+MODELS = ("auto", "latent")
 
 
 def fit_surrogate(
@@ -34,6 +36,7 @@ def fit_surrogate(
     seed: int = 0,
     progress: bool = False,
     transform: str = "auto",
+    model: str = "auto",
     options: FitOptions | None = None,
 ) -> CurveSurrogate:
     """Fit a surrogate to a log of runs.
@@ -49,16 +52,21 @@ def fit_surrogate(
         seed: Same log and seed, same surrogate.
         progress: Show a progress bar.
         transform: "auto", "log" (insist on log(loss - floor)) or "linear".
+        model: "auto", or "latent": HMOGP-LV, the tasks of one level at latent positions, for curves over a
+            hierarchy of one or two levels.
         options: Settings that are rarely touched.
 
     Raises:
-        FitError: if the log has fewer than three finite points.
+        FitError: if the log has fewer than three finite points, or a latent model finds no level in it.
+        ConfigError: for an unknown model.
         RunLogError: if `transform="log"` and a loss is not positive.
         EmbeddingError: if the language model cannot be used.
 
     Cost: a few seconds to a minute; memory O(points²) up to a few thousand points.
     """
     start = time.perf_counter()
+    if model not in MODELS:
+        raise ConfigError(f"model is {model!r}; choose one of {', '.join(map(repr, MODELS))}", model=model)
     finite = int(np.isfinite(log.points[log.output].to_numpy(dtype=np.float64)).sum())
     if finite < FEWEST_POINTS:
         raise FitError(
@@ -66,15 +74,19 @@ def fit_surrogate(
             points=finite,
         )
     options = replace(options or FitOptions(), transform=transform)
-    model = get_embedder(embedder)
-    source = None if model is None else CachedEmbedder(model, EmbeddingCache())
-    parts = _parts(log, np.random.default_rng(seed))
+    language = get_embedder(embedder)
+    source = None if language is None else CachedEmbedder(language, EmbeddingCache())
+    parts = _parts(log, np.random.default_rng(seed)) if model == "auto" else {POOLED: log}
     experts: dict[str, Expert] = {}
     reports: list[ExpertReport] = []
     for name, part in tqdm(parts.items(), desc="fitting", disable=not progress):
-        expert, outcomes = fit_expert(part, source, options, np.random.default_rng(seed))
+        generator, orders = np.random.default_rng(seed), dict[str, float]()
+        if model == "latent":
+            expert, outcomes, orders = fit_latent_expert(part, source, options, generator)
+        else:
+            expert, outcomes = fit_expert(part, source, options, generator)
         experts[name] = expert
-        reports.append(_report(name, part, expert, outcomes))
+        reports.append(_report(name, part, expert, outcomes, orders))
     identity = (
         None if source is None or not any(e.encoder.embedder for e in experts.values()) else source.identity
     )
@@ -97,7 +109,9 @@ def _parts(log: RunLog, generator: np.random.Generator) -> dict[str, RunLog]:
     return {**parts, POOLED: log if log.n_runs <= POOLED_RUNS else log.select(chosen)}
 
 
-def _report(name: str, log: RunLog, expert: Expert, outcomes: list[FitOutcome]) -> ExpertReport:
+def _report(
+    name: str, log: RunLog, expert: Expert, outcomes: list[FitOutcome], orders: dict[str, float]
+) -> ExpertReport:
     state = expert.states[0]
     mean = state.process.mean
     law = {key: float(value) for key, value in mean.described().items()}
@@ -106,7 +120,7 @@ def _report(name: str, log: RunLog, expert: Expert, outcomes: list[FitOutcome]) 
     tail = {key: float(np.mean(value)) for key, value in asdict(expert.tail).items()}
     return ExpertReport(
         name=name,
-        engine="exact",
+        engine="exact, latent tasks" if orders else "exact",
         runs=log.n_runs,
         points=len(state.data),
         transform=expert.transform.name,
@@ -125,6 +139,7 @@ def _report(name: str, log: RunLog, expert: Expert, outcomes: list[FitOutcome]) 
         log_posterior=outcomes[0].objective,
         repairs=_repairs(state.jitter, sum(outcome.failures for outcome in outcomes)),
         diverged=0 if expert.divergence is None else expert.divergence.count,
+        orders=orders,
     )
 
 

@@ -28,6 +28,7 @@ class ExpertReport:
         log_posterior: Objective at the end of the fit.
         repairs: Numerical repairs (jitter, failed factorisations), in sentences.
         diverged: Runs set apart as diverged, among the 1,500 at most from which their probability is learnt.
+        orders: Log evidence of each order of a latent hierarchy, "task > member"; the taken one first.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ExpertReport:
     log_posterior: float
     repairs: tuple[str, ...] = ()
     diverged: int = 0
+    orders: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,9 @@ class FitReport:
             lines.append(f"  numbers: {', '.join(e.features) or 'none'}")
             if e.labels:
                 lines.append(f"  labels: {', '.join(f'{k} ({v})' for k, v in e.labels.items())}")
+            if e.orders:
+                shown = ", ".join(f"{order} {value:.1f}" for order, value in e.orders.items())
+                lines.append(f"  log evidence of orders, the first taken: {shown}")
             for regime, tail in e.tails.items():
                 shown = ", ".join(f"{k} {v:.2f}" for k, v in tail.items())
                 lines.append(f"  spread, {regime}: {shown}")

@@ -26,13 +26,14 @@ from probscale.encode.projection import Projection
 from probscale.errors import ConfigError, EmbeddingError
 from probscale.model.divergence import DivergenceModel, divergence_model
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.gp import CurveProcess, Observations
-from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean, Rows
+from probscale.model.gp import Observations
+from probscale.model.means import Rows
 from probscale.model.posterior import Tail
-from probscale.model.transforms import LogFloor, OutputTransform, transform_from
+from probscale.model.transforms import OutputTransform, transform_from
 from probscale.runs import Roles, RunLog
 from probscale.surrogate.curves import CurveSurrogate
-from probscale.surrogate.expert import Expert, layout_of
+from probscale.surrogate.expert import Expert
+from probscale.surrogate.processes import build_process, describe_process
 from probscale.surrogate.report import report_from
 
 FORMAT = "probscale-surrogate/1"
@@ -141,7 +142,7 @@ def _pack_expert(expert: Expert, prefix: str, tensors: dict[str, Tensor]) -> dic
         "beyond": expert.beyond,
         "size_default": expert.size_default,
         "largest": list(expert.largest),
-        "means": [_mean_description(state.process.mean) for state in expert.states],
+        "means": [describe_process(state.process) for state in expert.states],
     }
 
 
@@ -153,11 +154,6 @@ def _pack_divergence(
     tensors.update({f"{prefix}/divergence/{key}": value.clone() for key, value in parts.items()})
     number = next(i for i, state in enumerate(expert.states) if state.process is model.process)
     return {"state": number, "offset": model.offset}
-
-
-def _mean_description(mean: CurveMean) -> dict[str, Any]:
-    assert isinstance(mean, LawMean | PlaneMean)
-    return {"kind": type(mean).__name__, "scale": asdict(mean.scale)}
 
 
 def _unpack_expert(
@@ -221,13 +217,7 @@ def _unpack_state(
     encoder: Encoder,
     transform: OutputTransform,
 ) -> ExactState:
-    scale = LawScale(**description["scale"])
-    if description["kind"] == "LawMean":
-        assert isinstance(transform, LogFloor)
-        mean: CurveMean = LawMean(transform, scale)
-    else:
-        mean = PlaneMean(scale, level=0.0, spread=1.0)
-    process = CurveProcess(layout_of(encoder), mean, scale=0.1, noise=0.01)
+    process = build_process(description, encoder, transform)
     start = f"{prefix}/parameter/"
     process.load_state_dict(
         {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}

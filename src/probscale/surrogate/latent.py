@@ -1,0 +1,213 @@
+"""Fit of the latent hierarchical model (HMOGP-LV) behind the contract of every expert."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from probscale.encode.cache import CachedEmbedder
+from probscale.encode.embedders import Embedder
+from probscale.encode.encoder import Encoder, fit_encoder
+from probscale.errors import FitError
+from probscale.model.divergence import fit_divergence
+from probscale.model.evidence import laplace_evidence
+from probscale.model.exact import solve_exactly
+from probscale.model.fitting import FitOutcome, fit_process, threads_for
+from probscale.model.gp import Observations
+from probscale.model.latent import LATENT_DIMENSIONS, LatentColumns, LatentProcess, LatentTasks, LevelMean
+from probscale.model.tails import LEAST_BEYOND
+from probscale.model.transforms import PLANE_FLOOR_SHARE
+from probscale.runs import RunLog
+from probscale.surrogate.expert import Expert, layout_of
+from probscale.surrogate.fitting import FitOptions, fit_state_tail
+from probscale.surrogate.prepare import Prepared, choose_subset, prepare
+
+Array = NDArray[np.float64]
+
+RESTARTS = 2
+"""Starts of the latent positions per order: what the data suggest, then random ones."""
+
+AXIS_BINS = 4
+NOISE_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class LatentFit:
+    """One order of the hierarchy, fitted.
+
+    Attributes:
+        order: Level of the latent tasks, then what tells their members apart.
+        process: The fitted process.
+        outcome: How the optimiser ended.
+        evidence: Log evidence of the points of the fit, parameters integrated out.
+    """
+
+    order: tuple[str, ...]
+    process: LatentProcess
+    outcome: FitOutcome
+    evidence: float
+
+
+def fit_latent_expert(
+    log: RunLog,
+    embedder: Embedder | CachedEmbedder | None,
+    options: FitOptions,
+    generator: np.random.Generator,
+) -> tuple[Expert, list[FitOutcome], dict[str, float]]:
+    """Fit HMOGP-LV with latent positions at their maximum a posteriori, and exact inference.
+
+    Either of the first two levels may be the one with latent positions; the order with the larger evidence is
+    taken.
+
+    Args:
+        log: Runs with at least one level of two values or more.
+        embedder: Source of text vectors, which foretell the positions of tasks.
+        options: Settings; `most` bounds the points.
+        generator: Chooses the subset on which parameters are fitted.
+
+    Returns:
+        The expert, how the fits ended, and the log evidence of each order; the chosen order comes first.
+
+    Raises:
+        FitError: without a level of at least two values.
+
+    Cost: O(subset³ × iterations × orders + points³).
+    """
+    encoder = fit_encoder(log, embedder)
+    orders = list(latent_orders(encoder))
+    if not orders:
+        given = ", ".join(map(repr, log.roles.levels)) or "none"
+        raise FitError(
+            f'model="latent" needs a level with at least two values (levels: {given}); declare one with '
+            'RunLog.from_frame(..., levels=("task", "member")), or use model="auto"'
+        )
+    points = prepare(
+        log,
+        encoder,
+        transform=options.transform,
+        share=PLANE_FLOOR_SHARE,
+        most=options.most,
+        generator=generator,
+    )
+    subset = points.data.take(choose_subset(points.codes, options.subset, generator))
+    with threads_for(len(subset)):
+        fits = [_fit_order(names, columns, encoder, subset, options, generator) for names, columns in orders]
+    fits.sort(key=lambda fit: -fit.evidence)
+    evidence = {" > ".join(fit.order): fit.evidence for fit in fits}
+    return latent_expert(points, fits[0].process), [fit.outcome for fit in fits], evidence
+
+
+def latent_expert(points: Prepared, process: LatentProcess) -> Expert:
+    """Expert of a fitted process: exact inference on all points, spread from left-out cells and levels."""
+    state = solve_exactly(process, points.data)
+    tail = fit_state_tail(state, points.cells)
+    if points.encoder.axis.curves:
+        tail = replace(tail, scale=max(float(np.mean(tail.scale)), 1.0))
+    divergence = None
+    if points.diverged.any():
+        divergence = fit_divergence(process, points.run_rows, points.diverged)
+    return Expert(
+        encoder=points.encoder,
+        transform=points.transform,
+        states=(state,),
+        weights=np.ones(1),
+        tail=tail,
+        beyond=LEAST_BEYOND if points.encoder.roles.params is not None else 1.0,
+        size_default=points.size_default,
+        largest=(float(points.data.rows.size.max()), float(points.data.rows.progress.max())),
+        divergence=divergence,
+    )
+
+
+def latent_orders(encoder: Encoder) -> Iterator[tuple[tuple[str, ...], LatentColumns]]:
+    """Orders of the hierarchy to compare: either of the first two levels may have latent positions."""
+    layout = layout_of(encoder)
+    levels = [block for name in encoder.roles.levels for block in layout.labels if block.name == name]
+    for task in levels[:2]:
+        others = [block for block in layout.labels if block is not task]
+        names = tuple(block.name for block in others)
+        members = tuple(block.code for block in others)
+        if not any(block.level for block in others) and layout.run is not None:
+            names, members = (encoder.roles.run,), (layout.run,)
+        number = [i for i, name in enumerate(layout.continuous) if name == task.name]
+        inputs = tuple(
+            i
+            for i, name in enumerate(layout.continuous)
+            if i in layout.axis or name == encoder.roles.axis or name not in _told_by_levels(encoder)
+        )
+        yield (task.name, *names), LatentColumns(task.code, members, inputs, (*task.text, *number))
+
+
+def _told_by_levels(encoder: Encoder) -> frozenset[str]:
+    """Numbers that levels determine: the levels themselves, and the model size beside two of them."""
+    levels = set(encoder.roles.levels)
+    params = {encoder.roles.params} if len(levels) >= 2 and encoder.roles.params else set()
+    return frozenset(levels | params)
+
+
+def _fit_order(
+    names: tuple[str, ...],
+    columns: LatentColumns,
+    encoder: Encoder,
+    data: Observations,
+    options: FitOptions,
+    generator: np.random.Generator,
+) -> LatentFit:
+    layout = layout_of(encoder)
+    codes = torch.unique(data.rows.x[:, columns.task])
+    level = float(data.y.median())
+    scale = max(float((data.y - level).std()), 1e-3) if len(data) > 1 else 1.0
+    best: tuple[LatentProcess, FitOutcome] | None = None
+    for start in _starts(columns, codes, data, generator):
+        tasks = LatentTasks(columns, codes, *start)
+        mean = LevelMean(level=level, spread=scale)
+        process = LatentProcess(layout, tasks, mean, scale=scale, noise=NOISE_SHARE * scale)
+        outcome = fit_process(process, data, iterations=3 * options.iterations)
+        if best is None or outcome.objective > best[1].objective:
+            best = process, outcome
+    assert best is not None
+    return LatentFit(names, *best, laplace_evidence(best[0], data))
+
+
+def _starts(
+    columns: LatentColumns, codes: torch.Tensor, data: Observations, generator: np.random.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """First positions of the tasks and of what their descriptions foretell: all equal would be a saddle."""
+    shape = (len(codes), LATENT_DIMENSIONS)
+    suggested = _suggested(columns, codes, data)
+    if columns.described:
+        x = data.rows.x.numpy()
+        first = np.unique(x[:, columns.task], return_index=True)[1]
+        described = x[first][:, list(columns.described)]
+        gram = described.T @ described + np.eye(described.shape[1])
+        weight = np.linalg.solve(gram, described.T @ suggested)
+        yield torch.from_numpy(suggested - described @ weight), torch.from_numpy(weight)
+    else:
+        yield torch.from_numpy(suggested), None
+    for _ in range(RESTARTS - 1):
+        yield torch.from_numpy(generator.standard_normal(shape)), None
+
+
+def _suggested(columns: LatentColumns, codes: torch.Tensor, data: Observations) -> Array:
+    """Principal components of what tasks deviate from the typical curve of each member."""
+    x, y = data.rows.x.numpy(), data.y.numpy()
+    task = np.searchsorted(codes.numpy(), x[:, columns.task])
+    axis = x[:, columns.inputs[-1]]
+    edges = np.quantile(axis, np.linspace(0, 1, AXIS_BINS + 1)[1:-1])
+    keys = np.column_stack([x[:, list(columns.members)], np.searchsorted(edges, axis)])
+    cells = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+    shape = (len(codes), int(cells.max()) + 1)
+    total, count = np.zeros(shape), np.zeros(shape)
+    np.add.at(total, (task, cells), y)
+    np.add.at(count, (task, cells), 1.0)
+    mean = total / np.maximum(count, 1)
+    centre = mean.sum(axis=0) / np.maximum((count > 0).sum(axis=0), 1)
+    left, singular, _ = np.linalg.svd(np.where(count > 0, mean - centre, 0.0), full_matrices=False)
+    out = np.zeros((len(codes), LATENT_DIMENSIONS))
+    kept = min(LATENT_DIMENSIONS, left.shape[1])
+    out[:, :kept] = left[:, :kept] * singular[:kept] / max(float(singular[0]), 1e-12)
+    return out * np.sqrt(len(codes)) + 1e-2 * np.arange(len(codes))[:, None] / len(codes)

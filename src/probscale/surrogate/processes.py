@@ -1,0 +1,45 @@
+"""Processes as JSON descriptions, from which they are built again before their parameters are loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from probscale.encode.encoder import Encoder
+from probscale.model.gp import CurveProcess
+from probscale.model.latent import LatentColumns, LatentProcess, LatentTasks, LevelMean
+from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean
+from probscale.model.transforms import LogFloor, OutputTransform
+from probscale.surrogate.expert import layout_of
+
+
+def describe_process(process: CurveProcess) -> dict[str, Any]:
+    """What `build_process` needs beside the parameters."""
+    mean = process.mean
+    if isinstance(process, LatentProcess):
+        shape = list(process.tasks.get_parameter("deviation").shape)
+        return {"kind": "LatentProcess", "columns": asdict(process.tasks.columns), "tasks": shape}
+    assert isinstance(mean, LawMean | PlaneMean)
+    return {"kind": type(mean).__name__, "scale": asdict(mean.scale)}
+
+
+def build_process(description: dict[str, Any], encoder: Encoder, transform: OutputTransform) -> CurveProcess:
+    """A process of the described structure; its parameters and buffers are still to be loaded."""
+    layout = layout_of(encoder)
+    if description["kind"] == "LatentProcess":
+        raw = description["columns"]
+        columns = LatentColumns(
+            raw["task"], tuple(raw["members"]), tuple(raw["inputs"]), tuple(raw["described"])
+        )
+        start = torch.zeros(description["tasks"], dtype=torch.float64)
+        tasks = LatentTasks(columns, torch.zeros(len(start), dtype=torch.float64), start)
+        return LatentProcess(layout, tasks, LevelMean(level=0.0, spread=1.0), scale=0.1, noise=0.01)
+    scale = LawScale(**description["scale"])
+    if description["kind"] == "LawMean":
+        assert isinstance(transform, LogFloor)
+        mean: CurveMean = LawMean(transform, scale)
+    else:
+        mean = PlaneMean(scale, level=0.0, spread=1.0)
+    return CurveProcess(layout, mean, scale=0.1, noise=0.01)
