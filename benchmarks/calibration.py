@@ -97,13 +97,13 @@ def main() -> None:
         "Calibration per regime",
         [
             "What `probscale check` finds: parts of each log are left out, the surrogate is refitted, and "
-            "the 90 % intervals of what was left out are counted. ± is one standard error over runs (over level "
-            "values where at least five were held out).",
+            "the 90 % intervals of what was left out are counted. ± is one standard error over runs (over "
+            "level values where at least five were held out).",
             markdown(short, summary(reports)),
             markdown(head, [line for name, report in reports.items() for line in rows(name, report)]),
             f"At most {chosen.most_runs} runs of each data set, drawn by seed; {chosen.folds} refits a "
-            "regime; at most 40 runs and 25 points a run are scored in each. Plain methods: boosted trees and "
-            "Chinchilla's law for new runs, the last value and a power law of the run's own for begun ones.",
+            "regime; at most 40 runs and 25 points a run are scored in each. Plain methods: boosted trees "
+            "and Chinchilla's law for new runs, the last value and a power law of the run's own for begun ones.",
         ],
     )
 
