@@ -103,7 +103,7 @@ def main() -> None:
             markdown(head, [line for name, report in reports.items() for line in rows(name, report)]),
             f"At most {chosen.most_runs} runs of each data set, drawn by seed; {chosen.folds} refits a "
             "regime; at most 40 runs and 25 points a run are scored in each. Plain methods: boosted trees "
-            "and Chinchilla's law for new runs, the last value and a power law of the run's own for begun ones.",
+            "and Chinchilla's law for new runs, the last value and a power law of the run's own for begun.",
         ],
     )
 
