@@ -54,6 +54,20 @@ def test_crps_of_a_normal_mixture_is_that_of_scoringrules():
     np.testing.assert_allclose(ours, sr.crps_mixnorm(y, m, np.sqrt(v), weights), rtol=1e-6)
 
 
+def test_weights_may_differ_between_runs():
+    rng = np.random.default_rng(6)
+    m, v, y = rng.normal(0, 1, (2, 4, 3)), rng.uniform(0.01, 1, (2, 4, 3)), rng.normal(0, 1, (4, 3))
+    share = np.array([[0.0], [0.3], [0.7], [1.0]])
+    normals = [(share, m[0], v[0]), (1 - share, m[1], v[1])]
+    crps, density = (of(Affine(0.0, 1.0), normals, y) for of in (mixture_crps, mixture_log_density))
+    for row, w in enumerate(share[:, 0]):
+        own = [(w, m[0][row], v[0][row]), (1 - w, m[1][row], v[1][row])]
+        np.testing.assert_allclose(crps[row], mixture_crps(Affine(0.0, 1.0), own, y[row]), rtol=EXACT)
+        np.testing.assert_allclose(
+            density[row], mixture_log_density(Affine(0.0, 1.0), own, y[row]), rtol=EXACT
+        )
+
+
 def test_crps_of_a_lognormal_is_that_of_scoringrules():
     rng = np.random.default_rng(1)
     m, s = rng.normal(0, 1, (5, 2)), rng.uniform(0.01, 1.5, (5, 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, ndtr
@@ -9,7 +11,8 @@ from scipy.special import logsumexp, ndtr
 from probscale.model.transforms import OutputTransform, log_slope
 
 Array = NDArray[np.float64]
-Normals = list[tuple[float, Array, Array]]
+Normals = Sequence[tuple[float | Array, Array, Array]]
+_Parts = list[tuple[Array, Array, Array]]
 
 BREAKS = np.array([-8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0])
 """Standard deviations from each component at which the integral is cut into pieces."""
@@ -23,16 +26,15 @@ def mixture_log_density(transform: OutputTransform, normals: Normals, output: Ar
 
     Args:
         transform: Between output and modelled scale.
-        normals: Weight, location and variance of each normal, arrays of the shape of `output`.
+        normals: Weight, location and variance of each normal; broadcast to the shape of `output`.
         output: Outputs, user units; NaN gives NaN.
     """
     y = transform.forward(output)
-    terms = [
-        np.log(w) - 0.5 * ((y - m) ** 2 / v + np.log(2 * np.pi * v))
-        for w, m, v in ((w, m, np.maximum(v, 1e-300)) for w, m, v in normals)
-        if w > 0
-    ]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = [
+            np.log(w) - 0.5 * ((y - m) ** 2 / v + np.log(2 * np.pi * v))
+            for w, m, v in ((w, m, np.maximum(v, 1e-300)) for w, m, v in normals)
+        ]
         density = np.asarray(logsumexp(np.stack(terms), axis=0)) + log_slope(transform, output)
     density = np.where(np.isfinite(y), density, -np.inf)
     return np.where(np.isnan(output), np.nan, density)
@@ -46,24 +48,24 @@ def mixture_crps(transform: OutputTransform, normals: Normals, output: Array) ->
 
     Args:
         transform: Between output and modelled scale.
-        normals: Weight, location and variance of each normal, arrays of the shape of `output`.
+        normals: Weight, location and variance of each normal; broadcast to the shape of `output`.
         output: Outputs, user units; NaN gives NaN.
 
     Cost: O(points × components²).
 
     Source: Gneiting and Raftery 2007, eq. 20.
     """
-    shape = output.shape
+    parts = [tuple(np.broadcast_to(x, output.shape).ravel() for x in part) for part in normals]
     flat = output.ravel()
-    parts = [(w, m.ravel(), np.sqrt(np.maximum(v.ravel(), 1e-300))) for w, m, v in normals]
     out = np.empty(flat.shape)
     for start in range(0, len(flat), CHUNK):
         where = slice(start, start + CHUNK)
-        out[where] = _crps(transform, [(w, m[where], s[where]) for w, m, s in parts], flat[where])
-    return out.reshape(shape)
+        some = [(w[where], m[where], np.sqrt(np.maximum(v[where], 1e-300))) for w, m, v in parts]
+        out[where] = _crps(transform, some, flat[where])
+    return out.reshape(output.shape)
 
 
-def _crps(transform: OutputTransform, parts: Normals, output: Array) -> Array:
+def _crps(transform: OutputTransform, parts: _Parts, output: Array) -> Array:
     """The score of a vector of outputs; `parts` hold standard deviations."""
     cuts = np.concatenate([m[:, None] + BREAKS * s[:, None] for _, m, s in parts], axis=1)
     y = transform.forward(output)
@@ -74,7 +76,9 @@ def _crps(transform: OutputTransform, parts: Normals, output: Array) -> Array:
     cuts = np.sort(np.concatenate([cuts, place[:, None]], axis=1), axis=1)
     half, middle = 0.5 * np.diff(cuts, axis=1), 0.5 * (cuts[:, 1:] + cuts[:, :-1])
     t = middle[:, :, None] + half[:, :, None] * NODES
-    below = sum((w * ndtr((t - m[:, None, None]) / s[:, None, None]) for w, m, s in parts), np.zeros(t.shape))
+    below = np.zeros(t.shape)
+    for weight, m, s in parts:
+        below += weight[:, None, None] * ndtr((t - m[:, None, None]) / s[:, None, None])
     short = np.where(middle < place[:, None], 0.0, 1.0)[:, :, None] - below
     inside = (short**2 * _stretch(transform, t)) @ WEIGHTS
     return gap + (inside * half).sum(axis=1)
