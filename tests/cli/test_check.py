@@ -45,6 +45,9 @@ def test_check_writes_what_it_says(runs, tmp_path):
     assert set(stored["verdicts"]) == set(table["regime"])
     for verdict in stored["verdicts"].values():
         assert verdict in result.output
+    for picture in ("check_reliability.png", "check_curves.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+        assert picture in result.output
     assert (tmp_path / "check.md").read_text().strip() in result.output
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from probscale.cli.speech import working
 from probscale.cli.work import embedder_of, read_log, write_table
+
+if TYPE_CHECKING:
+    from probscale.evaluate import CheckReport
+    from probscale.runs import RunLog
 
 
 def check_file(
@@ -44,12 +48,24 @@ def check_file(
     write_table(report.points, out / "check_points.csv")
     (out / "check.json").write_text(json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n")
     (out / "check.md").write_text(report.to_markdown() + "\n")
+    with working("drawing", quiet=quiet):
+        _draw(report, log, out)
     typer.echo("\n".join(f"{name}: {text}" for name, text in report.verdicts.items()))
     if not quiet:
         typer.echo(f"\n{report.to_markdown()}")
         for note in report.notes:
             typer.echo(f"note: {note}")
         typer.echo(f"\n{_reading()}\nwrote {', '.join(_written(out))}")
+
+
+def _draw(report: CheckReport, log: RunLog, out: Path) -> None:
+    from probscale.plot import draw_check_curves, plot_check, style
+
+    with style.style():
+        figure = style.new_figure(5.4, 4.6, dpi=150)
+        plot_check(report, ax=figure.subplots())
+        figure.savefig(out / "check_reliability.png")
+    draw_check_curves(report, log=log).savefig(out / "check_curves.png")
 
 
 def _names(given: Sequence[str] | None) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from probscale.plot.acquisition import plot_acquisition
     from probscale.plot.calibration import plot_parity, plot_reliability
+    from probscale.plot.check import draw_check_curves, plot_check
     from probscale.plot.curves import plot_curves, plot_fan
     from probscale.plot.rungs import plot_rungs
     from probscale.plot.scaling import plot_frontier, plot_isoflop, plot_law_posterior
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 # Resolved on first use: matplotlib, and what a figure does not show, stay unimported.
 _HOME = {
+    "draw_check_curves": "check",
     "plot_acquisition": "acquisition",
+    "plot_check": "check",
     "plot_curves": "curves",
     "plot_fan": "curves",
     "plot_frontier": "scaling",
@@ -29,7 +32,9 @@ _HOME = {
 }
 
 __all__ = [
+    "draw_check_curves",
     "plot_acquisition",
+    "plot_check",
     "plot_curves",
     "plot_fan",
     "plot_frontier",

@@ -1,0 +1,131 @@
+"""What a check of a log found, as pictures: reliability per regime, and forecasts beside what came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from probscale.errors import ConfigError
+from probscale.evaluate.scores import reliability
+from probscale.plot import style
+from probscale.plot.calibration import plot_reliability
+from probscale.plot.curves import plot_fan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from probscale.evaluate import CheckReport
+    from probscale.runs import RunLog
+
+RANKS = {"typical run": 0.5, "poor run": 0.9, "worst run": 1.0}
+"""Which runs are shown: their place among all of a regime, ordered by mean score."""
+
+SHARES = (0.1, 0.25, 0.5, 0.8, 0.9, 0.95)
+
+
+def plot_check(report: CheckReport, *, regimes: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+    """Reliability of each regime of a check, with standard errors over runs.
+
+    Args:
+        report: Result of `probscale.evaluate.check`.
+        regimes: Some of its regimes; by default all.
+        ax: Axes to draw on; new ones by default.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ConfigError: for a regime that was not checked.
+    """
+    for series, name in enumerate(_known(report, regimes)):
+        table = reliability(report.points[report.points["regime"] == name], SHARES)
+        ax = plot_reliability(
+            table["promised"],
+            table["observed"],
+            errors=table["se"].fillna(0.0),
+            label=name,
+            series=series,
+            ax=ax,
+        )
+    assert ax is not None
+    return ax
+
+
+def draw_check_curves(
+    report: CheckReport, *, log: RunLog | None = None, regimes: Sequence[str] | None = None
+) -> Figure:
+    """Forecast fans of held-out runs over what was measured: a typical, a poor and the worst one per regime.
+
+    Args:
+        report: Result of `probscale.evaluate.check`.
+        log: The checked runs; begun runs then show the points that were seen.
+        regimes: Some regimes of the report; by default all.
+
+    Returns:
+        A figure that pyplot does not know.
+
+    Raises:
+        ConfigError: for a regime that was not checked.
+    """
+    names = _known(report, regimes)
+    with style.style():
+        figure = style.new_figure(3.6 * len(RANKS), 2.7 * len(names) + 0.6, dpi=130)
+        grid = figure.subplots(len(names), len(RANKS), squeeze=False)
+        for row, name in zip(grid, names, strict=True):
+            points = report.points[report.points["regime"] == name]
+            for ax, (rank, run) in zip(row, _ranked(points).items(), strict=True):
+                _panel(ax, points[points["run"] == run], log if name.startswith("prefix") else None)
+                ax.set_title(f"{name}: {rank}")
+            row[0].set_ylabel(report.output)
+        for ax in grid[-1]:
+            ax.set_xlabel(report.axis)
+        found = {
+            label: handle
+            for ax in grid.flat
+            for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(
+            found.values(), found.keys(), loc="outside upper center", ncols=len(found), frameon=False
+        )
+    return figure
+
+
+def _known(report: CheckReport, regimes: Sequence[str] | None) -> tuple[str, ...]:
+    for name in regimes or ():
+        if name not in report.regimes:
+            raise ConfigError(
+                f"regime {name!r} was not checked; the report has {', '.join(report.regimes)}", regime=name
+            )
+    return tuple(regimes or report.regimes)
+
+
+def _ranked(points: pd.DataFrame) -> dict[str, object]:
+    """Runs to show: score of each run's points, relative to their scale, in order."""
+    score = points["crps"] / points["truth"].abs().clip(lower=1e-12)
+    order = list(score.groupby(points["run"], sort=False).mean().sort_values(kind="stable").index)
+    return {name: order[round(share * (len(order) - 1))] for name, share in RANKS.items()}
+
+
+def _panel(ax: Axes, part: pd.DataFrame, log: RunLog | None) -> None:
+    at, truth = part["at"].to_numpy(), part["truth"].to_numpy()
+    shown = [at]
+    if len(part) == 1:
+        for level, width in ((90, 1.5), (50, 5)):
+            bounds = part[f"lower_{level}"].to_numpy(), part[f"upper_{level}"].to_numpy()
+            ax.vlines(at, *bounds, color=style.BLUE, lw=width, alpha=0.5, label=f"{level} % interval")
+        ax.plot(at, part["median"], "_", color=style.BLUE, ms=12, label="forecast median")
+    else:
+        bands = {level / 100: (part[f"lower_{level}"], part[f"upper_{level}"]) for level in (50, 90)}
+        plot_fan(at, part["median"], bands, ax=ax, label="forecast median")
+    ax.plot(at, truth, color=style.INK, lw=0, marker="o", ms=3, mfc="white", mew=0.8, label="measured later")
+    if log is not None:
+        run = log.points[log.roles.run] == part["run"].iloc[0]
+        seen = log.points[run & (log.points[log.roles.axis] < at.min())]
+        shown.append(seen[log.roles.axis].to_numpy(dtype=np.float64))
+        ax.plot(shown[-1], seen[log.output], color=style.INK, lw=1.5, label="seen")
+    style.log_scale(ax, "x", np.concatenate(shown), least=20.0)
+    style.finish(ax)

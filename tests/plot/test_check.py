@@ -1,0 +1,60 @@
+"""Pictures of a check: what they show is what the report holds."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+import probscale as ps
+from probscale.errors import ConfigError
+from probscale.evaluate import check
+from probscale.plot import draw_check_curves, plot_check
+from probscale.surrogate.fitting import FitOptions
+
+mpl.use("agg")
+
+
+@pytest.fixture(scope="module")
+def log():
+    return ps.simulate_runs("law", n_runs=12, points=8, seed=4)
+
+
+@pytest.fixture(scope="module")
+def report(log):
+    quick = FitOptions(subset=60, iterations=3, rounds=1)
+    return check(log, regimes=("in-distribution", "prefix"), embedder=None, folds=1, options=quick)
+
+
+def test_reliability_of_every_regime_is_the_share_of_points_inside(report):
+    ax = plot_check(report)
+    for container, name in zip(ax.containers, report.regimes, strict=True):
+        assert container.get_label() == name
+        held = dict(zip(*container[0].get_data(), strict=True))
+        assert held[90.0] == pytest.approx(100 * report.table.loc[name, "coverage_90"])
+
+
+def test_curves_show_measured_points_and_what_was_seen_of_begun_runs(report, log):
+    figure = draw_check_curves(report, log=log)
+    panels = [ax for ax in figure.axes if ax.get_title("left")]
+    assert len(panels) == 3 * len(report.regimes)
+    for ax in panels:
+        regime = ax.get_title("left").split(":")[0]
+        lines = {line.get_label(): line.get_data() for line in ax.lines}
+        points = report.points[report.points["regime"] == regime]
+        assert np.isin(lines["measured later"][1], points["truth"]).all()
+        assert ("seen" in lines) == regime.startswith("prefix")
+        if "seen" in lines:
+            assert lines["seen"][0].max() < lines["measured later"][0].min()
+    figure.savefig("/dev/null", format="png")
+
+
+def test_a_regime_that_was_not_checked_is_refused(report):
+    with pytest.raises(ConfigError, match="the report has in-distribution, prefix 10 %"):
+        plot_check(report, regimes=["larger scale"])
+
+
+def test_finals_are_drawn_as_bars(log):
+    quick = FitOptions(subset=60, iterations=3, rounds=1)
+    report = check(log.finals(), regimes="in-distribution", embedder=None, folds=1, options=quick)
+    figure = draw_check_curves(report)
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    assert set(labels) == {"90 % interval", "50 % interval", "forecast median", "measured later"}
