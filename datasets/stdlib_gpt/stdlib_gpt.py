@@ -11,17 +11,23 @@ a run is itself a finished, shorter run.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
 import os
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 # The module may be loaded from its path alone.
 if (_folder := str(Path(__file__).resolve().parent)) not in sys.path:
@@ -47,6 +53,7 @@ __all__ = [
     "corpus_files",
     "evaluation_steps",
     "held_out_loss",
+    "live_folder",
     "load_corpus",
     "read_points",
     "replace_file",
@@ -55,6 +62,7 @@ __all__ = [
 ]
 
 LIVE_DIR = HERE / "work" / "live"
+LIVE_CHECKPOINT_SECONDS = 2.0
 TRAIN_LOSS_DECAY = 0.95
 GRADIENT_CLIP = 1.0
 CHECKPOINT = "checkpoint.pt"
@@ -238,11 +246,15 @@ def runner(
 ) -> tuple[list[tuple[int, float]], dict[str, Any]]:
     """Trains a configuration on from a state, for live use.
 
+    A new run trains in a folder named after its configuration: a run that was killed before it could return a
+    state is found there again and goes on from its last checkpoint. A second process that is given the same
+    configuration waits for the first.
+
     Args:
         config: Mapping with the fields of ``Config``; other keys are ignored.
         until: Tokens to reach.
-        state: What an earlier call returned; None starts a new run in a folder
-            of its own under ``work/live``.
+        state: What an earlier call returned; None for a run without one. Its folder is then below
+            ``work/live``, or below the folder that the variable STDLIB_GPT_LIVE names.
 
     Returns:
         The (tokens, held-out loss) points gained since ``state``, and the new
@@ -250,14 +262,33 @@ def runner(
     """
     settings = Config.from_mapping(config)
     if state is None:
-        LIVE_DIR.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{settings.run_id}-", dir=LIVE_DIR))
-        seen = 0
+        folder, seen = live_folder(settings), 0
+        folder.mkdir(parents=True, exist_ok=True)
     else:
         folder, seen = Path(state["checkpoint"]).parent, int(state["tokens"])
         if not (folder / CHECKPOINT).exists():
             raise FileNotFoundError(f"the state names {folder / CHECKPOINT}, which is not there")
-    points = train(settings, math.ceil(until), folder)
+    with alone(folder):
+        points = train(settings, math.ceil(until), folder, LIVE_CHECKPOINT_SECONDS)
     reached = max([seen, *(tokens for tokens, _ in points)])
     fresh = [(tokens, loss) for tokens, loss in points if tokens > seen]
     return fresh, {"checkpoint": str(folder / CHECKPOINT), "tokens": reached}
+
+
+def live_folder(config: Config) -> Path:
+    """Folder of a live run: the same for equal configurations, whatever their planned length."""
+    values = {k: v for k, v in vars(config).items() if k != "D_tokens"}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+    root = Path(os.environ.get("STDLIB_GPT_LIVE") or LIVE_DIR).resolve()
+    return root / f"{config.run_id}-{digest}"
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Waits for, then holds, the lock of a folder; a kill frees it."""
+    if fcntl is None:
+        yield
+        return
+    with open(folder / "lock", "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

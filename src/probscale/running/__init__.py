@@ -1,16 +1,19 @@
 """Carrying out training that a user's runner does: calls, checks, timeouts, workers that die."""
 
 from probscale.running.increment import Increment, Outcome, Runner, check_runner
+from probscale.running.named import NamedRunner, named_runner
 from probscale.running.progress import Advance, advance
 from probscale.running.workers import Workers, process_workers
 
 __all__ = [
     "Advance",
     "Increment",
+    "NamedRunner",
     "Outcome",
     "Runner",
     "Workers",
     "advance",
     "check_runner",
+    "named_runner",
     "process_workers",
 ]
