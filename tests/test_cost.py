@@ -12,7 +12,15 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import probscale.cost.arithmetic
 import probscale.runs.log
-from probscale.cost import FlopsCost, FunctionCost, MoneyCost, SecondsCost, TableCost, ThroughputCost
+from probscale.cost import (
+    FlopsCost,
+    FunctionCost,
+    MoneyCost,
+    RateCost,
+    SecondsCost,
+    TableCost,
+    ThroughputCost,
+)
 from probscale.errors import ConfigError, ShapeError
 from probscale.runs import RunLog
 
@@ -41,6 +49,7 @@ COSTS = {
     "money": MoneyCost(ThroughputCost(FlopsCost("N"), 4e14), device_hour=2.5, devices="gpus"),
     "seconds": SECONDS,
     "table": TableCost.from_frame(LOG, run="id", axis="step", cost="seconds"),
+    "rate": RateCost("gpus"),
     "function": FunctionCost(lambda configs, at: configs[["N"]].to_numpy() * at**1.5),
 }
 

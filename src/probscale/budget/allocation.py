@@ -81,6 +81,7 @@ def allocate(
     resolution: str | float | None = None,
     timeout: float | None = None,
     retries: int = 2,
+    watch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> AllocationResult:
     """Spend a budget on a pool of runs: start, extend and stop them as the evidence says.
 
@@ -116,6 +117,8 @@ def allocate(
             a number, or a column of the pool; None for none.
         timeout: Seconds that one increment may take.
         retries: Attempts after the first before a run is given up.
+        watch: Called with each decision and outcome as the ledger holds it, on a resume with the earlier ones
+            too.
 
     Raises:
         BudgetError: if the budget, pool or strategy is not accepted, the ledger belongs to other settings or
@@ -142,7 +145,7 @@ def allocate(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "alloc.jsonl" if ledger is None else Path(ledger)
         with closing(Workers(runner, executor, timeout)) as workers, Ledger(path, settings=settings) as book:
-            means = {"workers": workers, "ledger": book, "retries": retries}
+            means = {"workers": workers, "ledger": book, "retries": retries, "watch": watch}
             bench = LiveBench(configs, cost, total, axis, goal, **shape, **means)
             drive(bench, maker(bench, np.random.default_rng(seed), surrogate, eta))
             return _concluded(bench, book, output, kept=ledger is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ class LiveBench:
         ledger: Ledger,
         retries: int,
         visible: Sequence[Mapping[str, Any]],
+        watch: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self.configs = configs
         self.axis = axis
@@ -85,6 +86,7 @@ class LiveBench:
         self._ledger = ledger
         self._retries = retries
         self.visible = visible
+        self._watch = watch or (lambda event: None)
         self._record = _Record(ledger.events())
         self._locks = Path(f"{ledger.path.resolve()}.locks")
         self._locks.mkdir(exist_ok=True)
@@ -140,6 +142,7 @@ class LiveBench:
             recorded["note"],
         )
         self.decisions.append(taken)
+        self._watch(recorded)
         self._carry_out(number, targets)
         return taken
 
@@ -231,6 +234,7 @@ class LiveBench:
 
     def _apply(self, run: int, event: Mapping[str, Any]) -> None:
         known = self.runs[run]
+        self._watch(event)
         if event["event"] == "failed":
             self.lost += float(event["at_risk"])
             if event["final"]:

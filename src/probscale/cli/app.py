@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from probscale.cli import allocate, frontier, plan, suggest
 from probscale.cli.options import (
     Axis,
     Config,
@@ -221,6 +222,15 @@ def check(
         seed=seed,
         quiet=quiet,
     )
+
+
+for command, example in (
+    (frontier.frontier, frontier.EXAMPLE),
+    (suggest.suggest, suggest.EXAMPLE),
+    (plan.plan, plan.EXAMPLE),
+    (allocate.allocate, allocate.EXAMPLE),
+):
+    app.command(epilog=example)(command)
 
 
 def main() -> None:

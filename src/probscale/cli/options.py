@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 _ROLES = "Roles of the columns"
+_COST = "Cost of training (by default 6 · params FLOPs per unit of the axis)"
 
 
 class GoalName(StrEnum):
@@ -30,6 +32,10 @@ def _role(text: str, *names: str) -> Any:
     return typer.Option(*names, help=text, rich_help_panel=_ROLES, show_default=False)
 
 
+def _cost(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=_COST, show_default=False)
+
+
 Log = Annotated[
     list[str],
     typer.Argument(
@@ -37,9 +43,24 @@ Log = Annotated[
         show_default=False,
     ),
 ]
+Known = Annotated[
+    list[str],
+    typer.Argument(
+        help="Long tables, one row per run and axis value; or one surrogate that `probscale fit` wrote, which "
+        "needs no roles.",
+        show_default=False,
+    ),
+]
+Pool = Annotated[
+    str,
+    typer.Argument(help="Configurations, one a row: parquet, csv, tsv or jsonl.", show_default=False),
+]
 Run = Annotated[str, _role("Column that names the run.", "--run")]
 Axis = Annotated[str, _role("Column of the progress axis: tokens, steps, epochs.", "--axis")]
 Output = Annotated[str, _role("Column of the measured output.", "--output")]
+MaybeRun = Annotated[str | None, _role("Column that names the run; needed for a log.", "--run")]
+MaybeAxis = Annotated[str | None, _role("Column of the progress axis; needed for a log.", "--axis")]
+MaybeOutput = Annotated[str | None, _role("Column of the measured output; needed for a log.", "--output")]
 Levels = Annotated[
     list[str] | None,
     _role("Column of the task hierarchy; repeat, coarse to fine, or join by commas.", "--levels"),
@@ -53,6 +74,52 @@ Config = Annotated[
         "--config",
     ),
 ]
+Rate = Annotated[
+    str | None, _cost("Column (or number) of cost per unit of the axis; 1 counts the axis itself.", "--rate")
+]
+TokensPerAxis = Annotated[
+    str | None,
+    _cost("Tokens in a unit of the axis, a column or number, where the axis counts steps.", "--axis-tokens"),
+]
+Seconds = Annotated[
+    str | None, _cost("Column of the log with seconds since the start of the run.", "--seconds")
+]
+FlopsPerSecond = Annotated[
+    str | None, _cost("FLOPs a device reaches in a second, a column or number.", "--flops-per-second")
+]
+DeviceHour = Annotated[
+    str | None, _cost("Price of a device for an hour, a column or number.", "--device-hour")
+]
+Devices = Annotated[str | None, _cost("Devices of a run, a column or number.", "--devices")]
+Unit = Annotated[str | None, _cost('Name of the unit of costs; "FLOPs" lets strategies use laws.', "--unit")]
+Table = Annotated[Path, typer.Option("-o", "--out", help="Table to write: .csv, .parquet or .jsonl.")]
+Total = Annotated[float, typer.Option(help="Budget, in the unit of the cost.", show_default=False)]
+PoolAxis = Annotated[str, typer.Option("--axis", help="Name of the progress axis: tokens, steps, epochs.")]
+StrategyName = Annotated[
+    str,
+    typer.Option(
+        "--strategy",
+        help="surrogate, early_commitment, size_prior, expected_improvement, halving, hyperband, asha, "
+        "uniform, halving_joint, halving_power, halving_ensemble, halving_coregional, one_random or one_chinchilla.",
+    ),
+]
+Eta = Annotated[float, typer.Option("--eta", help="One in eta runs goes on, where there are rungs.")]
+Ends = Annotated[
+    str | None,
+    typer.Option(
+        "--horizon", help="Furthest axis value of a run: a number, or a column of POOL.", show_default=False
+    ),
+]
+Warm = Annotated[
+    Path | None,
+    typer.Option(
+        "--surrogate", help="Surrogate of earlier runs that `probscale fit` wrote.", show_default=False
+    ),
+]
+Summary = Annotated[
+    Path | None,
+    typer.Option("--json", help="File for everything that is printed, as JSON.", show_default=False),
+]
 EmbedderName = Annotated[
     str, typer.Option("--embedder", help='"default", "none", a Hugging Face id or a local path.')
 ]
@@ -65,9 +132,9 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show where an error arose,
 class RoleOptions:
     """Roles as given on the command line."""
 
-    run: str
-    axis: str
-    output: str
+    run: str | None
+    axis: str | None
+    output: str | None
     goal: str
     levels: list[str] | None
     params: str | None

@@ -85,6 +85,29 @@ def working(text: str, *, quiet: bool, total: int | None = None) -> Iterator[Cal
         yield lambda steps: progress.advance(task, steps)
 
 
+@contextmanager
+def budget_bar(text: str, total: float) -> Iterator[tuple[Callable[[float], None], Callable[[str], None]]]:
+    """Bar of an amount that is spent, with lines above it.
+
+    Args:
+        text: What stands beside the bar.
+        total: The whole amount.
+
+    Yields:
+        Function that reports a part as spent, and one that says a line.
+    """
+    with _bar() as progress:
+        task = progress.add_task(text, total=total)
+
+        def say(line: str) -> None:
+            if progress.disable:
+                typer.echo(line, err=True)
+            else:
+                progress.console.print(line, markup=False, highlight=False)
+
+        yield lambda part: progress.advance(task, part), say
+
+
 def _bar() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn

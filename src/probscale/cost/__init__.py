@@ -1,6 +1,6 @@
 """What runs cost: FLOPs by arithmetic, seconds from logs, money per device-hour, or a user's own measure."""
 
-from probscale.cost.arithmetic import FlopsCost, FunctionCost, MoneyCost, ThroughputCost
+from probscale.cost.arithmetic import FlopsCost, FunctionCost, MoneyCost, RateCost, ThroughputCost
 from probscale.cost.logged import SecondsCost, TableCost
 from probscale.cost.model import CostModel
 
@@ -9,6 +9,7 @@ __all__ = [
     "FlopsCost",
     "FunctionCost",
     "MoneyCost",
+    "RateCost",
     "SecondsCost",
     "TableCost",
     "ThroughputCost",

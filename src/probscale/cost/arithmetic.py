@@ -53,6 +53,27 @@ class FlopsCost(CostModel):
 
 
 @dataclass(frozen=True)
+class RateCost(CostModel):
+    """A known cost per unit of the axis, such as exact FLOPs per token.
+
+    Attributes:
+        rate: Column (or number) of cost per unit of the axis; 1 makes the axis itself the cost.
+        params: Column of the model size, where strategies should know it; the cost does not depend on it.
+        unit: Unit of the costs.
+
+    >>> RateCost("per_token", unit="FLOPs")([{"per_token": 7e8}], [1e9, 2e9])
+    array([[7.0e+17, 1.4e+18]])
+    """
+
+    rate: Quantity
+    params: str | None = None
+    unit: str = "cost"
+
+    def total(self, configs: pd.DataFrame, at: np.ndarray) -> np.ndarray:  # noqa: D102
+        return at * positive(configs, self.rate, "rate")[:, None]
+
+
+@dataclass(frozen=True)
 class ThroughputCost(CostModel):
     """Seconds on one device, from FLOPs and the rate at which the device reaches them.
 

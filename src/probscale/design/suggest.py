@@ -59,6 +59,7 @@ def suggest(
     compute: ArrayLike | None = None,
     targets: Configs | None = None,
     max_cost: float | None = None,
+    budget: float | None = None,
     allowed: Mapping[str, Collection[Any]] | None = None,
     where: Callable[[pd.DataFrame], Any] | None = None,
     samples: int = 256,
@@ -86,6 +87,7 @@ def suggest(
         compute: Costs at which the frontier matters; by default the last two decades up to the dearest run.
         targets: Configurations whose end matters to the criterion "target".
         max_cost: Most that one action may cost.
+        budget: Most that all of them may cost together.
         allowed: Column to the values it may take.
         where: Function of the pool, one truth value per row; for example a bound on memory.
         samples: Posterior draws behind the probability of being on the frontier.
@@ -97,7 +99,7 @@ def suggest(
         at random.
 
     Raises:
-        ConfigError: for an unknown criterion, an empty pool, or constraints that leave nothing.
+        ConfigError: for an unknown criterion, an empty pool, or constraints or a budget that leave nothing.
 
     Cost: O(observations × cells² + actions × points × cells), cells = configurations × points; 0.1 s for 330
         cells.
@@ -200,9 +202,13 @@ def _weighed(
     thin, grid = frame.iloc[kept], grid[kept]
     stops = depths_of(grid, log, depths)
     actions = actions_of(thin, log, cost, grid=grid, depths=stops, constraints=constraints)
+    left = np.inf if budget is None else float(budget)
+    if not actions.within(left).legal.any():
+        raise ConfigError(nothing_left(actions, left))
     situation = situation_of(
         surrogate, thin, actions, compute=compute, targets=targets, samples=samples, seed=seed
     )
+<<<<<<< HEAD
     few = len(kept) < len(frame)
     notes = [f"{len(kept)} of {len(frame)} configurations, drawn at random, were compared"] if few else []
     return thin, situation, notes
@@ -211,7 +217,30 @@ def _weighed(
 def _noted(answer: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if notes:
         answer.attrs["notes"] = notes
+=======
+    chosen = list(greedy(situation, value, n, cost_power, left))
+    answer = thin.iloc[[choice.config for choice in chosen]].copy()
+    answer["until"] = [actions.at[choice.config, choice.point] for choice in chosen]
+    answer["score"] = [choice.score for choice in chosen]
+    answer["cost"] = [choice.cost for choice in chosen]
+    if len(kept) < len(frame):
+        answer.attrs["notes"] = [
+            f"{len(kept)} of {len(frame)} configurations, drawn at random, were compared"
+        ]
+>>>>>>> 05c91af (frontier, suggest, plan and allocate at the command line)
     return answer
+
+
+def nothing_left(actions: Actions, budget: float) -> str:
+    """Why no action is legal, and what would make one."""
+    free = replace(actions, dearest=np.inf).table
+    if not len(free):
+        return "every configuration of the pool is trained to its last point; widen the pool, or at="
+    limit = min(actions.dearest, budget)
+    return (
+        f"the cheapest action costs {free['cost'].min():.4g}, more than the {limit:.4g} allowed; "
+        "raise max_cost= or budget="
+    )
 
 
 def situation_of(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from probscale.errors import BudgetError
 from probscale.running.increment import Runner
@@ -55,7 +55,7 @@ class NamedRunner:
                 "runner(config, until, state)",
                 runner=self.function,
             )
-        return value
+        return cast(Runner, value)
 
     def __getstate__(self) -> dict[str, str]:
         return {"place": self.place, "function": self.function}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 import threading
@@ -149,13 +150,19 @@ class Workers:
         return box[0] if box else timed_out(job, self._timeout)
 
 
-def process_workers(count: int) -> ProcessPoolExecutor:
+def process_workers(count: int, method: str | None = None) -> ProcessPoolExecutor:
     """A pool of processes on this machine that end with this one, even if it is killed.
 
     The workers of a plain ProcessPoolExecutor outlive a killed parent: idle ones for good, others until their
     increment is done. Give `functools.partial(process_workers, count)` as the executor of an allocation.
+
+    Args:
+        count: Processes.
+        method: How they start: "fork", "forkserver" or "spawn"; None for Python's own choice. Forked ones
+            know functions that no module holds, but inherit the state of threads that did not come along.
     """
-    return ProcessPoolExecutor(count, initializer=_die_with, initargs=(_here_and_now(),))
+    context = multiprocessing.get_context(method)
+    return ProcessPoolExecutor(count, context, initializer=_die_with, initargs=(_here_and_now(),))
 
 
 def work(runner: Runner, job: Increment, driver: tuple[str, int]) -> Outcome:

@@ -24,6 +24,9 @@ from probscale.surrogate.query import Configs
 
 Array = NDArray[np.float64]
 
+LEVELS, DECADES = 40, 2.0
+"""Levels of compute by default, and how far below the dearest run they begin."""
+
 TOLERATED = 1.05
 """Factor beyond the observed scales below which nothing is said."""
 
@@ -159,7 +162,7 @@ def fit_frontier(
     surrogate: CurveSurrogate | RunLog,
     pool: Configs | None = None,
     *,
-    compute: ArrayLike,
+    compute: ArrayLike | None = None,
     cost: CostModel,
     seed: int = 0,
     samples: int = 256,
@@ -171,7 +174,8 @@ def fit_frontier(
     Args:
         surrogate: Fitted surrogate; or a run log, to which one is fitted first.
         pool: Configurations to choose among; without a pool, the runs of the log as far as they went.
-        compute: Levels of compute, rising, in the unit of `cost`.
+        compute: Levels of compute, rising, in the unit of `cost`; by default forty over the last two decades
+            up to the dearest observed run, fewer decades if runs begin later.
         cost: Cost model.
         seed: Seed of the draws.
         samples: Number of joint posterior draws.
@@ -189,10 +193,11 @@ def fit_frontier(
 
     Cost: O((configs × points)³) with up to 2,000 cells; a second for 100 configurations.
     """
-    levels = _levels(compute)
+    levels = None if compute is None else _levels(compute)
     if isinstance(surrogate, RunLog):
         surrogate = fit_surrogate(surrogate, seed=seed)
     log = surrogate.log
+    levels = observed_levels(log, cost) if levels is None else levels
     found = candidates_of(log, pool, cost, levels, until)
     _warn_beyond(log, found, levels, cost)
     curves = surrogate.predict(found.asked, found.places).latent()
@@ -211,6 +216,21 @@ def fit_frontier(
     optimum = _optimum(log, found, levels, position, np.isnan(best[0]))
     law = fit_laws(levels, best, goal=log.roles.goal)
     return Frontier(levels, Draws(best), law, optimum, log.roles.goal, target)
+
+
+def observed_levels(log: RunLog, cost: CostModel) -> Array:
+    """Levels of compute that the runs of a log cover.
+
+    Raises:
+        ConfigError: if all of them cost the same.
+    """
+    first = log.points.groupby(log.roles.run, sort=False)[log.roles.axis].first().reindex(log.configs.index)
+    begin = cost.increment(log.configs.reset_index(names=log.roles.run), 0.0, first.to_numpy())
+    high = float(cost.spent(log).max())
+    low = max(high * 10**-DECADES, float(begin[begin > 0].min(initial=high)))
+    if low >= high:
+        raise ConfigError("the runs of the log cover a single amount of compute; pass compute=")
+    return np.geomspace(low, high, LEVELS)
 
 
 def _levels(compute: ArrayLike) -> Array:

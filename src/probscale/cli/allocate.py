@@ -1,0 +1,211 @@
+"""`probscale allocate`: spend a budget on real training."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from probscale.cli.costs import CostOptions
+from probscale.cli.options import (
+    Debug,
+    DeviceHour,
+    Devices,
+    EmbedderName,
+    Ends,
+    Eta,
+    FlopsPerSecond,
+    GoalName,
+    Params,
+    Pool,
+    PoolAxis,
+    Quiet,
+    Rate,
+    Seed,
+    StrategyName,
+    Summary,
+    TokensPerAxis,
+    Total,
+    Unit,
+    Warm,
+)
+from probscale.cli.plan import number_or_column
+from probscale.cli.speech import budget_bar, readable
+
+if TYPE_CHECKING:
+    from probscale.budget import AllocationResult
+
+EXAMPLE = (
+    "Example: `probscale allocate pool.csv --runner train.py:runner --total 1e15 --params N --workers 2 "
+    "--ledger alloc.jsonl`; killed or not, the same command again goes on from the ledger"
+)
+
+
+@readable
+def allocate(
+    pool: Pool,
+    *,
+    runner: Annotated[
+        str,
+        typer.Option(
+            help="Function that trains, as module:function or file.py:function; called as points, state = "
+            "runner(config, until, state).",
+            show_default=False,
+        ),
+    ],
+    total: Total,
+    axis: PoolAxis = "tokens",
+    output: Annotated[str, typer.Option(help="Name of the measured output.")] = "loss",
+    goal: GoalName = GoalName.min,
+    strategy: StrategyName = "surrogate",
+    eta: Eta = 3.0,
+    horizon: Ends = None,
+    resolution: Annotated[
+        str | None,
+        typer.Option(
+            help="Runs are trained to whole multiples of this, such as tokens in a step: a number or column.",
+            show_default=False,
+        ),
+    ] = None,
+    surrogate: Warm = None,
+    ledger: Annotated[Path, typer.Option(help="File of events, to resume from.")] = Path("alloc.jsonl"),
+    workers: Annotated[
+        int, typer.Option("-w", "--workers", help="Processes that train; 0 trains in this one.", min=0)
+    ] = 0,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds one increment may take.", show_default=False)
+    ] = None,
+    retries: Annotated[int, typer.Option(help="Attempts after the first that failed.", min=0)] = 2,
+    params: Params = None,
+    rate: Rate = None,
+    axis_tokens: TokensPerAxis = None,
+    flops_per_second: FlopsPerSecond = None,
+    device_hour: DeviceHour = None,
+    devices: Devices = None,
+    unit: Unit = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Table of the runs to write.")] = Path("runs.csv"),
+    curves: Annotated[
+        Path | None,
+        typer.Option(help="Table of everything observed, a log for `probscale fit`.", show_default=False),
+    ] = None,
+    summary: Summary = None,
+    embedder: EmbedderName = "default",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train the configurations of POOL as the evidence says, until the budget is spent.
+
+    Every decision and outcome is in the ledger before the next step: the same command resumes after a kill.
+    """
+    costs = CostOptions(params, rate, axis_tokens, None, flops_per_second, device_hour, devices, unit)
+    asked = {
+        **{"total": total, "axis": axis, "output": output, "goal": goal.value, "strategy": strategy},
+        **{"eta": eta, "horizon": number_or_column(horizon), "resolution": number_or_column(resolution)},
+        **{"ledger": ledger, "timeout": timeout, "retries": retries, "seed": seed},
+    }
+    files = {"out": out, "curves": curves, "summary": summary}
+    run_allocate(pool, runner, costs, asked, (surrogate, embedder), workers, files, quiet=quiet)
+
+
+def run_allocate(
+    pool: str,
+    runner: str,
+    costs: CostOptions,
+    asked: dict[str, Any],
+    earlier: tuple[Path | None, str],
+    workers: int,
+    files: Mapping[str, Path | None],
+    *,
+    quiet: bool,
+) -> None:
+    """Train, print, write."""
+    from probscale.budget import allocate as spend
+    from probscale.cli.evidence import read_table, warm_surrogate
+    from probscale.cli.tables import records, shown, write_json
+    from probscale.cli.work import check_suffix, write_table
+    from probscale.running import named_runner
+
+    for path in (files["out"], files["curves"]):
+        if path is not None:
+            check_suffix(path)
+    cost, frame, train = costs.model(), read_table(pool), named_runner(runner)
+    warm = warm_surrogate(*earlier)
+    with watching(asked["total"], cost.unit, quiet=quiet) as watch:
+        result = spend(
+            frame, train, cost=cost, surrogate=warm, executor=executor_of(workers), watch=watch, **asked
+        )
+    table = frame.reset_index(drop=True).join(result.runs, rsuffix=" (trained)")
+    write_table(table, Path(str(files["out"])))
+    if files["curves"] is not None:
+        write_table(result.log.to_frame(), files["curves"])
+    facts = {"best": result.best.config, "output": result.best.output, "spent": result.spent}
+    facts |= {"lost": result.lost, "unit": cost.unit, "runs": records(table)}
+    if files["summary"] is not None:
+        write_json(facts, files["summary"])
+    if not quiet:
+        typer.echo(shown(table.sort_values(asked["output"], ascending=asked["goal"] == "min")))
+        typer.echo(told(result, asked["output"], cost.unit))
+        written = [str(path) for path in files.values() if path is not None]
+        typer.echo(f"wrote {', '.join(written)}; every event is in {asked['ledger']}")
+
+
+def executor_of(workers: int) -> Callable[[], Executor] | None:
+    """Processes that end with this one; None trains here."""
+    from probscale.running import process_workers
+
+    # Fresh processes: a copy of this one would hold the threads of its progress bar and linear algebra.
+    return functools.partial(process_workers, workers, method="spawn") if workers else None
+
+
+@contextmanager
+def watching(total: float, unit: str, *, quiet: bool) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A bar of the budget spent, and a line per decision and failure on standard error.
+
+    Yields:
+        Function of an event of the ledger.
+    """
+    if quiet:
+        yield lambda event: None
+        return
+    with budget_bar(f"of {total:.4g} {unit}", total) as (advance, say):
+
+        def watch(event: Mapping[str, Any]) -> None:
+            advance(float(event["cost"]) if event["event"] == "done" else 0.0)
+            line = line_of(event, unit)
+            if line:
+                say(line)
+
+        yield watch
+
+
+def line_of(event: Mapping[str, Any], unit: str) -> str:
+    """An event in words; nothing for an increment that went well."""
+    from probscale.cli.tables import number
+
+    if event["event"] == "decision" and event["orders"]:
+        runs = [order["run"] for order in event["orders"]]
+        price = number(float(sum(order["cost"] for order in event["orders"])))
+        chances = event["prob_best"]
+        names = ", ".join(map(str, runs[:8])) + (" ..." if len(runs) > 8 else "")
+        best = max(chances, key=chances.get, default=None)
+        chance = "" if best is None else f"; run {best} is the best with probability {chances[best]:.2f}"
+        return f"{event['kind']}: train run{'s' if len(runs) > 1 else ''} {names} for {price} {unit}{chance}"
+    if event["event"] == "failed":
+        end = "given up" if event["final"] else "it is tried again"
+        return f"run {event['run']} {event['problem']}: {event['message']}; {end}"
+    return ""
+
+
+def told(result: AllocationResult, output: str, unit: str) -> str:
+    """A result in words."""
+    from probscale.cli.tables import number
+
+    config = ", ".join(f"{name} {number(value)}" for name, value in result.best.config.items())
+    lost = f"; at most {number(result.lost)} besides in failed attempts" if result.lost else ""
+    return f"best {output}: {result.best.output:.5g} with {config}\nspent {number(result.spent)} {unit}{lost}"

@@ -1,0 +1,248 @@
+"""`probscale frontier`: the scaling law of a log or a pool, and how sure it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from probscale.cli.costs import CostOptions
+from probscale.cli.options import (
+    Config,
+    Debug,
+    DeviceHour,
+    Devices,
+    EmbedderName,
+    FlopsPerSecond,
+    GoalName,
+    Horizon,
+    Known,
+    Levels,
+    MaybeAxis,
+    MaybeOutput,
+    MaybeRun,
+    NonfiniteName,
+    Params,
+    Quiet,
+    Rate,
+    RoleOptions,
+    Seconds,
+    Seed,
+    Summary,
+    Table,
+    TokensPerAxis,
+    Unit,
+)
+from probscale.cli.speech import readable, working
+from probscale.errors import ConfigError
+
+if TYPE_CHECKING:
+    from probscale.scaling import Frontier
+
+EXAMPLE = (
+    "Example: `probscale frontier runs.parquet --run run_id --axis tokens --output loss --params N "
+    "--target 2.5 --budget 1e20`; also `probscale frontier surrogate.safetensors --pool candidates.csv`"
+)
+
+
+@readable
+def frontier(
+    log: Known,
+    *,
+    run: MaybeRun = None,
+    axis: MaybeAxis = None,
+    output: MaybeOutput = None,
+    goal: GoalName = GoalName.min,
+    levels: Levels = None,
+    params: Params = None,
+    horizon: Horizon = None,
+    config: Config = None,
+    nonfinite: NonfiniteName = NonfiniteName.error,
+    rate: Rate = None,
+    axis_tokens: TokensPerAxis = None,
+    seconds: Seconds = None,
+    flops_per_second: FlopsPerSecond = None,
+    device_hour: DeviceHour = None,
+    devices: Devices = None,
+    unit: Unit = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            help="Configurations to choose among; by default the runs of the log as far as they went.",
+            show_default=False,
+        ),
+    ] = None,
+    compute: Annotated[
+        str | None,
+        typer.Option(
+            help="Costs to compare at, START:STOP:COUNT; by default what the log covers.", show_default=False
+        ),
+    ] = None,
+    until: Annotated[
+        float | None, typer.Option(help="Largest axis value of a run.", show_default=False)
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(help="Output to reach: how probable, at what cost?", show_default=False)
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Cost within which the target counts.", show_default=False)
+    ] = None,
+    probability: Annotated[float, typer.Option(help="Of the smallest budget for the target.")] = 0.9,
+    samples: Annotated[int, typer.Option(help="Joint posterior draws.", min=2)] = 256,
+    out: Table = Path("frontier.csv"),
+    summary: Summary = None,
+    embedder: EmbedderName = "default",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fit the law of the best output against compute, as a posterior.
+
+    Prints the law's parameters with 90 % intervals, how the best model size and axis value grow, and the
+    frontier; with --target, how probable the target is and the smallest budget for it. LOG may be a surrogate
+    that `probscale fit` wrote.
+    """
+    roles = RoleOptions(run, axis, output, goal.value, levels, params, horizon, config, nonfinite.value)
+    costs = CostOptions(params, rate, axis_tokens, seconds, flops_per_second, device_hour, devices, unit)
+    fit = {"embedder": embedder, "seed": seed, "quiet": quiet}
+    asked = {"pool": pool, "compute": compute, "until": until, "target": target, "samples": samples}
+    run_frontier(log, roles, costs, fit, asked, (budget, probability), (out, summary))
+
+
+def run_frontier(
+    known: list[str],
+    roles: RoleOptions,
+    costs: CostOptions,
+    fit: dict[str, Any],
+    asked: dict[str, Any],
+    aim: tuple[float | None, float],
+    files: tuple[Path, Path | None],
+) -> None:
+    """Fit, print, write."""
+    from dataclasses import replace
+
+    from probscale.cli.evidence import read_table, surrogate_of
+    from probscale.cli.tables import shown, write_json
+    from probscale.cli.work import check_suffix, write_table
+
+    out, summary = files
+    check_suffix(out)
+    quiet = fit["quiet"]
+    levels = None if asked["compute"] is None else cost_levels(asked["compute"])
+    pool = None if asked["pool"] is None else read_table(asked["pool"])
+    costs.check()
+    surrogate = surrogate_of(known, roles, **fit)
+    columns = surrogate.log.roles
+    costs = replace(costs, params=costs.params or columns.params)
+    cost = costs.model(known, run=columns.run, axis=columns.axis)
+    options = {"until": asked["until"], "target": asked["target"], "samples": asked["samples"]}
+    with working("drawing frontiers", quiet=quiet):
+        from probscale.scaling import fit_frontier
+
+        found = fit_frontier(surrogate, pool, compute=levels, cost=cost, seed=fit["seed"], **options)
+    table = found.to_frame()
+    facts = facts_of(found, cost.unit, *aim)
+    write_table(table, out)
+    if summary is not None:
+        write_json(facts | {"frontier": table.to_dict("records")}, summary)
+    if not quiet:
+        typer.echo(told(facts, surrogate.log.output, columns.axis))
+        typer.echo(shown(table))
+        typer.echo(f"wrote {out}" + (f" and {summary}" if summary is not None else ""))
+
+
+def cost_levels(text: str) -> Any:
+    """Levels of compute of START:STOP:COUNT or a list.
+
+    Raises:
+        ConfigError: if the text is neither.
+    """
+    import numpy as np
+
+    try:
+        if ":" in text:
+            start, stop, count = text.split(":")
+            return np.geomspace(float(start), float(stop), int(count))
+        return np.array([float(item) for item in text.split(",")])
+    except ValueError:
+        raise ConfigError(
+            f"--compute {text!r} is not understood; give START:STOP:COUNT such as 1e18:1e20:40, or numbers "
+            "joined by commas",
+            compute=text,
+        ) from None
+
+
+def facts_of(found: Frontier, unit: str, budget: float | None, probability: float) -> dict[str, Any]:
+    """Law, optimum and target of a frontier as plain numbers."""
+    ends = found.law.interval(0.9)
+    law = {
+        name: {"mean": mean, "std": found.law.std[name], "lower": ends[name][0], "upper": ends[name][1]}
+        for name, mean in found.law.mean.items()
+    }
+    facts: dict[str, Any] = {"unit": unit, "compute": [found.compute[0], found.compute[-1]], "law": law}
+    growth = {"params": found.optimum.params_exponent, found.optimum.axis_name: found.optimum.axis_exponent}
+    facts["growth of the optimum"] = {
+        name: _summary(draws) for name, draws in growth.items() if draws is not None
+    }
+    if found.target is not None:
+        facts["target"] = {
+            "output": found.target,
+            "budget": found.compute[-1] if budget is None else budget,
+            "probability within the budget": found.prob_reach(budget=budget),
+            "probability asked": probability,
+            "smallest budget": found.smallest_budget(probability=probability),
+        }
+    elif budget is not None:
+        raise ConfigError("--budget says within what cost a target counts; give --target too")
+    return facts
+
+
+def _summary(draws: Any) -> dict[str, float]:
+    lower, upper = draws.interval(0.9)
+    return {"mean": float(draws.mean), "std": float(draws.std), "lower": float(lower), "upper": float(upper)}
+
+
+def told(facts: dict[str, Any], output: str, axis: str) -> str:
+    """The facts in words."""
+    from probscale.cli.tables import number
+
+    low, high = facts["compute"]
+    limit = "floor" if "floor" in facts["law"] else "ceiling"
+    sign = "+" if limit == "floor" else "−"
+    lines = [
+        f"best {output} = {limit} {sign} coefficient · compute^−exponent, from {number(low)} to "
+        f"{number(high)} {facts['unit']}; means with 90 % intervals"
+    ]
+    for name, values in facts["law"].items():
+        lines.append(f"  {name:<12} {_ranged(values)}")
+    for name, values in facts["growth of the optimum"].items():
+        lines.append(f"best {name} grows as compute^{_ranged(values)}")
+    if "target" in facts:
+        aim = facts["target"]
+        lines.append(
+            f"{output} {number(aim['output'])} is reached within {number(aim['budget'])} {facts['unit']} "
+            f"with probability {aim['probability within the budget']:.2f}"
+        )
+        lines.append(_smallest(aim, facts))
+    return "\n".join(lines)
+
+
+def _smallest(aim: dict[str, Any], facts: dict[str, Any]) -> str:
+    from probscale.cli.tables import number
+
+    if aim["smallest budget"] == float("inf"):
+        return (
+            f"no budget up to {number(facts['compute'][1])} {facts['unit']} makes that "
+            f"{aim['probability asked']:.0%} probable"
+        )
+    return (
+        f"the smallest budget that makes it {aim['probability asked']:.0%} probable: "
+        f"{number(aim['smallest budget'])} {facts['unit']}"
+    )
+
+
+def _ranged(values: dict[str, float]) -> str:
+    from probscale.cli.tables import number
+
+    return f"{number(values['mean'])} [{number(values['lower'])}, {number(values['upper'])}]"

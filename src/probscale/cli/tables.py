@@ -1,0 +1,67 @@
+"""Tables and numbers as people read them on a terminal, and as programs read them from a file."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_ROWS = 20
+
+
+def number(value: Any) -> str:
+    """Four significant digits; words as they are."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) and abs(value) < 1e6:
+        return str(value)
+    return f"{value:.4g}"
+
+
+def shown(table: pd.DataFrame, *, rows: int = MOST_ROWS) -> str:
+    """A table in columns; a long one is thinned evenly, its first and last rows kept."""
+    import numpy as np
+
+    left_out = len(table) - rows
+    part = table
+    if left_out > 0:
+        part = table.iloc[np.unique(np.linspace(0, len(table) - 1, rows).round().astype(int))]
+    cells = [[str(name) for name in part]]
+    cells += [[number(_plain(value)) for value in row] for row in part.itertuples(index=False)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    if left_out > 0:
+        lines.append(f"({len(part)} of {len(table)} rows; all are in the file)")
+    return "\n".join(lines)
+
+
+def write_json(values: dict[str, Any], path: Path) -> None:
+    """Write values as JSON; what is not finite becomes null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_json(values), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table as mappings."""
+    return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _json(value: Any) -> Any:
+    value = _plain(value)
+    if isinstance(value, dict):
+        return {str(name): _json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
