@@ -76,7 +76,10 @@ def imagined(
     at = cost.axis_at(configs, price)
     if surrogate is not None:
         sign = 1.0 if surrogate.log.roles.goal == "min" else -1.0
-        outputs = sign * surrogate.predict(configs, at).latent().sample(worlds, seed=seed)
+        # Columns that only costs need are not configuration.
+        known = {surrogate.log.roles.run, *surrogate.log.roles.described}
+        asked = configs[[name for name in configs if name in known]]
+        outputs = sign * surrogate.predict(asked, at).latent().sample(worlds, seed=seed)
     else:
         sized = params is not None and cost.unit == "FLOPs"
         sizes = configs[params].to_numpy(dtype=np.float64) if sized else None

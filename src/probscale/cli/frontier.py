@@ -38,6 +38,8 @@ from probscale.cli.speech import readable, working
 from probscale.errors import ConfigError
 
 if TYPE_CHECKING:
+    from probscale.cost import CostModel
+    from probscale.runs import RunLog
     from probscale.scaling import Frontier
 
 EXAMPLE = (
@@ -136,6 +138,8 @@ def run_frontier(
     columns = surrogate.log.roles
     costs = replace(costs, params=costs.params or columns.params)
     cost = costs.model(known, run=columns.run, axis=columns.axis)
+    if levels is None and aim[0] is not None:
+        levels = widened(surrogate.log, cost, aim[0])
     options = {"until": asked["until"], "target": asked["target"], "samples": asked["samples"]}
     with working("drawing frontiers", quiet=quiet):
         from probscale.scaling import fit_frontier
@@ -150,6 +154,16 @@ def run_frontier(
         typer.echo(told(facts, surrogate.log.output, columns.axis))
         typer.echo(shown(table))
         typer.echo(f"wrote {out}" + (f" and {summary}" if summary is not None else ""))
+
+
+def widened(log: RunLog, cost: CostModel, budget: float) -> Any:
+    """Levels of compute that a log covers, widened to a budget outside them."""
+    import numpy as np
+
+    from probscale.scaling.frontier import observed_levels
+
+    levels = observed_levels(log, cost)
+    return np.geomspace(min(levels[0], budget), max(levels[-1], budget), len(levels))
 
 
 def cost_levels(text: str) -> Any:

@@ -46,8 +46,8 @@ Log = Annotated[
 Known = Annotated[
     list[str],
     typer.Argument(
-        help="Long tables, one row per run and axis value; or one surrogate that `probscale fit` wrote, which "
-        "needs no roles.",
+        help="Long tables, one row per run and axis value; or one surrogate that `probscale fit` wrote, "
+        "which needs no roles.",
         show_default=False,
     ),
 ]
@@ -100,7 +100,8 @@ StrategyName = Annotated[
     typer.Option(
         "--strategy",
         help="surrogate, early_commitment, size_prior, expected_improvement, halving, hyperband, asha, "
-        "uniform, halving_joint, halving_power, halving_ensemble, halving_coregional, one_random or one_chinchilla.",
+        "uniform, halving_joint, halving_power, halving_ensemble, halving_coregional, one_random or "
+        "one_chinchilla.",
     ),
 ]
 Eta = Annotated[float, typer.Option("--eta", help="One in eta runs goes on, where there are rungs.")]

@@ -108,8 +108,9 @@ def suggest(
 ) -> None:
     """Choose the next runs of POOL, and how far to train them.
 
-    LOG may be a surrogate that `probscale fit` wrote. A row of POOL that names a run of the log continues it, and pays for
-    the rest only. Runs are chosen together: each takes into account what those before it will teach.
+    LOG may be a surrogate that `probscale fit` wrote. A row of POOL that names a run of the log continues it,
+    and pays for the rest only. Runs are chosen together: each takes into account what those before it will
+    teach.
     """
     roles = RoleOptions(run, axis, output, goal.value, levels, params, horizon, config, nonfinite.value)
     costs = CostOptions(params, rate, axis_tokens, seconds, flops_per_second, device_hour, devices, unit)

@@ -43,7 +43,10 @@ class NamedRunner:
         value: Any = _module(self.place)
         for name in self.function.split("."):
             if not hasattr(value, name):
-                known = [item for item, part in vars(value).items() if callable(part) and item[0] != "_"]
+                own = getattr(value, "__name__", None)
+                known = [
+                    item for item, part in vars(value).items() if getattr(part, "__module__", None) == own
+                ]
                 raise BudgetError(
                     f"{self.place!r} has no {name!r}, named as the runner; it has {', '.join(known[:12])}",
                     runner=self.function,
