@@ -67,7 +67,10 @@ class JointForecaster:
     def sample(self, bench: Bench, runs: Sequence[int], compute: Array, n: int, seed: int) -> Array:
         """Draws; see `Forecaster.sample`."""
         surrogate = self._updated(bench)
-        asked = _named(bench, surrogate.log.roles.run).iloc[list(runs)]
+        roles = surrogate.log.roles
+        asked = _named(bench, roles.run).iloc[list(runs)]
+        # Columns of costs alone were in no earlier log.
+        asked = asked[[name for name in asked if name in {roles.run, *roles.described}]]
         at = bench.axis_at(runs, compute)[:, None]
         latent = surrogate.predict(asked, at).latent()
         draws = _sign(bench) * latent.sample(n, seed=seed)[:, :, 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,8 +36,11 @@ from probscale.cli.options import (
 )
 from probscale.cli.plan import number_or_column
 from probscale.cli.speech import budget_bar, readable
+from probscale.errors import ConfigError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from probscale.budget import AllocationResult
 
 EXAMPLE = (
@@ -77,6 +80,17 @@ def allocate(
     workers: Annotated[
         int, typer.Option("-w", "--workers", help="Processes that train; 0 trains in this one.", min=0)
     ] = 0,
+    executor: Annotated[
+        str,
+        typer.Option(help="What trains when there are workers: processes, threads, ray or slurm."),
+    ] = "processes",
+    executor_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Option of the executor as NAME=VALUE, such as folder=jobs or partition=gpu; repeat.",
+            show_default=False,
+        ),
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds one increment may take.", show_default=False)
     ] = None,
@@ -110,7 +124,8 @@ def allocate(
         **{"ledger": ledger, "timeout": timeout, "retries": retries, "seed": seed},
     }
     files = {"out": out, "curves": curves, "summary": summary}
-    run_allocate(pool, runner, costs, asked, (surrogate, embedder), workers, files, quiet=quiet)
+    asked["executor"] = executor_of(executor, workers, executor_option or [])
+    run_allocate(pool, runner, costs, asked, (surrogate, embedder), files, quiet=quiet)
 
 
 def run_allocate(
@@ -119,7 +134,6 @@ def run_allocate(
     costs: CostOptions,
     asked: dict[str, Any],
     earlier: tuple[Path | None, str],
-    workers: int,
     files: Mapping[str, Path | None],
     *,
     quiet: bool,
@@ -137,10 +151,8 @@ def run_allocate(
     cost, frame, train = costs.model(), read_table(pool), named_runner(runner)
     warm = warm_surrogate(*earlier)
     with watching(asked["total"], cost.unit, quiet=quiet) as watch:
-        result = spend(
-            frame, train, cost=cost, surrogate=warm, executor=executor_of(workers), watch=watch, **asked
-        )
-    table = frame.reset_index(drop=True).join(result.runs, rsuffix=" (trained)")
+        result = spend(frame, train, cost=cost, surrogate=warm, watch=watch, **asked)
+    table = beside(frame, result.runs)
     write_table(table, Path(str(files["out"])))
     if files["curves"] is not None:
         write_table(result.log.to_frame(), files["curves"])
@@ -155,12 +167,46 @@ def run_allocate(
         typer.echo(f"wrote {', '.join(written)}; every event is in {asked['ledger']}")
 
 
-def executor_of(workers: int) -> Callable[[], Executor] | None:
-    """Processes that end with this one; None trains here."""
-    from probscale.running import process_workers
+def beside(pool: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs with their configurations in front; a configuration column of the same name says so."""
+    import pandas as pd
 
-    # Fresh processes: a copy of this one would hold the threads of its progress bar and linear algebra.
-    return functools.partial(process_workers, workers, method="spawn") if workers else None
+    clashes = {name: f"{name} (pool)" for name in runs if name in pool}
+    return pd.concat([pool.reset_index(drop=True).rename(columns=clashes), runs], axis=1)
+
+
+def executor_of(name: str, workers: int, options: Sequence[str]) -> Callable[[], Executor] | None:
+    """What makes the executor of a name; None trains in this process.
+
+    Raises:
+        ConfigError: for an unknown name or option.
+    """
+    given = dict(read_option(text) for text in options)
+    if name == "processes" and not given:
+        from probscale.running import process_workers
+
+        # Fresh processes: a copy of this one would hold the threads of its progress bar and linear algebra.
+        return functools.partial(process_workers, workers, method="spawn") if workers else None
+    from probscale.integrations import executor_named
+
+    return executor_named(name, **({"workers": workers} if workers else {}), **given)
+
+
+def read_option(text: str) -> tuple[str, Any]:
+    """Name and value of NAME=VALUE; numbers are numbers.
+
+    Raises:
+        ConfigError: if there is no name or no value.
+    """
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ConfigError(f"--executor-option {text!r} is not understood; give NAME=VALUE", option=text)
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
 
 
 @contextmanager

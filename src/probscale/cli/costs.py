@@ -71,10 +71,11 @@ class CostOptions:
         return cost
 
     def _logged(self, log: Sequence[str], run: str | None, axis: str | None) -> CostModel:
+        from probscale.cli.evidence import is_surrogate
         from probscale.cost import SecondsCost
         from probscale.runs import read_frame
 
-        if not log or run is None or axis is None:
+        if not log or is_surrogate(log) or run is None or axis is None:
             raise ConfigError("--seconds reads the seconds of a log; give the log itself, with its roles")
         return SecondsCost.from_frame(
             read_frame(list(log)), run=run, axis=axis, seconds=str(self.seconds), params=self.params

@@ -128,6 +128,8 @@ def run_frontier(
     from probscale.cli.tables import shown, write_json
     from probscale.cli.work import check_suffix, write_table
 
+    if aim[0] is not None and asked["target"] is None:
+        raise ConfigError("--budget says within what cost a target counts; give --target too")
     out, summary = files
     check_suffix(out)
     quiet = fit["quiet"]
@@ -207,8 +209,6 @@ def facts_of(found: Frontier, unit: str, budget: float | None, probability: floa
             "probability asked": probability,
             "smallest budget": found.smallest_budget(probability=probability),
         }
-    elif budget is not None:
-        raise ConfigError("--budget says within what cost a target counts; give --target too")
     return facts
 
 

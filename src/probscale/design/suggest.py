@@ -109,10 +109,11 @@ def suggest(
     if n < 1:
         raise ConfigError(f"n is {n}; ask for at least one action", n=n)
     value = _value(criterion, targets)
+    left = np.inf if budget is None else float(budget)
     thin, situation, notes = _weighed(
         surrogate,
         pool,
-        Constraints(max_cost, allowed, where),
+        Constraints(min(left, np.inf if max_cost is None else float(max_cost)), allowed, where),
         cost,
         at,
         depths,
@@ -121,7 +122,7 @@ def suggest(
         samples,
         seed,
     )
-    chosen = list(greedy(situation, value, n, cost_power))
+    chosen = list(greedy(situation, value, n, cost_power, left))
     answer = thin.iloc[[choice.config for choice in chosen]].copy()
     answer["until"] = [situation.actions.at[choice.config, choice.point] for choice in chosen]
     answer["score"] = [choice.score for choice in chosen]
@@ -202,13 +203,11 @@ def _weighed(
     thin, grid = frame.iloc[kept], grid[kept]
     stops = depths_of(grid, log, depths)
     actions = actions_of(thin, log, cost, grid=grid, depths=stops, constraints=constraints)
-    left = np.inf if budget is None else float(budget)
-    if not actions.within(left).legal.any():
-        raise ConfigError(nothing_left(actions, left))
+    if not actions.legal.any():
+        raise ConfigError(nothing_left(actions))
     situation = situation_of(
         surrogate, thin, actions, compute=compute, targets=targets, samples=samples, seed=seed
     )
-<<<<<<< HEAD
     few = len(kept) < len(frame)
     notes = [f"{len(kept)} of {len(frame)} configurations, drawn at random, were compared"] if few else []
     return thin, situation, notes
@@ -217,28 +216,16 @@ def _weighed(
 def _noted(answer: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if notes:
         answer.attrs["notes"] = notes
-=======
-    chosen = list(greedy(situation, value, n, cost_power, left))
-    answer = thin.iloc[[choice.config for choice in chosen]].copy()
-    answer["until"] = [actions.at[choice.config, choice.point] for choice in chosen]
-    answer["score"] = [choice.score for choice in chosen]
-    answer["cost"] = [choice.cost for choice in chosen]
-    if len(kept) < len(frame):
-        answer.attrs["notes"] = [
-            f"{len(kept)} of {len(frame)} configurations, drawn at random, were compared"
-        ]
->>>>>>> 05c91af (frontier, suggest, plan and allocate at the command line)
     return answer
 
 
-def nothing_left(actions: Actions, budget: float) -> str:
+def nothing_left(actions: Actions) -> str:
     """Why no action is legal, and what would make one."""
     free = replace(actions, dearest=np.inf).table
     if not len(free):
         return "every configuration of the pool is trained to its last point; widen the pool, or at="
-    limit = min(actions.dearest, budget)
     return (
-        f"the cheapest action costs {free['cost'].min():.4g}, more than the {limit:.4g} allowed; "
+        f"the cheapest action costs {free['cost'].min():.4g}, more than the {actions.dearest:.4g} allowed; "
         "raise max_cost= or budget="
     )
 
