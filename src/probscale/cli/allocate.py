@@ -49,52 +49,68 @@ EXAMPLE = (
 )
 
 
+RunnerOption = Annotated[
+    str,
+    typer.Option(
+        help="Function that trains, as module:function or file.py:function; called as points, state = "
+        "runner(config, until, state).",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[str, typer.Option(help="Name of the measured output.")]
+ResolutionOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Runs are trained to whole multiples of this, such as tokens in a step: a number or column.",
+        show_default=False,
+    ),
+]
+LedgerOption = Annotated[Path, typer.Option(help="File of events, to resume from.")]
+WorkersOption = Annotated[
+    int, typer.Option("-w", "--workers", help="Processes that train; 0 trains in this one.", min=0)
+]
+ExecutorOption = Annotated[
+    str,
+    typer.Option(help="What trains when there are workers: processes, threads, ray or slurm."),
+]
+ExecutorSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Option of the executor as NAME=VALUE, such as folder=jobs or partition=gpu; repeat.",
+        show_default=False,
+    ),
+]
+TimeoutOption = Annotated[
+    float | None, typer.Option(help="Seconds one increment may take.", show_default=False)
+]
+RetriesOption = Annotated[int, typer.Option(help="Attempts after the first that failed.", min=0)]
+OutOption = Annotated[Path, typer.Option("-o", "--out", help="Table of the runs to write.")]
+CurvesOption = Annotated[
+    Path | None,
+    typer.Option(help="Table of everything observed, a log for `probscale fit`.", show_default=False),
+]
+
+
 @readable
 def allocate(
     pool: Pool,
     *,
-    runner: Annotated[
-        str,
-        typer.Option(
-            help="Function that trains, as module:function or file.py:function; called as points, state = "
-            "runner(config, until, state).",
-            show_default=False,
-        ),
-    ],
+    runner: RunnerOption,
     total: Total,
     axis: PoolAxis = "tokens",
-    output: Annotated[str, typer.Option(help="Name of the measured output.")] = "loss",
+    output: OutputOption = "loss",
     goal: GoalName = GoalName.min,
     strategy: StrategyName = "surrogate",
     eta: Eta = 3.0,
     horizon: Ends = None,
-    resolution: Annotated[
-        str | None,
-        typer.Option(
-            help="Runs are trained to whole multiples of this, such as tokens in a step: a number or column.",
-            show_default=False,
-        ),
-    ] = None,
+    resolution: ResolutionOption = None,
     surrogate: Warm = None,
-    ledger: Annotated[Path, typer.Option(help="File of events, to resume from.")] = Path("alloc.jsonl"),
-    workers: Annotated[
-        int, typer.Option("-w", "--workers", help="Processes that train; 0 trains in this one.", min=0)
-    ] = 0,
-    executor: Annotated[
-        str,
-        typer.Option(help="What trains when there are workers: processes, threads, ray or slurm."),
-    ] = "processes",
-    executor_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Option of the executor as NAME=VALUE, such as folder=jobs or partition=gpu; repeat.",
-            show_default=False,
-        ),
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(help="Seconds one increment may take.", show_default=False)
-    ] = None,
-    retries: Annotated[int, typer.Option(help="Attempts after the first that failed.", min=0)] = 2,
+    ledger: LedgerOption = Path("alloc.jsonl"),
+    workers: WorkersOption = 0,
+    executor: ExecutorOption = "processes",
+    executor_option: ExecutorSettings = None,
+    timeout: TimeoutOption = None,
+    retries: RetriesOption = 2,
     params: Params = None,
     rate: Rate = None,
     axis_tokens: TokensPerAxis = None,
@@ -102,11 +118,8 @@ def allocate(
     device_hour: DeviceHour = None,
     devices: Devices = None,
     unit: Unit = None,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Table of the runs to write.")] = Path("runs.csv"),
-    curves: Annotated[
-        Path | None,
-        typer.Option(help="Table of everything observed, a log for `probscale fit`.", show_default=False),
-    ] = None,
+    out: OutOption = Path("runs.csv"),
+    curves: CurvesOption = None,
     summary: Summary = None,
     embedder: EmbedderName = "default",
     seed: Seed = 0,

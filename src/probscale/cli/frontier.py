@@ -48,6 +48,30 @@ EXAMPLE = (
 )
 
 
+PoolFileOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Configurations to choose among; by default the runs of the log as far as they went.",
+        show_default=False,
+    ),
+]
+ComputeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Costs to compare at, START:STOP:COUNT; by default what the log covers.", show_default=False
+    ),
+]
+UntilOption = Annotated[float | None, typer.Option(help="Largest axis value of a run.", show_default=False)]
+TargetOption = Annotated[
+    float | None, typer.Option(help="Output to reach: how probable, at what cost?", show_default=False)
+]
+BudgetOption = Annotated[
+    float | None, typer.Option(help="Cost within which the target counts.", show_default=False)
+]
+ProbabilityOption = Annotated[float, typer.Option(help="Of the smallest budget for the target.")]
+SamplesOption = Annotated[int, typer.Option(help="Joint posterior draws.", min=2)]
+
+
 @readable
 def frontier(
     log: Known,
@@ -68,30 +92,13 @@ def frontier(
     device_hour: DeviceHour = None,
     devices: Devices = None,
     unit: Unit = None,
-    pool: Annotated[
-        str | None,
-        typer.Option(
-            help="Configurations to choose among; by default the runs of the log as far as they went.",
-            show_default=False,
-        ),
-    ] = None,
-    compute: Annotated[
-        str | None,
-        typer.Option(
-            help="Costs to compare at, START:STOP:COUNT; by default what the log covers.", show_default=False
-        ),
-    ] = None,
-    until: Annotated[
-        float | None, typer.Option(help="Largest axis value of a run.", show_default=False)
-    ] = None,
-    target: Annotated[
-        float | None, typer.Option(help="Output to reach: how probable, at what cost?", show_default=False)
-    ] = None,
-    budget: Annotated[
-        float | None, typer.Option(help="Cost within which the target counts.", show_default=False)
-    ] = None,
-    probability: Annotated[float, typer.Option(help="Of the smallest budget for the target.")] = 0.9,
-    samples: Annotated[int, typer.Option(help="Joint posterior draws.", min=2)] = 256,
+    pool: PoolFileOption = None,
+    compute: ComputeOption = None,
+    until: UntilOption = None,
+    target: TargetOption = None,
+    budget: BudgetOption = None,
+    probability: ProbabilityOption = 0.9,
+    samples: SamplesOption = 256,
     out: Table = Path("frontier.csv"),
     summary: Summary = None,
     embedder: EmbedderName = "default",

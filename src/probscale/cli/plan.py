@@ -40,6 +40,9 @@ EXAMPLE = (
 )
 
 
+WorldsOption = Annotated[int, typer.Option(help="Imagined outcomes behind the probabilities.", min=2)]
+
+
 @readable
 def plan(
     pool: Pool,
@@ -57,7 +60,7 @@ def plan(
     device_hour: DeviceHour = None,
     devices: Devices = None,
     unit: Unit = None,
-    worlds: Annotated[int, typer.Option(help="Imagined outcomes behind the probabilities.", min=2)] = 200,
+    worlds: WorldsOption = 200,
     out: Table = Path("plan.csv"),
     embedder: EmbedderName = "default",
     seed: Seed = 0,

@@ -43,6 +43,41 @@ EXAMPLE = (
 )
 
 
+NumberOption = Annotated[int, typer.Option("-n", "--number", help="Runs to choose.", min=1)]
+CriterionOption = Annotated[
+    str,
+    typer.Option(
+        help='What counts: "frontier", "law", "integrated variance", "variance", "improvement" or "target".'
+    ),
+]
+BudgetOption = Annotated[
+    float | None, typer.Option(help="Most that all of them may cost together.", show_default=False)
+]
+MaxCostOption = Annotated[float | None, typer.Option(help="Most that one may cost.", show_default=False)]
+CostPowerOption = Annotated[
+    float, typer.Option(help="Scores are divided by cost to this power; 0 ignores cost.")
+]
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Axis values where runs may stop: a list or START:STOP:COUNT; by default from the log.",
+        show_default=False,
+    ),
+]
+DepthsOption = Annotated[
+    str | None,
+    typer.Option(
+        help='"full" for whole runs only, "any" for every axis value; by default "full" where runs have '
+        "a planned end.",
+        show_default=False,
+    ),
+]
+TargetsOption = Annotated[
+    str | None,
+    typer.Option(help='Configurations whose end matters to "target": a file.', show_default=False),
+]
+
+
 @readable
 def suggest(
     log: Known,
@@ -64,42 +99,14 @@ def suggest(
     device_hour: DeviceHour = None,
     devices: Devices = None,
     unit: Unit = None,
-    n: Annotated[int, typer.Option("-n", "--number", help="Runs to choose.", min=1)] = 4,
-    criterion: Annotated[
-        str,
-        typer.Option(
-            help='What counts: "frontier", "law", "integrated variance", "variance", "improvement" or '
-            '"target".'
-        ),
-    ] = "frontier",
-    budget: Annotated[
-        float | None, typer.Option(help="Most that all of them may cost together.", show_default=False)
-    ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(help="Most that one may cost.", show_default=False)
-    ] = None,
-    cost_power: Annotated[
-        float, typer.Option(help="Scores are divided by cost to this power; 0 ignores cost.")
-    ] = 1.0,
-    at: Annotated[
-        str | None,
-        typer.Option(
-            help="Axis values where runs may stop: a list or START:STOP:COUNT; by default from the log.",
-            show_default=False,
-        ),
-    ] = None,
-    depths: Annotated[
-        str | None,
-        typer.Option(
-            help='"full" for whole runs only, "any" for every axis value; by default "full" where runs have '
-            "a planned end.",
-            show_default=False,
-        ),
-    ] = None,
-    targets: Annotated[
-        str | None,
-        typer.Option(help='Configurations whose end matters to "target": a file.', show_default=False),
-    ] = None,
+    n: NumberOption = 4,
+    criterion: CriterionOption = "frontier",
+    budget: BudgetOption = None,
+    max_cost: MaxCostOption = None,
+    cost_power: CostPowerOption = 1.0,
+    at: AtOption = None,
+    depths: DepthsOption = None,
+    targets: TargetsOption = None,
     out: Table = Path("suggestions.csv"),
     embedder: EmbedderName = "default",
     seed: Seed = 0,
