@@ -18,7 +18,18 @@ from probscale.runs import split_by_scale
 from probscale.runs.bundled import bundled_runs
 
 ROLES = ["--run", "run", "--axis", "tokens", "--output", "loss", "--params", "params", "--horizon", "horizon"]
-COMMANDS = ("demo", "fit", "predict", "describe", "check", "frontier", "suggest", "plan", "allocate")
+COMMANDS = (
+    "demo",
+    "fit",
+    "predict",
+    "describe",
+    "check",
+    "frontier",
+    "suggest",
+    "plan",
+    "allocate",
+    "replay",
+)
 
 
 def run(*arguments):

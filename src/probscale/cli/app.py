@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from probscale.cli import allocate, frontier, plan, suggest
+from probscale.cli import allocate, frontier, plan, replay, suggest
 from probscale.cli.options import (
     Axis,
     Config,
@@ -229,6 +229,7 @@ for command, example in (
     (suggest.suggest, suggest.EXAMPLE),
     (plan.plan, plan.EXAMPLE),
     (allocate.allocate, allocate.EXAMPLE),
+    (replay.replay, replay.EXAMPLE),
 ):
     app.command(epilog=example)(command)
 

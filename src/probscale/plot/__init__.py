@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from probscale.plot.calibration import plot_parity, plot_reliability
     from probscale.plot.check import draw_check_curves, plot_check
     from probscale.plot.curves import plot_curves, plot_fan
+    from probscale.plot.replay import plot_gains, plot_learning
     from probscale.plot.rungs import plot_rungs
     from probscale.plot.scaling import plot_frontier, plot_isoflop, plot_law_posterior
     from probscale.plot.theory import plot_local_exponents, plot_phase_diagram
@@ -22,8 +23,10 @@ _HOME = {
     "plot_curves": "curves",
     "plot_fan": "curves",
     "plot_frontier": "scaling",
+    "plot_gains": "replay",
     "plot_isoflop": "scaling",
     "plot_law_posterior": "scaling",
+    "plot_learning": "replay",
     "plot_local_exponents": "theory",
     "plot_parity": "calibration",
     "plot_phase_diagram": "theory",
@@ -38,8 +41,10 @@ __all__ = [
     "plot_curves",
     "plot_fan",
     "plot_frontier",
+    "plot_gains",
     "plot_isoflop",
     "plot_law_posterior",
+    "plot_learning",
     "plot_local_exponents",
     "plot_parity",
     "plot_phase_diagram",

@@ -29,7 +29,7 @@ class ActiveTask:
     Attributes:
         name: Name in tables.
         configs: One row per run, with a column `run`.
-        params: Column of model size.
+        params: Column of model size; None if there is none.
         axis: Name of the progress axis.
         output: Name of the measured quantity.
         at: Axis values, (configs, points).
@@ -46,7 +46,7 @@ class ActiveTask:
 
     name: str
     configs: pd.DataFrame
-    params: str
+    params: str | None
     axis: str
     output: str
     at: Array

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,8 @@ from probscale.ledger import Ledger
 Array = NDArray[np.float64]
 
 GAMES = {"AL-N": (nanogpt_task, NANOGPT_STRATEGIES), "AL-G": (gemstones_task, GEMSTONES_STRATEGIES)}
+
+Load: TypeAlias = Callable[[], tuple[ActiveTask, tuple[Strategy, ...]]]
 
 BUDGETS = np.geomspace(0.05, 1.0, 60)
 """Shares of the full price at which errors are averaged."""
@@ -74,7 +77,35 @@ def replay_strategies(
         ConfigError: for an unknown game or strategy.
         BudgetError: if the store belongs to other settings.
     """
-    _, known = find_game(game, path)
+    load = partial(find_game, game, path)
+    options = {"store": store, "workers": workers, "growth": growth, "progress": progress}
+    return replay_loaded(load, game, seeds=seeds, strategies=strategies, **options)
+
+
+def replay_loaded(
+    load: Load,
+    game: str,
+    *,
+    seeds: Sequence[int],
+    strategies: Sequence[str] | None = None,
+    store: str | Path | None = None,
+    workers: int = 1,
+    growth: float = 1.5,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """`replay_strategies` of any game.
+
+    Args:
+        load: Gives the task and the strategies that play it; called in every worker.
+        game: Name of the game, in the store.
+        seeds: See `replay_strategies`, as for the others.
+        strategies: Names.
+        store: File of finished replays.
+        workers: Processes.
+        growth: See `replay_active`.
+        progress: Show a progress bar.
+    """
+    _, known = load()
     named = {strategy.name: strategy for strategy in known}
     unknown = [name for name in strategies or () if name not in named]
     if unknown:
@@ -85,9 +116,7 @@ def replay_strategies(
     try:
         if ledger is not None:
             done = {(e["strategy"], e["seed"]): e["rows"] for e in ledger.events() if "rows" in e}
-        jobs = [
-            (game, str(path), named[name], seed, growth) for name, seed in wanted if (name, seed) not in done
-        ]
+        jobs = [(load, named[name], seed, growth) for name, seed in wanted if (name, seed) not in done]
         for strategy, seed, rows in _finished(jobs, workers, progress):
             done[strategy, seed] = rows
             if ledger is not None:
@@ -114,8 +143,8 @@ def _finished(jobs: list[tuple[Any, ...]], workers: int, progress: bool) -> Any:
 
 
 def _replay(job: tuple[Any, ...]) -> tuple[str, int, list[dict[str, Any]]]:
-    game, path, strategy, seed, growth = job
-    task, _ = find_game(game, path)
+    load, strategy, seed, growth = job
+    task, _ = load()
     rows = replay_active(task, strategy, seed, growth=growth).to_dict("records")
     return strategy.name, seed, [{str(key): value for key, value in row.items()} for row in rows]
 

@@ -1,0 +1,71 @@
+"""Strategies of budget allocation, as replays play them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from probscale.budget.bench import drive
+from probscale.budget.registry import strategy_named
+from probscale.errors import ConfigError
+from probscale.evaluate.replay.budget import ReplayBench
+
+
+@dataclass(frozen=True)
+class StrategySpender:
+    """Spends a replay's budget by a strategy of `budget.registry.STRATEGIES`.
+
+    Attributes:
+        strategy: Its name.
+        eta: One in eta runs goes on, where there are rungs.
+    """
+
+    strategy: str
+    eta: float = 2.0
+
+    def __call__(self, bench: ReplayBench, seed: int) -> None:
+        """Play one game."""
+        torch.set_num_threads(1)
+        generator = np.random.default_rng([seed, 1])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            drive(bench, strategy_named(self.strategy)(bench, generator, None, self.eta))
+
+
+SPENDERS = {
+    "halving, eta 2": StrategySpender("halving"),
+    "halving, eta 3": StrategySpender("halving", 3.0),
+    "uniform": StrategySpender("uniform"),
+    "hyperband": StrategySpender("hyperband", 3.0),
+    "asha, eta 2": StrategySpender("asha"),
+    "asha, eta 3": StrategySpender("asha", 3.0),
+    "one_random": StrategySpender("one_random"),
+    "one_chinchilla": StrategySpender("one_chinchilla"),
+    "halving_power": StrategySpender("halving_power"),
+    "halving_ensemble": StrategySpender("halving_ensemble"),
+    "halving_coregional": StrategySpender("halving_coregional"),
+    "halving_joint": StrategySpender("halving_joint"),
+    "early_commitment": StrategySpender("early_commitment"),
+    "expected_improvement": StrategySpender("expected_improvement"),
+    "size_prior": StrategySpender("size_prior"),
+    "surrogate": StrategySpender("surrogate"),
+}
+SIZED = ("one_chinchilla", "size_prior")
+"""Strategies for runs that differ in size."""
+
+
+def spenders_named(names: Sequence[str] | None, *, sized: bool) -> dict[str, StrategySpender]:
+    """Spenders by name; all that suit the runs by default.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    unknown = [name for name in names or () if name not in SPENDERS]
+    if unknown:
+        raise ConfigError(f"there is no strategy {unknown[0]!r} to replay; known are {', '.join(SPENDERS)}")
+    chosen = names or [name for name in SPENDERS if sized or name not in SIZED]
+    return {name: SPENDERS[name] for name in chosen}

@@ -1,0 +1,68 @@
+"""Replays: what strategies have learnt or found for the compute they spent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from probscale.plot.style import BLUE, GREY, INK, axes_or_new, finish, legend, log_scale, wheel
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+SHARES = 80
+
+
+def plot_learning(results: pd.DataFrame, *, measure: str = "abc", ax: Axes | None = None) -> Axes:
+    """Error of each strategy against the share of the price it has spent, averaged over seeds.
+
+    Args:
+        results: Of an active-learning replay: strategy, seed, spent and measures.
+        measure: Column of the error: "abc" or "frmse".
+        ax: Axes to draw on.
+    """
+    ax = axes_or_new(ax)
+    shares = np.geomspace(max(float(results["spent"].min()), 1e-3), 1.0, SHARES)
+    names = list(dict.fromkeys(results["strategy"]))
+    shown = []
+    for name, (colour, dashes, _) in zip(names, wheel(len(names)), strict=True):
+        games = results[results["strategy"] == name].groupby("seed")
+        curves = [_steps(part["spent"].to_numpy(), part[measure].to_numpy(), shares) for _, part in games]
+        mean = np.mean(curves, axis=0)
+        # The end, where all is known and errors vanish, says nothing.
+        shown.append(np.maximum(mean[:-1], 1e-6))
+        ax.step(shares[:-1], shown[-1], where="post", color=colour, linestyle=dashes, label=name)
+    log_scale(ax, "x", shares)
+    log_scale(ax, "y", shown)
+    label = {"abc": "area between the laws", "frmse": "error of the log frontier"}.get(measure, measure)
+    ax.set(xlabel="share of the price of all runs", ylabel=label)
+    legend(ax)
+    return finish(ax)
+
+
+def _steps(spent: np.ndarray, error: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Error at each share: that of the last state paid for; the first one before that."""
+    order = np.argsort(spent, kind="stable")
+    position = np.searchsorted(spent[order], shares * (1 + 1e-12), side="right") - 1
+    return error[order][np.maximum(position, 0)]
+
+
+def plot_gains(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Mean gain of each strategy with its standard error, and its worst setting.
+
+    Args:
+        table: One task of `evaluate.replay.budget.gain_table`.
+        ax: Axes to draw on.
+    """
+    ax = axes_or_new(ax)
+    rows = table.sort_values("gain %", kind="stable")
+    place = np.arange(len(rows))
+    ax.axvline(0.0, color=GREY, linewidth=0.8)
+    ax.barh(place, rows["gain %"], xerr=rows["± se"].fillna(0.0), color=BLUE, ecolor=INK, height=0.6)
+    ax.plot(rows["worst setting %"], place, "D", color=INK, markersize=4, label="worst setting")
+    ax.set_yticks(place, rows["strategy"])
+    ax.set_xlabel("gain over halving, eta 2 (% of the output)")
+    legend(ax, loc="lower right")
+    return finish(ax, grid="x")
