@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -55,11 +56,28 @@ def threads_for(points: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def fit_process(process: CurveProcess, data: Observations, *, iterations: int = 40) -> FitOutcome:
+Data_contra = TypeVar("Data_contra", contravariant=True)
+
+
+class Fittable(Protocol[Data_contra]):
+    """What `fit_process` needs of a process."""
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]: ...  # noqa: D102
+
+    def zero_grad(self) -> None: ...  # noqa: D102
+
+    def log_prior(self) -> Tensor: ...  # noqa: D102
+
+    def log_likelihood(self, data: Data_contra) -> Tensor: ...  # noqa: D102
+
+
+def fit_process(
+    process: Fittable[Data_contra], data: Data_contra, *, iterations: int = 40, bound: float = _BOUND
+) -> FitOutcome:
     """Move the parameters of a process to their maximum a posteriori; the process is changed in place.
 
-    L-BFGS on raw parameters within six prior standard deviations. A covariance that cannot be factored counts
-    as a very bad point, not as an error.
+    L-BFGS on raw parameters, at most `bound` from where they start. A covariance that cannot be factored
+    counts as a very bad point, not as an error.
 
     Cost: O(iterations × rows³).
     """
@@ -83,7 +101,7 @@ def fit_process(process: CurveProcess, data: Observations, *, iterations: int = 
         return float(value.item()), gradient
 
     start = np.concatenate([p.detach().cpu().numpy().ravel() for p in parameters])
-    bounds = [(x - _BOUND, x + _BOUND) for x in start]
+    bounds = [(x - bound, x + bound) for x in start]
     result = minimize(
         objective,
         start,

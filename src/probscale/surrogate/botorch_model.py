@@ -257,7 +257,14 @@ def curve_model(surrogate: CurveSurrogate, at: At, expert: str | None = None) ->
     name = expert if expert is not None else names[-1]
     if name not in names:
         raise ConfigError(f"no expert {name!r}; experts are: {', '.join(names)}", expert=name)
-    return CurveModel(surrogate, surrogate.experts[name], at)
+    chosen = surrogate.experts[name]
+    if not isinstance(chosen, Expert):
+        raise ConfigError(
+            f"expert {name!r} runs on the grid engine, which has no BoTorch view; "
+            'fit with fit_surrogate(..., model="exact")',
+            expert=name,
+        )
+    return CurveModel(surrogate, chosen, at)
 
 
 def _frozen(state: ExactState) -> ExactState:

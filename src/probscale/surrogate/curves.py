@@ -16,6 +16,7 @@ from probscale.errors import RunLogError
 from probscale.model.gp import Observations
 from probscale.runs import RunLog
 from probscale.surrogate.expert import Expert
+from probscale.surrogate.grid import GridExpert
 from probscale.surrogate.posterior import CurvePosterior
 from probscale.surrogate.query import Configs, read_at, read_configs
 from probscale.surrogate.report import FitReport
@@ -55,7 +56,7 @@ class CurveSurrogate:
     """
 
     log: RunLog
-    experts: Mapping[str, Expert]
+    experts: Mapping[str, Expert | GridExpert]
     report: FitReport
 
     def __repr__(self) -> str:
@@ -157,8 +158,10 @@ class CurveSurrogate:
                 filled[name] = pd.Series(column, index=filled.index).infer_objects()
         return filled
 
-    def _with_prefixes(self, expert: Expert, codes: Array) -> Expert:
+    def _with_prefixes(self, expert: Expert | GridExpert, codes: Array) -> Expert | GridExpert:
         """The expert with the prefixes of asked runs that a long log left out of its data."""
+        if isinstance(expert, GridExpert):
+            return expert
         column = expert.encoder.run_column
         asked = codes[codes >= 0]
         if column is None or not len(asked):
@@ -223,8 +226,12 @@ def thinned(codes: NDArray[np.intp], most: int, generator: np.random.Generator) 
     return np.concatenate(picked)
 
 
-def _extended(expert: Expert, more: RunLog, codes: Array, where: NDArray[np.intp]) -> Expert:
+def _extended(
+    expert: Expert | GridExpert, more: RunLog, codes: Array, where: NDArray[np.intp]
+) -> Expert | GridExpert:
     """Expert after the points `where` of a log."""
+    if isinstance(expert, GridExpert):
+        return expert.extended(more, codes, where)
     at = more.points[more.roles.axis].to_numpy(dtype=np.float64)[where]
     output = more.points[more.output].to_numpy(dtype=np.float64)[where]
     rows = expert.rows(more.configs, codes, more.codes[where], at)

@@ -19,6 +19,8 @@ from probscale.runs import RunLog
 from probscale.surrogate.curves import POOLED, CurveSurrogate
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.fitting import FitOptions, fit_expert
+from probscale.surrogate.grid import GridExpert
+from probscale.surrogate.grid_fit import fit_grid_expert, grid_report, is_grid
 from probscale.surrogate.latent import fit_latent_expert
 from probscale.surrogate.report import ExpertReport, FitReport
 
@@ -26,7 +28,7 @@ FEWEST_PER_EXPERT = 150
 MOST_EXPERTS = 8
 POOLED_RUNS = 600
 FEWEST_POINTS = 3
-MODELS = ("auto", "latent")
+MODELS = ("auto", "exact", "grid", "latent")
 
 
 def fit_surrogate(
@@ -52,12 +54,13 @@ def fit_surrogate(
         seed: Same log and seed, same surrogate.
         progress: Show a progress bar.
         transform: "auto", "log" (insist on log(loss - floor)) or "linear".
-        model: "auto", or "latent": HMOGP-LV, the tasks of one level at latent positions, for curves over a
-            hierarchy of one or two levels.
+        model: "auto" chooses the engine by size and shape. "exact": one dense covariance of at most a few
+            thousand points. "grid": all points of runs that share their axis values. "latent": HMOGP-LV, the
+            tasks of one level at latent positions, for curves over a hierarchy of one or two levels.
         options: Settings that are rarely touched.
 
     Raises:
-        FitError: if the log has fewer than three finite points, or a latent model finds no level in it.
+        FitError: if the log has fewer than three finite points, or not what the asked model needs.
         ConfigError: for an unknown model.
         RunLogError: if `transform="log"` and a loss is not positive.
         EmbeddingError: if the language model cannot be used.
@@ -76,11 +79,16 @@ def fit_surrogate(
     options = replace(options or FitOptions(), transform=transform)
     language = get_embedder(embedder)
     source = None if language is None else CachedEmbedder(language, EmbeddingCache())
-    parts = _parts(log, np.random.default_rng(seed)) if model == "auto" else {POOLED: log}
-    experts: dict[str, Expert] = {}
+    parts = _parts(log, np.random.default_rng(seed)) if model != "latent" else {POOLED: log}
+    experts: dict[str, Expert | GridExpert] = {}
     reports: list[ExpertReport] = []
     for name, part in tqdm(parts.items(), desc="fitting", disable=not progress):
         generator, orders = np.random.default_rng(seed), dict[str, float]()
+        if model == "grid" or (model == "auto" and _suits_grid(part, options)):
+            expert, outcomes = fit_grid_expert(part, source, options, generator)
+            experts[name] = expert
+            reports.append(grid_report(name, part, expert, outcomes))
+            continue
         if model == "latent":
             expert, outcomes, orders = fit_latent_expert(part, source, options, generator)
         else:
@@ -92,6 +100,11 @@ def fit_surrogate(
     )
     report = FitReport(tuple(reports), log.roles.levels, time.perf_counter() - start, identity, log.notes)
     return CurveSurrogate(log, experts, report)
+
+
+def _suits_grid(log: RunLog, options: FitOptions) -> bool:
+    """Whether the grid engine serves best: too many points for a dense covariance, no sizes to go beyond."""
+    return log.n_points > options.most and log.roles.params is None and is_grid(log)
 
 
 def _parts(log: RunLog, generator: np.random.Generator) -> dict[str, RunLog]:

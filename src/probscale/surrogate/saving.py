@@ -19,20 +19,28 @@ from torch import Tensor
 
 from probscale.encode.cache import CachedEmbedder, EmbeddingCache
 from probscale.encode.embedders import Embedder, get_embedder
-from probscale.encode.encoder import AxisScale, Encoder
-from probscale.encode.features import FeatureMap
-from probscale.encode.fields import CategoricalField, NumericField
-from probscale.encode.projection import Projection
+from probscale.encode.encoder import Encoder
 from probscale.errors import ConfigError, EmbeddingError
-from probscale.model.divergence import DivergenceModel, divergence_model
+from probscale.model.divergence import DivergenceModel
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.gp import Observations
-from probscale.model.means import Rows
 from probscale.model.posterior import Tail
 from probscale.model.transforms import OutputTransform, transform_from
 from probscale.runs import Roles, RunLog
 from probscale.surrogate.curves import CurveSurrogate
 from probscale.surrogate.expert import Expert
+from probscale.surrogate.grid import GridExpert
+from probscale.surrogate.packing import (
+    pack_encoder,
+    pack_grid,
+    pack_parameters,
+    pack_rows,
+    unpack_classifier,
+    unpack_encoder,
+    unpack_grid,
+    unpack_parameters,
+    unpack_rows,
+)
 from probscale.surrogate.processes import build_process, describe_process
 from probscale.surrogate.report import report_from
 
@@ -116,26 +124,17 @@ def _embedder_for(identity: str | None, choice: str | Path | Embedder | None) ->
     return CachedEmbedder(model, EmbeddingCache())
 
 
-def _pack_expert(expert: Expert, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    encoder = expert.encoder
-    for name, projection in encoder.projections.items():
-        tensors[f"{prefix}/text/{name}/mean"] = torch.from_numpy(np.ascontiguousarray(projection.mean))
-        tensors[f"{prefix}/text/{name}/components"] = torch.from_numpy(
-            np.ascontiguousarray(projection.components)
-        )
+def _pack_expert(expert: Expert | GridExpert, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    if isinstance(expert, GridExpert):
+        return pack_grid(expert, prefix, tensors)
     for number, state in enumerate(expert.states):
-        parts = {"x": state.data.rows.x, "size": state.data.rows.size, "progress": state.data.rows.progress}
-        parts |= {"y": state.data.y, "weight": state.data.weight}
-        parts |= {f"parameter/{key}": value for key, value in state.process.state_dict().items()}
-        tensors.update(
-            {f"{prefix}/{number}/{key}": value.detach().clone().contiguous() for key, value in parts.items()}
-        )
+        pack_rows(state.data.rows, f"{prefix}/{number}", tensors)
+        pack_parameters(state.process, f"{prefix}/{number}/parameter", tensors)
+        for key, value in (("y", state.data.y), ("weight", state.data.weight)):
+            tensors[f"{prefix}/{number}/{key}"] = value.detach().clone().contiguous()
     divergence = expert.divergence and _pack_divergence(expert, expert.divergence, prefix, tensors)
-    return {
+    return pack_encoder(expert.encoder, prefix, tensors) | {
         "divergence": divergence,
-        "features": asdict(encoder.features),
-        "axis": asdict(encoder.axis),
-        "text": {name: projection.scale for name, projection in encoder.projections.items()},
         "transform": expert.transform.to_dict(),
         "weights": expert.weights.tolist(),
         "tail": asdict(expert.tail),
@@ -149,8 +148,8 @@ def _pack_expert(expert: Expert, prefix: str, tensors: dict[str, Tensor]) -> dic
 def _pack_divergence(
     expert: Expert, model: DivergenceModel, prefix: str, tensors: dict[str, Tensor]
 ) -> dict[str, Any]:
-    parts = {"x": model.rows.x, "size": model.rows.size, "progress": model.rows.progress}
-    parts |= {"gradient": model.gradient, "root": model.root}
+    pack_rows(model.rows, f"{prefix}/divergence", tensors)
+    parts = {"gradient": model.gradient, "root": model.root}
     tensors.update({f"{prefix}/divergence/{key}": value.clone() for key, value in parts.items()})
     number = next(i for i, state in enumerate(expert.states) if state.process is model.process)
     return {"state": number, "offset": model.offset}
@@ -158,31 +157,16 @@ def _pack_divergence(
 
 def _unpack_expert(
     data: dict[str, Any], prefix: str, tensors: dict[str, Tensor], roles: Roles, model: CachedEmbedder | None
-) -> Expert:
-    raw = data["features"]
-    features = FeatureMap(
-        tuple(NumericField(**item) for item in raw["numeric"]),
-        tuple(
-            CategoricalField(item["name"], tuple(item["values"]), item["level"])
-            for item in raw["categorical"]
-        ),
-        tuple(raw["free_text"]),
-        raw["dropped"],
-    )
-    projections = {
-        name: Projection(
-            tensors[f"{prefix}/text/{name}/mean"].numpy(),
-            tensors[f"{prefix}/text/{name}/components"].numpy(),
-            scale,
-        )
-        for name, scale in data["text"].items()
-    }
-    encoder = Encoder(roles, features, AxisScale(**data["axis"]), projections, model if projections else None)
+) -> Expert | GridExpert:
+    if data.get("kind") == "grid":
+        return unpack_grid(data, prefix, tensors, roles, model)
+    encoder = unpack_encoder(data, prefix, tensors, roles, model)
     transform = transform_from(data["transform"])
     states = tuple(
         _unpack_state(mean, f"{prefix}/{number}", tensors, encoder, transform)
         for number, mean in enumerate(data["means"])
     )
+    divergence = data.get("divergence")
     return Expert(
         encoder,
         transform,
@@ -192,22 +176,11 @@ def _unpack_expert(
         data["beyond"],
         data["size_default"],
         (data["largest"][0], data["largest"][1]),
-        _unpack_divergence(data.get("divergence"), f"{prefix}/divergence", tensors, states),
+        divergence
+        and unpack_classifier(
+            states[divergence["state"]].process, divergence["offset"], f"{prefix}/divergence", tensors
+        ),
     )
-
-
-def _unpack_divergence(
-    description: dict[str, Any] | None,
-    prefix: str,
-    tensors: dict[str, Tensor],
-    states: tuple[ExactState, ...],
-) -> DivergenceModel | None:
-    if description is None:
-        return None
-    get = {key: tensors[f"{prefix}/{key}"] for key in ("x", "size", "progress", "gradient", "root")}
-    rows = Rows(get["x"], get["size"], get["progress"])
-    process = states[description["state"]].process
-    return divergence_model(process, rows, get["gradient"], get["root"], description["offset"])
 
 
 def _unpack_state(
@@ -218,13 +191,9 @@ def _unpack_state(
     transform: OutputTransform,
 ) -> ExactState:
     process = build_process(description, encoder, transform)
-    start = f"{prefix}/parameter/"
-    process.load_state_dict(
-        {key[len(start) :]: value for key, value in tensors.items() if key.startswith(start)}
-    )
-    get = {key: tensors[f"{prefix}/{key}"] for key in ("x", "size", "progress", "y", "weight")}
-    data = Observations(Rows(get["x"], get["size"], get["progress"]), get["y"], get["weight"])
-    return solve_exactly(process, data)
+    unpack_parameters(process, f"{prefix}/parameter", tensors)
+    rows = unpack_rows(prefix, tensors)
+    return solve_exactly(process, Observations(rows, tensors[f"{prefix}/y"], tensors[f"{prefix}/weight"]))
 
 
 def _table_bytes(frame: pd.DataFrame) -> Tensor:

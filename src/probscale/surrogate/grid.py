@@ -1,0 +1,147 @@
+"""Expert for curves on a shared axis grid: exact inference through the product of configurations and axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from probscale.encode.encoder import Encoder
+from probscale.model.divergence import DivergenceModel
+from probscale.model.grid import GridData
+from probscale.model.grid_posterior import GridQuery, GridState, solve_grid
+from probscale.model.layout import LabelBlock, Layout
+from probscale.model.means import Rows
+from probscale.model.posterior import Component, CurveBlock, Tail
+from probscale.model.transforms import OutputTransform
+from probscale.runs import RunLog
+from probscale.surrogate.expert import rows_of
+
+Array = NDArray[np.float64]
+
+
+def config_layout(encoder: Encoder) -> Layout:
+    """Columns of a configuration: those of a row without progress and run."""
+    dropped = len(encoder.progress)
+    names = encoder.continuous[: len(encoder.continuous) - dropped]
+    labels = tuple(
+        LabelBlock(item.name, item.code - dropped, tuple(c - dropped for c in item.text), item.level)
+        for item in encoder.labels
+    )
+    return Layout(names, tuple(i for i in encoder.sizes if i < len(names)), (), labels, None)
+
+
+def config_rows(encoder: Encoder, configs: pd.DataFrame) -> torch.Tensor:
+    """Coordinates and labels of configurations, (configs, columns)."""
+    return torch.from_numpy(np.ascontiguousarray(np.concatenate(encoder.encode_configs(configs), axis=1)))
+
+
+def axis_coordinates(encoder: Encoder, at: Array) -> torch.Tensor:
+    """Standardised logarithms of axis values."""
+    return torch.from_numpy((encoder.axis.log(at) - encoder.axis.centre) / encoder.axis.spread)
+
+
+@dataclass(frozen=True)
+class GridExpert:
+    """Fitted model of curves on a shared grid; same verbs as `Expert`.
+
+    Attributes:
+        encoder: Configurations to rows.
+        transform: Outputs to the modelled scale.
+        state: Posterior given all cells.
+        grid: Axis values of the grid, (grid,).
+        members: Run codes of the runs, (runs,).
+        tail: Calibrated spread of new runs.
+        prefix_tail: Calibrated spread of runs that are continued.
+        beyond: Factor on the spread for configurations larger or longer than any observed.
+        size_default: Logarithm of the model size assumed where none is given.
+        largest: Largest observed logarithms of model size and axis value.
+        divergence: Probability of divergence; None when no run diverged.
+    """
+
+    encoder: Encoder
+    transform: OutputTransform
+    state: GridState
+    grid: Array
+    members: Array
+    tail: Tail
+    prefix_tail: Tail
+    beyond: float
+    size_default: float
+    largest: tuple[float, float]
+    divergence: DivergenceModel | None = None
+
+    def rows(self, configs: pd.DataFrame, runs: Array, index: NDArray[np.intp], at: Array) -> Rows:
+        """Rows of points; see `Encoder.encode`."""
+        return rows_of(self.encoder.encode(configs, runs, index, at), self.size_default)
+
+    def block(self, configs: pd.DataFrame, runs: Array, at: Array) -> CurveBlock:
+        """Posterior of configurations at axis values.
+
+        Args:
+            configs: One row per asked curve.
+            runs: Run codes, (configs,): a code of the training data continues that run.
+            at: Axis values, (configs, points).
+        """
+        member = member_of(self.members, runs)
+        query = GridQuery(
+            config_rows(self.encoder, configs), axis_coordinates(self.encoder, at), torch.from_numpy(member)
+        )
+        location, variance = self.state.marginals(query)
+        part = Component(
+            1.0,
+            location.numpy(),
+            variance.numpy(),
+            self.state.noise(query).numpy(),
+            lambda generator, n: self.state.draw(query, generator, n),
+            lambda: self.state.covariance(query).numpy(),
+        )
+        last = self.rows(configs, runs, np.arange(len(configs)), at.max(axis=1))
+        diverges = None if self.divergence is None else self.divergence.probability(last)
+        return CurveBlock(self.transform, (part,), self._tail_for(last, member >= 0), prob_diverge=diverges)
+
+    def extended(self, more: RunLog, codes: Array, where: NDArray[np.intp]) -> GridExpert:
+        """The expert after further points, parameters unchanged; axis values off the grid widen it.
+
+        Args:
+            more: Log with the new points.
+            codes: Run codes of its runs.
+            where: Positions of the points that are new.
+
+        Cost: One solve; see `solve_grid`.
+        """
+        at = more.points[more.roles.axis].to_numpy(dtype=np.float64)[where]
+        y = self.transform.forward(more.points[more.output].to_numpy(dtype=np.float64)[where])
+        data = self.state.data
+        y = np.where(np.isfinite(y), y, float(data.y[data.seen].min()))
+        grid = np.union1d(self.grid, at)
+        touched = np.unique(more.codes[where])
+        new = touched[member_of(self.members, codes[touched]) < 0]
+        members = np.append(self.members, codes[new])
+        x = torch.cat([data.x, config_rows(self.encoder, more.configs.iloc[new])]) if len(new) else data.x
+        cells, seen = np.zeros((len(members), len(grid))), np.zeros((len(members), len(grid)), dtype=bool)
+        old = np.searchsorted(grid, self.grid)
+        cells[: len(data), old], seen[: len(data), old] = data.y.numpy(), data.seen.numpy()
+        place = (member_of(members, codes[more.codes[where]]), np.searchsorted(grid, at))
+        cells[place], seen[place] = y, True
+        axis = axis_coordinates(self.encoder, grid)
+        widened = GridData(x, axis, torch.from_numpy(cells), torch.from_numpy(seen))
+        return replace(self, state=solve_grid(self.state.process, widened), grid=grid, members=members)
+
+    def _tail_for(self, rows: Rows, continued: NDArray[np.bool_]) -> Tail:
+        size, progress = self.largest
+        outside = (rows.size.numpy() > size + 0.05) | (rows.progress.numpy() > progress + 0.05)
+        scale = np.where(continued, self.prefix_tail.scale, self.tail.scale)
+        scale = scale * np.where(outside & ~continued, self.beyond, 1.0)
+        return replace(self.tail, scale=scale[:, None])
+
+
+def member_of(members: Array, codes: Array) -> NDArray[np.intp]:
+    """Position of each code among the members, −1 where it is not one of them."""
+    order = np.argsort(members)
+    place = np.searchsorted(members, codes, sorter=order).clip(0, len(members) - 1)
+    found = order[place]
+    return np.where(members[found] == codes, found, -1)
