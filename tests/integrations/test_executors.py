@@ -173,6 +173,8 @@ for name, module in (("ray", "ray"), ("slurm", "submitit")):
     for ask in (
         lambda: bridges.executor_named(name, folder="x") if name == "slurm" else bridges.executor_named(name),
         bridges.RayExecutor if name == "ray" else lambda: bridges.SlurmExecutor("x"),
+        lambda: bridges.ProbscaleSearch(bridges.TuneModel(8)) if name == "ray" else bridges.SlurmExecutor("x"),
+        lambda: bridges.ProbscaleScheduler(bridges.TuneModel(8)) if name == "ray" else bridges.SlurmExecutor("x"),
     ):
         try:
             ask()

@@ -35,6 +35,9 @@ _HOME = {
     "EXECUTORS": "executors",
     "executor_named": "executors",
     "RayExecutor": "ray",
+    "TuneModel": "ray_model",
+    "ProbscaleSearch": "ray_search",
+    "ProbscaleScheduler": "ray_scheduler",
     "SlurmExecutor": "slurm",
 }
 

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from probscale.errors import ConfigError, MissingExtraError
+from probscale.integrations.growing import QUICK, GrowingSurrogate
 from probscale.runs import RunLog
-from probscale.surrogate import CurveSurrogate, FitOptions, fit_surrogate
+from probscale.surrogate import CurveSurrogate, FitOptions
 from probscale.surrogate.botorch_model import CurveModel
 
 if TYPE_CHECKING or find_spec("optuna") is not None:
@@ -29,12 +30,6 @@ else:
     BasePruner = BaseSampler = object
 
 Array = NDArray[np.float64]
-
-QUICK = FitOptions(iterations=15, rounds=1)
-"""Settings of a fit that is repeated while a study runs."""
-
-GROWTH = 1.25
-"""Parameters are fitted again when the points have grown by this factor; in between it is conditioned."""
 
 _RUN, _AXIS, _OUTPUT = "trial of the study", "step of the trial", "value of the trial"
 _LOCAL = 0.1
@@ -69,15 +64,8 @@ class TrialModel:
             raise ConfigError(
                 f"startup is {startup}; a fit needs at least 3 finished trials", startup=startup
             )
-        self.startup, self.params, self.embedder, self.options, self.seed = (
-            startup,
-            params,
-            embedder,
-            options,
-            seed,
-        )
-        self._fitted: CurveSurrogate | None = None
-        self._current: CurveSurrogate | None = None
+        self.startup, self.params = startup, params
+        self._growing = GrowingSurrogate(embedder, options, seed)
         self._study: str | None = None
 
     def surrogate(self, study: Study) -> CurveSurrogate | None:
@@ -92,21 +80,9 @@ class TrialModel:
         if log is None:
             return None
         if self._study != study.study_name:
-            self._study, self._fitted, self._current = study.study_name, None, None
-        return self._updated(log)
-
-    def _updated(self, log: RunLog) -> CurveSurrogate:
-        known = self._current
-        if known is not None and log.n_points == known.log.n_points and set(log.runs) == set(known.log.runs):
-            return known
-        fitted = self._fitted
-        same = fitted is not None and fitted.log.roles == log.roles
-        if fitted is None or not same or log.n_points > GROWTH * fitted.log.n_points:
-            self._fitted = fit_surrogate(log, embedder=self.embedder, seed=self.seed, options=self.options)
-            self._current = self._fitted
-        else:
-            self._current = (known or fitted).condition(log)
-        return self._current
+            self._study = study.study_name
+            self._growing.forget()
+        return self._growing.updated(log)
 
 
 def trial_log(trials: Sequence[FrozenTrial], goal: str, params: str | None = None) -> RunLog | None:
