@@ -11,6 +11,7 @@ import time
 from concurrent.futures import CancelledError, Executor, wait
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import probscale as ps
@@ -109,6 +110,31 @@ def test_every_executor_buys_the_same(name, request, tmp_path):
     assert results[0].best == results[1].best
     assert results[0].spent == results[1].spent
     assert results[0].log.equals(results[1].log)
+
+
+@pytest.mark.parametrize("name", ["ray", "slurm"])
+def test_active_learning_runs_its_batches_on_it(name, request, tmp_path):
+    rows = [
+        {"id": f"r{size:g}", "N": size, "tokens": at, "loss": loss}
+        for size in (1e6, 2e6, 4e6)
+        for at, loss in trainers.scaled({"N": size}, 3e9, None)[0]
+    ]
+    log = ps.RunLog.from_frame(pd.DataFrame(rows), run="id", axis="tokens", output="loss", params="N")
+    loop = ps.ActiveLoop(
+        log,
+        pd.DataFrame({"N": [1.5e6, 3e6, 6e6]}),
+        trainers.scaled,
+        **{"cost": ps.FlopsCost(params="N"), "budget": 8e16, "batch": 2, "embedder": None},
+        depths=[1e9, 3e9],
+        growth=3.0,
+        executor=maker(name, tmp_path, request),
+        ledger=tmp_path / "loop.jsonl",
+    )
+    learnt = loop.run()
+    assert learnt.n_runs > log.n_runs
+    events = read_ledger(tmp_path / "loop.jsonl").events
+    assert [event for event in events if event["event"] == "done"]
+    assert not [event for event in events if event["event"] == "failed"]
 
 
 @pytest.mark.parametrize("name", ["ray", "slurm"])
