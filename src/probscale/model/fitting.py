@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -232,6 +232,19 @@ def _first_weights(process: CurveProcess, data: Observations) -> Tensor:
     """
     residual = data.y - process.mean(data.rows)
     return _weights((residual / (FIRST_TOLERANCE * _spread(residual))).square())
+
+
+@contextmanager
+def held(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
+    """Parameters that a fit leaves where they are."""
+    chosen = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in chosen:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in chosen:
+            parameter.requires_grad_(True)
 
 
 def fit_robustly(

@@ -18,6 +18,9 @@ from probscale.model.means import CurveMean, Rows
 NOISE_FLOOR = 1e-6
 """Smallest noise variance on the modelled scale (a standard deviation of 0.001)."""
 
+SCORE_NOISE_FLOOR = 2.5e-3
+"""The same for curves of scores: many start with exact zeros, which say little about noise elsewhere."""
+
 JITTERS = (0.0, 1e-10, 1e-8, 1e-6)
 
 
@@ -49,6 +52,7 @@ class Noise(Module):
     def __init__(self, layout: Layout, *, scale: float = 0.01) -> None:
         super().__init__()
         self.axis = layout.axis[:1]
+        self.floor = SCORE_NOISE_FLOOR if layout.growth else NOISE_FLOOR
         self.declare("level", math.log(scale), 1.0)
         if self.axis:
             self.declare("slope", 0.0, 0.3)
@@ -68,7 +72,7 @@ class Noise(Module):
         log_std = self.get_parameter("level").expand(len(rows))
         if self.axis:
             log_std = log_std + self.get_parameter("slope") * rows.x[:, self.axis[0]].clamp(-3, 3)
-        return torch.exp(2 * log_std) + NOISE_FLOOR
+        return torch.exp(2 * log_std) + self.floor
 
 
 class CurveProcess(Module):

@@ -333,6 +333,9 @@ class CurveKernel(LogParameterKernel):
             terms.append(RunTerm(layout, scale=scale / 10))
         self.shift = shift
         self.terms = torch.nn.ModuleList(terms)
+        self.growing = layout.axis[:1] if layout.growth else ()
+        if self.growing:
+            self.declare("growth", 0.3, 0.3, 0.3)
         if shift.slope.numel():
             self.register_prior(
                 "shift_prior",
@@ -343,4 +346,14 @@ class CurveKernel(LogParameterKernel):
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """Sum over the terms."""
         parts = [term(x1, x2, diag=diag) for term in self.terms]
+        if self.growing:
+            gain = self._gain(x1) * self._gain(x2) if diag else self._gain(x1)[:, None] * self._gain(x2)
+            parts = [
+                part if isinstance(term, AxisTerm) else gain * part
+                for part, term in zip(parts, self.terms, strict=True)
+            ]
         return torch.stack(parts).sum(0) if diag else functools.reduce(torch.add, parts)
+
+    def _gain(self, x: Tensor) -> Tensor:
+        """Size of deviations relative to the middle of the axis, (rows,)."""
+        return torch.exp(self.get_parameter("growth") * x[:, self.growing[0]].clamp(-3, 3))

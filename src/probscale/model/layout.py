@@ -33,6 +33,7 @@ class Layout:
         axis: Which of them measure progress; empty when every run has a single point.
         labels: Blocks of the categorical fields.
         run: Column of the run's code, or None when every run has a single point.
+        growth: Whether deviations of tasks and runs may grow along the axis: scores all start at nothing.
     """
 
     continuous: tuple[str, ...]
@@ -40,6 +41,7 @@ class Layout:
     axis: tuple[int, ...] = ()
     labels: tuple[LabelBlock, ...] = ()
     run: int | None = None
+    growth: bool = False
 
     @property
     def others(self) -> tuple[int, ...]:

@@ -114,6 +114,31 @@ class LawScale:
     onset: float | None = None
 
 
+@dataclass(frozen=True)
+class LawPrior:
+    """Priors of the raw parameters of a law.
+
+    Attributes:
+        floor: Mean of the floor's logit.
+        floor_std: Its standard deviation.
+        level_std: Standard deviation of the logarithm of each term at the centre.
+        exponent_std: Standard deviation of the logarithm of each exponent.
+        below: Share of the smallest loss that the terms at the centre leave to the floor.
+    """
+
+    floor: float
+    floor_std: float
+    level_std: float
+    exponent_std: float
+    below: float
+
+
+# Finals meet few sizes: a law that is sure of its exponents there is sure of the wrong thing.
+FINALS_PRIOR = LawPrior(floor=0.4, floor_std=1.8, level_std=1.6, exponent_std=1.2, below=0.6)
+# Every run pins down the data term of curves; a few sizes must not bend the size term to fit it.
+CURVES_PRIOR = LawPrior(floor=-0.2, floor_std=1.0, level_std=0.8, exponent_std=0.3, below=0.3)
+
+
 class LawMean(CurveMean):
     """log(E + A/N^alpha + B/D^beta - transform floor): the Chinchilla law on the modelled scale.
 
@@ -128,23 +153,23 @@ class LawMean(CurveMean):
         self.transform = transform
         self.scale = scale
         self.law = find_law("chinchilla")
-        excess = max(scale.typical - transform.floor - 0.3 * (scale.smallest - transform.floor), 1e-12)
+        prior = FINALS_PRIOR if scale.onset is None else CURVES_PRIOR
+        span = scale.smallest - transform.floor
+        excess = max(scale.typical - transform.floor - prior.below * span, 1e-12)
         terms = int(scale.varies_in_size) + int(scale.varies_in_progress)
-        # Every run pins down the data term of curves; a few sizes must not bend the size term to fit it.
-        freedom = 0.6 if scale.onset is None else 0.3
         names: list[str] = ["floor"]
-        self.declare("floor", -0.2, 1.0)
+        self.declare("floor", prior.floor, prior.floor_std)
         level = math.log(excess / max(terms, 1))
         for axis, varies in (("size", scale.varies_in_size), ("progress", scale.varies_in_progress)):
             if varies:
-                self.declare(f"{axis}_level", level, 0.8)
-                self.declare(f"{axis}_exponent", math.log(0.35), freedom)
+                self.declare(f"{axis}_level", level, prior.level_std)
+                self.declare(f"{axis}_exponent", math.log(0.35), prior.exponent_std)
                 names += [f"{axis}_level", f"{axis}_exponent"]
         if scale.onset is not None:
             self.declare("onset", 0.0, 1.0)
             names.append("onset")
         if not terms:
-            self.declare("size_level", level, 0.8)
+            self.declare("size_level", level, prior.level_std)
             names.append("size_level")
         self.names = tuple(names)
 

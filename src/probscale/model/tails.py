@@ -68,7 +68,15 @@ def fit_tail(residual: Array, variance: Array, noise: Array, *, groups: int) -> 
     return Tail(scale * math.exp(0.5 * error), share, spread)
 
 
-def fit_beyond(residual: Array, variance: Array, noise: Array, tail: Tail, *, folds: int) -> float:
+def fit_beyond(
+    residual: Array,
+    variance: Array,
+    noise: Array,
+    tail: Tail,
+    *,
+    folds: int,
+    weights: Array | None = None,
+) -> float:
     """Factor on the spread for extrapolation in scale, from folds that leave the largest sizes out.
 
     Residuals of one fold share their bias, so a fold counts as about three points; the prior keeps the factor
@@ -80,6 +88,7 @@ def fit_beyond(residual: Array, variance: Array, noise: Array, tail: Tail, *, fo
         noise: Their noise variances.
         tail: Spread within the observed scales.
         folds: Number of sizes held out in turn.
+        weights: Say of each point, (points,); equal by default.
 
     Returns:
         A factor of at least 1.2.
@@ -92,7 +101,7 @@ def fit_beyond(residual: Array, variance: Array, noise: Array, tail: Tail, *, fo
         scale = base * math.exp(log_factor)
         narrow, wide = scale**2 * (variance + noise), scale**2 * (variance + tail.spread**2 * noise)
         density = (1 - tail.share) * _normal(residual, narrow) + tail.share * _normal(residual, wide)
-        loss = -float(np.log(np.maximum(density, 1e-300)).mean())
+        loss = -float(np.average(np.log(np.maximum(density, 1e-300)), weights=weights))
         return 3.0 * folds * loss + 0.5 * ((log_factor - BEYOND_PRIOR) / 0.5) ** 2
 
     best: Any = minimize_scalar(objective, bounds=(-1.0, 3.0), method="bounded")

@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 # Share of the smallest loss that the transform itself subtracts. A law learns the rest of its floor; a plane
 # has none of its own, so there the transform subtracts what published laws would.
 FLOOR_SHARE = 0.3
+FINALS_FLOOR_SHARE = 0.0
 PLANE_FLOOR_SHARE = 0.6
 
 # Offset of the logarithm of scores, as a share of the largest.

@@ -23,7 +23,8 @@ Array = NDArray[np.float64]
 def layout_of(encoder: Encoder) -> Layout:
     """Column layout of an encoder's rows, in the model's terms."""
     labels = tuple(LabelBlock(item.name, item.code, item.text, item.level) for item in encoder.labels)
-    return Layout(encoder.continuous, encoder.sizes, encoder.progress, labels, encoder.run_column)
+    growth = encoder.roles.goal == "max" and encoder.axis.curves
+    return Layout(encoder.continuous, encoder.sizes, encoder.progress, labels, encoder.run_column, growth)
 
 
 def rows_of(curves: CurveSet, size_default: float) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,15 +14,16 @@ from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
 from probscale.model.divergence import DivergenceModel, fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights, threads_for
+from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, held, robust_weights, threads_for
 from probscale.model.gp import CurveProcess
 from probscale.model.kernels import is_small_grid
 from probscale.model.means import curve_mean
 from probscale.model.posterior import Tail
-from probscale.model.tails import FEWEST, fit_beyond, fit_tail
-from probscale.model.transforms import FLOOR_SHARE, PLANE_FLOOR_SHARE, log_slope
+from probscale.model.tails import fit_tail
+from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, log_slope
 from probscale.runs import RunLog
 from probscale.surrogate.expert import Expert, layout_of
+from probscale.surrogate.extrapolation import extrapolation_factor
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
 
 Array = NDArray[np.float64]
@@ -79,7 +81,7 @@ def fit_expert(
     layout = layout_of(encoder)
     grid = is_small_grid(layout) and log.n_runs >= FEWEST_GRID_RUNS
     kinds = options.means or (("plane",) if grid else ("law",))
-    share = FLOOR_SHARE if "law" in kinds else PLANE_FLOOR_SHARE
+    share = _floor_share(kinds, curves=encoder.axis.curves)
     seed = int(generator.integers(2**32))
     candidates = [
         _fit_transform(log, encoder, transform, share, kinds, options, seed)
@@ -101,7 +103,7 @@ def fit_expert(
         states=tuple(state for state, keep in zip(states, kept, strict=True) if keep),
         weights=weights[kept] / weights[kept].sum(),
         tail=tail,
-        beyond=extrapolation_factor(points, tail, kinds[int(np.argmax(weights))], options, generator)
+        beyond=extrapolation_factor(points, tail, _quick(kinds[int(np.argmax(weights))], options), generator)
         if encoder.roles.params is not None
         else 1.0,
         size_default=points.size_default,
@@ -109,6 +111,12 @@ def fit_expert(
         divergence=_divergence(points, leading.process, generator),
     )
     return expert, [outcome for _, outcome in fits]
+
+
+def _floor_share(kinds: tuple[str, ...], *, curves: bool) -> float:
+    if "law" not in kinds:
+        return PLANE_FLOOR_SHARE
+    return FLOOR_SHARE if curves else FINALS_FLOOR_SHARE
 
 
 def _transforms(log: RunLog, asked: str) -> tuple[str, ...]:
@@ -145,12 +153,22 @@ def _fit_state(
         spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), data)
         spread = min(max(options.spread * spread, 0.01), 1.0)
         process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread)
-        _, outcome = fit_robustly(
-            process, data.take(subset), rounds=options.rounds, iterations=options.iterations
-        )
+        # Left free, the law of few sizes drifts to where the kernel explains them best, not to where it
+        # foretells more; its uncertainty enters in closed form later. Curves need the joint fit: neighbouring
+        # points share their errors.
+        with held(() if layout.axis else mean.parameters()):
+            _, outcome = fit_robustly(
+                process, data.take(subset), rounds=options.rounds, iterations=options.iterations
+            )
     for _ in range(2):
         data = replace(data, weight=robust_weights(process, data))
     return solve_exactly(process, data), outcome
+
+
+def _quick(kind: str, options: FitOptions) -> Callable[[Prepared], ExactState]:
+    """Fit of few points with fewer rounds, for folds."""
+    quick = replace(options, rounds=2)
+    return lambda points: _fit_state(points, torch.arange(len(points.codes)), kind, quick)[0]
 
 
 def mixture_weights(states: tuple[ExactState, ...], cells: NDArray[np.intp]) -> Array:
@@ -201,39 +219,3 @@ def fit_state_tail(state: ExactState, cells: NDArray[np.intp]) -> Tail:
             parts.append((*state.leave_groups_out(values.astype(np.intp)), noise))
     residual, variance, noises = (np.concatenate([np.asarray(p[i]) for p in parts]) for i in range(3))
     return fit_tail(residual, variance, noises, groups=len(np.unique(cells)))
-
-
-def extrapolation_factor(
-    points: Prepared, tail: Tail, kind: str, options: FitOptions, generator: np.random.Generator
-) -> float:
-    """How much wider predictions beyond the largest size must be.
-
-    The largest sizes are predicted by a model that never saw them, parameters included.
-    """
-    empty = np.empty(0)
-    size = np.round(np.asarray(points.data.rows.size.numpy(), dtype=np.float64), 6)
-    held = _largest(size)
-    if held is None:
-        return fit_beyond(empty, empty, empty, tail, folds=0)
-    smaller, asked = (
-        points.take(np.flatnonzero(~held)),
-        points.data.take(torch.from_numpy(np.flatnonzero(held))),
-    )
-    subset = choose_subset(smaller.codes, options.subset, generator)
-    quick = replace(options, rounds=2, most=options.subset)
-    state, _ = _fit_state(smaller.take(subset.numpy()), torch.arange(len(subset)), kind, quick)
-    mean, variance = state.marginals(asked.rows)
-    with torch.no_grad():
-        noise = state.process.noise(asked.rows).numpy()
-    return fit_beyond((asked.y - mean).numpy(), variance.numpy(), noise, tail, folds=1)
-
-
-def _largest(size: Array) -> NDArray[np.bool_] | None:
-    """Points of the largest sizes, at least 8 % of all, that leave two sizes and 20 points; else None."""
-    for cut in np.unique(size)[:1:-1]:
-        held = size >= cut
-        if (~held).sum() < FEWEST:
-            return None
-        if held.mean() >= 0.08:
-            return held
-    return None
