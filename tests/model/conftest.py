@@ -24,7 +24,8 @@ GRID = Layout(
     labels=(LabelBlock("width", 3, level=True), LabelBlock("depth", 4, level=True)),
     run=5,
 )
-LAYOUTS = {"curves": CURVES, "points": POINTS, "grid": GRID}
+SCORES = Layout(("pairs",), axis=(0,), labels=(LabelBlock("src", 1, level=True),), run=2, growth=True)
+LAYOUTS = {"curves": CURVES, "points": POINTS, "grid": GRID, "scores": SCORES}
 
 
 def columns(layout):

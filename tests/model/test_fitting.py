@@ -10,6 +10,7 @@ from probscale.model.fitting import (
     fit_mean,
     fit_process,
     fit_robustly,
+    held,
     leave_one_out,
     predict_dense,
     robust_weights,
@@ -128,3 +129,12 @@ def test_values_that_are_not_finite_move_nothing(make_law):
     outcome = fit_process(process, replace(data, y=torch.full_like(data.y, torch.nan)))
     assert outcome.failures > 0
     np.testing.assert_array_equal(parameters(process), start)
+
+
+def test_held_parameters_stay_and_are_free_again_afterwards(make_law):
+    process = fresh(make_law)
+    before = process.mean.values().detach().clone()
+    with held(process.mean.parameters()):
+        fit_process(process, simulated(), iterations=5)
+    np.testing.assert_array_equal(process.mean.values().detach(), before)
+    assert all(parameter.requires_grad for parameter in process.parameters())

@@ -114,3 +114,17 @@ def test_gradients_stay_finite_on_coinciding_rows(kernel, repeated):
     for name, parameter in kernel.named_parameters():
         if parameter.requires_grad and parameter.grad is not None:
             assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_deviations_of_scores_grow_along_the_axis_and_what_all_share_does_not():
+    layout = Layout(("pairs",), axis=(0,), run=1, growth=True)
+    kernel = CurveKernel(layout, scale=0.3)
+    with torch.no_grad():
+        kernel.get_parameter("growth").fill_(1.0)
+    x = torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    shared = [term for term in kernel.terms if type(term).__name__ == "AxisTerm"]
+    with torch.no_grad():
+        common = sum(float(term(x, x, diag=True)[0]) for term in shared)
+        variance = kernel(x, diag=True).numpy() - common
+    np.testing.assert_allclose(variance[1:] / variance[:-1], np.exp(2.0), rtol=ALGEBRA)
+    np.testing.assert_allclose(np.diag(dense(kernel, x)), variance + common, rtol=ALGEBRA)

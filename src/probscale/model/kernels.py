@@ -333,7 +333,7 @@ class CurveKernel(LogParameterKernel):
             terms.append(RunTerm(layout, scale=scale / 10))
         self.shift = shift
         self.terms = torch.nn.ModuleList(terms)
-        self.growing = layout.axis[:1] if layout.growth else ()
+        self.growing: tuple[int, ...] = layout.axis[:1] if layout.growth else ()
         if self.growing:
             self.declare("growth", 0.3, 0.3, 0.3)
         if shift.slope.numel():

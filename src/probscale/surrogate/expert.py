@@ -15,15 +15,15 @@ from probscale.model.exact import ExactState
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.means import Rows
 from probscale.model.posterior import Component, CurveBlock, Tail
-from probscale.model.transforms import OutputTransform
+from probscale.model.transforms import LogScore, OutputTransform
 
 Array = NDArray[np.float64]
 
 
-def layout_of(encoder: Encoder) -> Layout:
+def layout_of(encoder: Encoder, transform: OutputTransform | None = None) -> Layout:
     """Column layout of an encoder's rows, in the model's terms."""
     labels = tuple(LabelBlock(item.name, item.code, item.text, item.level) for item in encoder.labels)
-    growth = encoder.roles.goal == "max" and encoder.axis.curves
+    growth = isinstance(transform, LogScore) and encoder.axis.curves
     return Layout(encoder.continuous, encoder.sizes, encoder.progress, labels, encoder.run_column, growth)
 
 

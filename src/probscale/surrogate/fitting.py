@@ -147,7 +147,7 @@ def _fit_state(
     points: Prepared, subset: torch.Tensor, kind: str, options: FitOptions
 ) -> tuple[ExactState, FitOutcome]:
     mean = curve_mean(points.transform, points.law_scale, points.data.y, kind)
-    layout = layout_of(points.encoder)
+    layout = layout_of(points.encoder, points.transform)
     data = points.data
     with threads_for(len(subset)):
         spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), data)

@@ -42,4 +42,4 @@ def build_process(description: dict[str, Any], encoder: Encoder, transform: Outp
         mean: CurveMean = LawMean(transform, scale)
     else:
         mean = PlaneMean(scale, level=0.0, spread=1.0)
-    return CurveProcess(layout, mean, scale=0.1, noise=0.01)
+    return CurveProcess(layout_of(encoder, transform), mean, scale=0.1, noise=0.01)

@@ -1,0 +1,31 @@
+"""Folds that leave the largest sizes out."""
+
+import numpy as np
+import pytest
+
+from probscale.surrogate.extrapolation import MOST_FOLDS, scale_folds
+
+
+def test_folds_ask_for_larger_sizes_than_they_learn_from():
+    size = np.log(np.repeat([1e6, 1.1e6, 3e6, 1e7, 3e7, 1e8], 6))
+    folds = scale_folds(size)
+    assert len(folds) == MOST_FOLDS
+    tops = []
+    for learnt, asked in folds:
+        assert size[learnt].max() < size[asked].min()
+        assert np.ptp(size[asked]) < np.log(1.5) + 1e-6
+        tops.append(float(size[asked].max()))
+    assert tops == sorted(tops, reverse=True)
+    assert tops[0] == size.max()
+
+
+def test_a_lone_largest_run_is_not_a_fold_but_the_sizes_below_it_are():
+    size = np.log(np.r_[np.repeat([1e6, 2e6, 4e6, 8e6], 5), 1e8])
+    learnt, asked = scale_folds(size)[0]
+    np.testing.assert_allclose(np.exp(size[asked]), 8e6)
+    assert len(learnt) == 15
+
+
+@pytest.mark.parametrize("sizes", [[1e6], [1e6, 1e8], [1e6, 1.05e6, 1e8]])
+def test_too_few_sizes_leave_no_fold(sizes):
+    assert scale_folds(np.log(np.repeat(sizes, 5))) == []
