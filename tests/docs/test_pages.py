@@ -35,7 +35,7 @@ NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 def run_block(block, names):
     """What a block prints; doctest-like blocks are compared on the spot."""
     if block["language"] == "pycon":
-        example = doctest.DocTestParser().get_doctest(block["code"], names, "page", None, 0)
+        example = doctest.DocTestParser().get_doctest(block["code"], names, f"block-{block.start()}", None, 0)
         said = io.StringIO()
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
         failed = runner.run(example, out=said.write, clear_globs=False).failed

@@ -20,7 +20,7 @@ from probscale.budget.forecast import free_name
 from probscale.budget.live import LiveBench
 from probscale.budget.registry import strategy_named
 from probscale.budget.rungs import check_eta
-from probscale.cost import CostModel
+from probscale.cost import CostModel, as_cost
 from probscale.errors import BudgetError, ConfigError
 from probscale.ledger import Ledger
 from probscale.running import Runner, Workers, check_runner
@@ -126,7 +126,7 @@ def allocate(
             or no run gave a finite output.
         ConfigError: if the cost does not accept the pool.
     """
-    configs = read_pool(pool)
+    configs, cost = read_pool(pool), as_cost(cost)
     check_budget(total)
     maker = strategy_named(strategy)
     _check_options(runner, goal)

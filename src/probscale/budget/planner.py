@@ -13,7 +13,7 @@ from probscale.budget.bench import drive
 from probscale.budget.registry import Maker, strategy_named
 from probscale.budget.rungs import check_eta
 from probscale.budget.worlds import WorldBench, WorldForecaster, Worlds, imagined
-from probscale.cost import CostModel
+from probscale.cost import CostModel, as_cost
 from probscale.errors import BudgetError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def plan_budget(
 
     Cost: O(worlds × decisions × runs).
     """
-    configs = read_pool(pool)
+    configs, cost = read_pool(pool), as_cost(cost)
     check_budget(total)
     check_eta(eta)
     maker = strategy_named(strategy)

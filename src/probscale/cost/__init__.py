@@ -1,6 +1,13 @@
 """What runs cost: FLOPs by arithmetic, seconds from logs, money per device-hour, or a user's own measure."""
 
-from probscale.cost.arithmetic import FlopsCost, FunctionCost, MoneyCost, RateCost, ThroughputCost
+from probscale.cost.arithmetic import (
+    FlopsCost,
+    FunctionCost,
+    MoneyCost,
+    RateCost,
+    ThroughputCost,
+    as_cost,
+)
 from probscale.cost.logged import SecondsCost, TableCost
 from probscale.cost.model import CostModel
 
@@ -13,4 +20,5 @@ __all__ = [
     "SecondsCost",
     "TableCost",
     "ThroughputCost",
+    "as_cost",
 ]

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from probscale.cost.model import CostModel, Quantity, positive
+from probscale.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -132,3 +133,23 @@ class FunctionCost(CostModel):
             return np.broadcast_to(costs, at.shape)
         except ValueError:
             return costs
+
+
+def as_cost(cost: CostModel | Callable[[pd.DataFrame, np.ndarray], ArrayLike]) -> CostModel:
+    """A cost model; a plain function of configurations and axis values becomes one.
+
+    Raises:
+        ConfigError: if it is neither.
+
+    >>> as_cost(lambda configs, at: 2 * at)([{"width": 64}], [1.0, 3.0])
+    array([[2., 6.]])
+    """
+    if isinstance(cost, CostModel):
+        return cost
+    if callable(cost):
+        return FunctionCost(cost)
+    raise ConfigError(
+        f"cost is {cost!r}; pass a cost model such as FlopsCost(params='N_params'), or a function "
+        "of (configs, axis values) that returns cumulative costs",
+        cost=cost,
+    )

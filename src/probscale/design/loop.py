@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from probscale.cost import CostModel
+from probscale.cost import CostModel, as_cost
 from probscale.design.actions import Actions
 from probscale.design.criteria import find_criterion
 from probscale.design.pool import Constraints, Depths, actions_of, depths_of, grid_of, read_pool
@@ -86,6 +86,9 @@ class ActiveLoop:
     executor: Executor | Callable[[], Executor] | None = None
     timeout: float | None = None
     retries: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cost", as_cost(self.cost))
 
     def run(self) -> RunLog:
         """Spend the budget; returns the log with everything that was learnt.

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from probscale.cost import CostModel
+from probscale.cost import CostModel, as_cost
 from probscale.design.actions import Actions
 from probscale.design.cells import joint_cells
 from probscale.design.criteria import Situation, Value, find_criterion
@@ -197,7 +197,7 @@ def _weighed(
     seed: int,
 ) -> tuple[pd.DataFrame, Situation, list[str]]:
     """The rows of a pool that are compared, what is believed about them, and notes."""
-    frame, log = read_pool(pool), surrogate.log
+    frame, log, cost = read_pool(pool), surrogate.log, as_cost(cost)
     grid = grid_of(frame, log, at)
     kept = thinned(len(frame), grid.shape[1], progress_of(frame, log) > 0, seed)
     thin, grid = frame.iloc[kept], grid[kept]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from probscale.cost import CostModel
+from probscale.cost import CostModel, as_cost
 from probscale.envelope import area_between, best_of, crossings, line_through
 from probscale.errors import ConfigError, ExtrapolationWarning, ShapeError
 from probscale.runs import RunLog
@@ -196,7 +196,7 @@ def fit_frontier(
     levels = None if compute is None else _levels(compute)
     if isinstance(surrogate, RunLog):
         surrogate = fit_surrogate(surrogate, seed=seed)
-    log = surrogate.log
+    log, cost = surrogate.log, as_cost(cost)
     levels = observed_levels(log, cost) if levels is None else levels
     found = candidates_of(log, pool, cost, levels, until)
     _warn_beyond(log, found, levels, cost)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from probscale.cost import CostModel
+from probscale.cost import CostModel, as_cost
 from probscale.envelope import best_of
 from probscale.errors import ConfigError
 from probscale.scaling.draws import Draws
@@ -112,7 +112,7 @@ def fit_isoflops(
             f"compute has {len(levels)} levels for {len(frame)} configurations; accepted are positive "
             f"levels, at most {MOST_CELLS:,} levels × configurations; a few levels are enough"
         )
-    at = cost.axis_at(frame, np.tile(levels, (len(frame), 1)))
+    at = as_cost(cost).axis_at(frame, np.tile(levels, (len(frame), 1)))
     draws = _draws(surrogate, frame, at, samples, seed)
     axis = surrogate.log.points[roles.axis].to_numpy(dtype=np.float64)
     furthest = REACH * axis.max() if until is None else float(until)

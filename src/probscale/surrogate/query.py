@@ -61,7 +61,7 @@ def _check_positive(values: pd.Series, name: str) -> None:
     if bool(bad.any()):
         row = int(np.flatnonzero(bad.to_numpy())[0])
         raise ConfigError(
-            f"{name} must be a positive number; row {row} has {values.iloc[row]!r}", column=name, row=row
+            f"{name} must be a positive number; row {row} has {values.tolist()[row]!r}", column=name, row=row
         )
 
 
