@@ -28,7 +28,13 @@ def bundled() -> ps.RunLog:
 def shapes() -> list[dict[str, float]]:
     """Configurations of the family, trained or not, up to twice the width of the runs."""
     return [
-        {"width": w, "depth": d, "N_params": d * (12 * w * w + 2 * w) + w, "learning_rate": rate, "batch_size": 8}
+        {
+            "width": w,
+            "depth": d,
+            "N_params": d * (12 * w * w + 2 * w) + w,
+            "learning_rate": rate,
+            "batch_size": 8,
+        }
         for w in (32, 64, 96, 128, 192, 256, 384)
         for d in (2, 4)
         for rate in (1e-3, 3e-3)
@@ -43,7 +49,9 @@ def idea(log: ps.RunLog) -> Figure:
     left, middle, right = figure.subplots(1, 3)
     for _, part in seen.points.groupby("run_id", sort=False):
         left.plot(part["tokens"], part["loss"], color=GREY, linewidth=0.8, alpha=0.8)
-    left.set_title(f"seen: {seen.n_runs} runs of up to {seen.configs['N_params'].max():,} parameters", fontsize=10)
+    left.set_title(
+        f"seen: {seen.n_runs} runs of up to {seen.configs['N_params'].max():,} parameters", fontsize=10
+    )
     sizes = held.configs.sort_values(["N_params", "learning_rate"])
     sizes = sizes[(sizes["batch_size"] == 8)].drop_duplicates("N_params", keep="first").iloc[[0, 2, -1]]
     for colour, (run, config) in zip(("#0072B2", "#D55E00", "#009E73"), sizes.iterrows(), strict=True):
@@ -51,13 +59,21 @@ def idea(log: ps.RunLog) -> Figure:
         curves = surrogate.predict(config.to_frame().T.reset_index(drop=True), points["tokens"].to_numpy())
         bands = {0.9: tuple(side[0] for side in curves.interval(0.9))}
         name = f"{int(config['N_params']):,} parameters"
-        plot_fan(points["tokens"], curves.mean[0], bands, ax=middle, colour=colour, label=name, band_label=None)
+        plot_fan(
+            points["tokens"], curves.mean[0], bands, ax=middle, colour=colour, label=name, band_label=None
+        )
         every = points.iloc[::4]
         middle.plot(every["tokens"], every["loss"], ".", color=colour, markersize=5)
     middle.set_title("forecast: larger models (90 %); dots: what came", fontsize=10)
     middle.legend(frameon=False, fontsize=8)
     for ax in (left, middle):
-        ax.set(xscale="log", xlabel="tokens", ylabel="held-out loss (nats per byte)", ylim=(1.6, 4.2), xlim=(2e4, 4.5e6))
+        ax.set(
+            xscale="log",
+            xlabel="tokens",
+            ylabel="held-out loss (nats per byte)",
+            ylim=(1.6, 4.2),
+            xlim=(2e4, 4.5e6),
+        )
         ax.grid(alpha=0.2)
     cost = ps.FlopsCost(params="N_params")
     frontier = ps.fit_frontier(surrogate, shapes(), compute=np.geomspace(1e10, 2e13, 20), cost=cost, seed=0)

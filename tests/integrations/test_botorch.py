@@ -11,6 +11,7 @@ from botorch.sampling.normal import SobolQMCNormalSampler
 import probscale as ps
 from probscale.errors import ConfigError, ShapeError
 from probscale.surrogate import FitOptions
+from probscale.surrogate.query import read_configs
 
 AT = 5e8
 
@@ -90,7 +91,7 @@ def test_the_posterior_is_that_of_the_surrogate_with_the_sign_turned(surrogate, 
 def test_a_run_of_the_log_asks_for_its_own_continuation(surrogate):
     model = surrogate.botorch(1.5e9)
     runs = pd.DataFrame({"run": list(surrogate.log.runs)})
-    frame = surrogate._completed(runs)
+    frame = read_configs(runs, surrogate.log)
     location, latent, _ = mixture(surrogate, frame, surrogate._codes(frame), [1.5e9])
     posterior = model.posterior(model.encode(runs))
     np.testing.assert_allclose(-posterior.mean.numpy(), location, rtol=1e-6)

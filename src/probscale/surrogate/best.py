@@ -59,7 +59,7 @@ def best_config(
     Raises:
         ConfigError: if more than one axis value per configuration is given.
     """
-    frame = read_configs(pool, surrogate.log.roles)
+    frame = read_configs(pool, surrogate.log)
     values = np.asarray(at, dtype=np.float64)
     if values.ndim == 1 and len(values) == len(frame) and len(frame) > 1:
         values = values[:, None]

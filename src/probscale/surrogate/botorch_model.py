@@ -111,7 +111,7 @@ class CurveModel(FantasizeMixin, Model):
         Raises:
             ConfigError: if the pool is not accepted, or misses a model size or horizon.
         """
-        frame = self._surrogate._completed(read_configs(pool, self._surrogate.log.roles))
+        frame = read_configs(pool, self._surrogate.log)
         codes = self._surrogate._codes(frame)
         return self._points.encode(frame, np.where(codes < 0, 0.0, codes))
 

@@ -79,7 +79,7 @@ class CurveSurrogate:
 
         Cost: O(configs × points × observations²).
         """
-        frame = self._completed(read_configs(configs, self.log.roles))
+        frame = read_configs(configs, self.log)
         values = read_at(at, len(frame), self.log.roles.axis)
         codes = self._codes(frame)
         blocks = [
@@ -139,24 +139,6 @@ class CurveSurrogate:
         from probscale.surrogate.saving import save_surrogate
 
         save_surrogate(self, path)
-
-    def _completed(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Asked configurations with gaps of known runs filled in from the log."""
-        run = self.log.roles.run
-        if run not in frame:
-            return frame
-        known = frame[run].isin(self.log.runs).to_numpy()
-        if not known.any():
-            return frame
-        filled = frame.copy()
-        source = self.log.configs.loc[frame.loc[known, run]]
-        for name in self.log.configs:
-            if name not in filled:
-                filled[name] = pd.Series(pd.NA, index=filled.index, dtype="object")
-                column = filled[name].to_numpy(copy=True)
-                column[known] = source[name].to_numpy()
-                filled[name] = pd.Series(column, index=filled.index).infer_objects()
-        return filled
 
     def _with_prefixes(self, expert: Expert | GridExpert, codes: Array) -> Expert | GridExpert:
         """The expert with the prefixes of asked runs that a long log left out of its data."""

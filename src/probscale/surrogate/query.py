@@ -11,14 +11,14 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probscale.errors import ConfigError, ShapeError, UnknownColumnWarning
-from probscale.runs import Roles
+from probscale.runs import RunLog
 
 Array = NDArray[np.float64]
 Configs = pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
-def read_configs(configs: Configs, roles: Roles) -> pd.DataFrame:
-    """Asked configurations as a table.
+def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
+    """Asked configurations as a table; rows that name a run of the log are filled in from it.
 
     Raises:
         ConfigError: if there are none, a level is missing, or a size is not positive.
@@ -34,6 +34,7 @@ def read_configs(configs: Configs, roles: Roles) -> pd.DataFrame:
         ) from error
     if frame.empty and not len(frame.index):
         raise ConfigError("configs is empty; pass at least one configuration")
+    roles, frame = log.roles, _completed(frame, log)
     for name in roles.levels:
         if name not in frame or bool(frame[name].isna().any()):
             raise ConfigError(
@@ -53,6 +54,24 @@ def read_configs(configs: Configs, roles: Roles) -> pd.DataFrame:
             stacklevel=3,
         )
     return frame
+
+
+def _completed(frame: pd.DataFrame, log: RunLog) -> pd.DataFrame:
+    """Asked configurations with gaps of known runs filled in from the log."""
+    run = log.roles.run
+    known = frame[run].isin(log.runs).to_numpy() if run in frame else np.zeros(len(frame), dtype=bool)
+    if not known.any():
+        return frame
+    source = log.configs.loc[frame.loc[known, run]]
+    filled = {}
+    for name in log.configs:
+        column = frame[name] if name in frame else pd.Series(np.nan, index=frame.index)
+        gaps = column.isna().to_numpy()[known]
+        if gaps.any():
+            values = column.to_numpy(dtype=object, copy=True)
+            values[np.flatnonzero(known)[gaps]] = source[name].to_numpy(dtype=object)[gaps]
+            filled[name] = pd.Series(values, index=frame.index).infer_objects()
+    return frame.assign(**filled)
 
 
 def _check_positive(values: pd.Series, name: str) -> None:
