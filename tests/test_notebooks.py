@@ -9,7 +9,7 @@ import pytest
 nbclient = pytest.importorskip("nbclient", reason="notebooks are executed by nbclient, of the dev extra")
 nbformat = pytest.importorskip("nbformat", reason="notebooks are read by nbformat, of the dev extra")
 
-FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 PREPARED = FOLDER.parent.parent / "shared" / "data"
 WITH_DATA = [path for path in NOTEBOOKS if "PROBSCALE_DATA" in path.read_text("utf-8")]
@@ -18,8 +18,12 @@ WITH_DATA = [path for path in NOTEBOOKS if "PROBSCALE_DATA" in path.read_text("u
 def executed(path, data, work):
     """The notebook after a run on its small settings; prepared tables are looked for in `data`."""
     notebook = nbformat.read(path, as_version=4)
-    environment = os.environ | {"PROBSCALE_SMOKE": "1", "PROBSCALE_DATA": str(data), "MPLBACKEND": "agg"}
-    environment |= {"OMP_NUM_THREADS": "1", "IPYTHONDIR": str(work / "ipython")}
+    environment = os.environ | {"PROBSCALE_SMOKE": "1", "PROBSCALE_DATA": str(data)}
+    environment |= {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "OMP_NUM_THREADS": "1",
+        "IPYTHONDIR": str(work / "ipython"),
+    }
     client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}})
     client.execute(env=environment)
     return notebook
@@ -43,7 +47,9 @@ def test_the_notebook_runs_with_what_a_checkout_has(path, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not PREPARED.is_dir(), reason="needs the prepared tables of public runs beside the checkout")
+@pytest.mark.skipif(
+    not PREPARED.is_dir(), reason="needs the prepared tables of public runs beside the checkout"
+)
 @pytest.mark.parametrize("path", WITH_DATA, ids=lambda path: path.stem)
 def test_the_notebook_runs_on_public_data(path, tmp_path):
     assert not complaints(executed(path, PREPARED, tmp_path))
