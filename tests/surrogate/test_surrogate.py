@@ -230,3 +230,15 @@ def _renamed(log, prefix):
     frame = log.to_frame().drop(columns="diverged")
     frame["run"] = prefix + " " + frame["run"].astype(str)
     return RunLog.from_frame(frame, **log.roles.arguments())
+
+
+def test_the_cpu_by_name_changes_no_bit(log, surrogate, new):
+    again = ps.fit_surrogate(log, embedder=None, seed=0, device="cpu")
+    np.testing.assert_array_equal(
+        again.predict(new.configs, new.at).mean, surrogate.predict(new.configs, new.at).mean
+    )
+
+
+def test_an_absent_device_is_named_before_anything_is_fitted(log):
+    with pytest.raises(ConfigError, match="'cuda:99', but this PyTorch finds"):
+        ps.fit_surrogate(log, embedder=None, device="cuda:99")

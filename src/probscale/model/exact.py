@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from probscale.model.devices import copied_to
 from probscale.model.gp import CurveProcess, Observations, cholesky
 from probscale.model.means import Rows
 
@@ -28,6 +30,9 @@ def _floored(covariance: Tensor) -> Tensor:
 class ExactState:
     """Posterior of a curve process given observations.
 
+    Process, data, questions and answers are with the CPU; the factor, and with it the algebra, may be on
+    another device.
+
     Attributes:
         process: Mean, kernel and noise with fitted parameters.
         data: What was observed.
@@ -44,16 +49,35 @@ class ExactState:
     slopes: Tensor
     jitter: float
 
+    @property
+    def device(self) -> torch.device:
+        """Where the algebra runs."""
+        return self.factor.device
+
+    @cached_property
+    def _process(self) -> CurveProcess:
+        return copied_to(self.process, self.device)
+
+    @cached_property
+    def _data(self) -> Observations:
+        return self.data.to(self.device)
+
+    def on(self, device: torch.device) -> ExactState:
+        """The same posterior with its algebra on another device."""
+        parts = (self.factor.to(device), self.solved.to(device), self.slopes.to(device))
+        return ExactState(self.process, self.data, *parts, self.jitter)
+
     @torch.no_grad()
     def extend(self, more: Observations) -> ExactState:
         """Posterior after more observations, parameters unchanged.
 
         Cost: O(rows² × new rows): the factor is continued, not recomputed.
         """
-        mean, slopes = self.process.mean.linearised(more.rows)
-        cross = self.process.kernel(self.data.rows.x, more.rows.x) + self.slopes @ slopes.mT
-        corner = self.process.kernel(more.rows.x) + slopes @ slopes.mT
-        corner = corner + torch.diag(self.process.noise(more.rows) / more.weight)
+        process, here = self._process, more.to(self.device)
+        mean, slopes = process.mean.linearised(here.rows)
+        cross = process.kernel(self._data.rows.x, here.rows.x) + self.slopes @ slopes.mT
+        corner = process.kernel(here.rows.x) + slopes @ slopes.mT
+        corner = corner + torch.diag(process.noise(here.rows) / here.weight)
         left = torch.linalg.solve_triangular(self.factor, cross, upper=False).mT
         block, jitter = cholesky(corner - left @ left.mT)
         old = len(self.data)
@@ -68,7 +92,8 @@ class ExactState:
             torch.cat([self.data.y, more.y]),
             torch.cat([self.data.weight, more.weight]),
         )
-        residual = data.y - torch.cat([self.process.mean.linearised(self.data.rows)[0], mean])
+        prior = torch.cat([process.mean.linearised(self._data.rows)[0], mean])
+        residual = torch.cat([self._data.y, here.y]) - prior
         solved = torch.cholesky_solve(residual[:, None], factor)[:, 0]
         return replace(
             self,
@@ -87,12 +112,12 @@ class ExactState:
         """
         means, variances = [], []
         for start in range(0, len(rows), CHUNK):
-            part = rows.take(slice(start, start + CHUNK))
+            part = rows.take(slice(start, start + CHUNK)).to(self.device)
             mean, cross, slopes = self._against(part)
             left = torch.linalg.solve_triangular(self.factor, cross, upper=False)
-            prior = self.process.kernel(part.x, diag=True) + slopes.square().sum(-1)
-            means.append(mean)
-            variances.append((prior - left.square().sum(0)).clamp_min(0.0))
+            prior = self._process.kernel(part.x, diag=True) + slopes.square().sum(-1)
+            means.append(mean.cpu())
+            variances.append((prior - left.square().sum(0)).clamp_min(0.0).cpu())
         return torch.cat(means), torch.cat(variances)
 
     @torch.no_grad()
@@ -101,11 +126,13 @@ class ExactState:
 
         Cost: O(observations² × (rows + others) + observations × rows × others).
         """
+        rows, others = rows.to(self.device), others.to(self.device)
         _, cross, slopes = self._against(rows)
         _, cross_others, slopes_others = self._against(others)
         left = torch.linalg.solve_triangular(self.factor, cross, upper=False)
         right = torch.linalg.solve_triangular(self.factor, cross_others, upper=False)
-        return self.process.kernel(rows.x, others.x) + slopes @ slopes_others.mT - left.mT @ right
+        prior = self._process.kernel(rows.x, others.x) + slopes @ slopes_others.mT
+        return (prior - left.mT @ right).cpu()
 
     @torch.no_grad()
     def draw(self, rows: Rows, generator: np.random.Generator, n: int) -> np.ndarray:
@@ -135,9 +162,9 @@ class ExactState:
         return out
 
     def _against(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean of rows, covariance between observations and rows, slopes of rows."""
-        mean, slopes = self.process.mean.linearised(rows)
-        cross = self.process.kernel(self.data.rows.x, rows.x) + self.slopes @ slopes.mT
+        """Mean of rows, covariance between observations and rows, slopes of rows; rows on the device."""
+        mean, slopes = self._process.mean.linearised(rows)
+        cross = self._process.kernel(self._data.rows.x, rows.x) + self.slopes @ slopes.mT
         return mean + cross.mT @ self.solved, cross, slopes
 
     @torch.no_grad()
@@ -156,12 +183,12 @@ class ExactState:
         variance = torch.empty_like(self.solved)
         order = np.argsort(groups, kind="stable")
         for block in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
-            index = torch.from_numpy(block)
+            index = torch.from_numpy(block).to(self.device)
             factor, _ = cholesky(precision[index][:, index])
             residual[index] = torch.cholesky_solve(self.solved[index][:, None], factor)[:, 0]
             variance[index] = torch.cholesky_inverse(factor).diagonal()
-        noise = self.process.noise(self.data.rows) / self.data.weight
-        return residual, (variance - noise).clamp_min(0.0)
+        noise = self._process.noise(self._data.rows) / self._data.weight
+        return residual.cpu(), (variance - noise).clamp_min(0.0).cpu()
 
     @torch.no_grad()
     def log_density_of(self, index: NDArray[np.intp]) -> float:
@@ -169,9 +196,9 @@ class ExactState:
 
         Cost: O(rows³), then O(block³).
         """
-        block = torch.from_numpy(index)
-        columns = torch.zeros(len(self.data), len(block), dtype=self.factor.dtype)
-        columns[block, torch.arange(len(block))] = 1.0
+        block = torch.from_numpy(index).to(self.device)
+        columns = self.factor.new_zeros(len(self.data), len(block))
+        columns[block, torch.arange(len(block), device=self.device)] = 1.0
         half = torch.linalg.solve_triangular(self.factor, columns, upper=False)
         factor, _ = cholesky(half.mT @ half)
         white = torch.linalg.solve_triangular(factor, self.solved[block][:, None], upper=False)
@@ -181,24 +208,33 @@ class ExactState:
     @torch.no_grad()
     def log_evidence(self) -> float:
         """Log marginal likelihood on the modelled scale, uncertain mean included."""
-        mean, _ = self.process.mean.linearised(self.data.rows)
-        residual = self.data.y - mean
-        constant = len(residual) * torch.log(torch.tensor(2 * torch.pi, dtype=residual.dtype))
-        return float(-0.5 * (residual @ self.solved) - self.factor.diagonal().log().sum() - 0.5 * constant)
+        mean, _ = self._process.mean.linearised(self._data.rows)
+        residual = self._data.y - mean
+        constant = 0.5 * len(residual) * float(np.log(2 * np.pi))
+        return float(-0.5 * (residual @ self.solved) - self.factor.diagonal().log().sum()) - constant
 
 
 @torch.no_grad()
-def solve_exactly(process: CurveProcess, data: Observations) -> ExactState:
+def solve_exactly(
+    process: CurveProcess, data: Observations, device: torch.device | None = None
+) -> ExactState:
     """Condition a process on observations.
+
+    Args:
+        process: With its parameters on the CPU.
+        data: Observations on the CPU.
+        device: Where the algebra runs; by default the CPU.
 
     Cost: O(rows³) time, O(rows²) memory.
 
     Raises:
         NotPositiveDefiniteError: if the covariance stays singular.
     """
-    mean, slopes = process.mean.linearised(data.rows)
-    covariance = process.kernel(data.rows.x) + slopes @ slopes.mT
-    covariance = covariance + torch.diag(process.noise(data.rows) / data.weight)
+    device = device or torch.device("cpu")
+    local, here = copied_to(process, device), data.to(device)
+    mean, slopes = local.mean.linearised(here.rows)
+    covariance = local.kernel(here.rows.x) + slopes @ slopes.mT
+    covariance = covariance + torch.diag(local.noise(here.rows) / here.weight)
     factor, jitter = cholesky(covariance)
-    solved = torch.cholesky_solve((data.y - mean)[:, None], factor)[:, 0]
+    solved = torch.cholesky_solve((here.y - mean)[:, None], factor)[:, 0]
     return ExactState(process, data, factor, solved, slopes, jitter)

@@ -45,6 +45,10 @@ class Observations:
         """Some of the observations."""
         return Observations(self.rows.take(index), self.y[index], self.weight[index])
 
+    def to(self, device: torch.device) -> Observations:
+        """The same observations on a device."""
+        return Observations(self.rows.to(device), self.y.to(device), self.weight.to(device))
+
 
 class Noise(Module):
     """Observation noise, log-linear along the axis."""

@@ -71,6 +71,10 @@ class GridData:
         """Some of the runs."""
         return GridData(self.x[index], self.axis, self.y[index], self.seen[index])
 
+    def to(self, device: torch.device) -> GridData:
+        """The same curves on a device."""
+        return GridData(*(part.to(device) for part in (self.x, self.axis, self.y, self.seen)))
+
 
 class GridProcess(Module):
     """Kernels along the axis and across configurations; all amplitudes are relative to `scale`.

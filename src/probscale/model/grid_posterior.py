@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from probscale.model.devices import copied_to
 from probscale.model.gp import cholesky
 from probscale.model.grid import (
     DenseSystem,
@@ -45,10 +47,16 @@ class GridQuery:
         """Some of the asked curves."""
         return GridQuery(self.x[index], self.axis[index], self.member[index])
 
+    def to(self, device: torch.device) -> GridQuery:
+        """The same question on a device."""
+        return GridQuery(self.x.to(device), self.axis.to(device), self.member.to(device))
+
 
 @dataclass(frozen=True)
 class GridState:
     """Posterior of a grid process given observed cells.
+
+    Process, data, questions and answers are with the CPU; the algebra may be on another device.
 
     Attributes:
         process: Kernels with fitted parameters.
@@ -64,25 +72,39 @@ class GridState:
     system: DenseSystem | EigenSystem
     solved: Tensor
 
+    @property
+    def device(self) -> torch.device:
+        """Where the algebra runs."""
+        return self.solved.device
+
+    @cached_property
+    def _process(self) -> GridProcess:
+        return copied_to(self.process, self.device)
+
+    @cached_property
+    def _data(self) -> GridData:
+        return self.data.to(self.device)
+
     @torch.no_grad()
     def marginals(self, query: GridQuery) -> tuple[Tensor, Tensor]:
         """Latent mean and variance of each asked point, (asked, points) each.
 
         Cost: O((runs × features)² × asked × features), for a complete grid O(runs² × asked).
         """
+        query = query.to(self.device)
         parts = [self._marginals(query.take(slice(s, s + CHUNK))) for s in range(0, len(query.x), CHUNK)]
-        return torch.cat([mean for mean, _ in parts]), torch.cat([variance for _, variance in parts])
+        return tuple(torch.cat(part).cpu() for part in zip(*parts, strict=True))
 
     def _marginals(self, query: GridQuery) -> tuple[Tensor, Tensor]:
-        cross = self.process.between(query.x, self.data.x)
+        cross = self._process.between(query.x, self._data.x)
         expected = cross @ self.solved
         half = self.system.halves(cross)
         count = half.shape[-1]
-        covariance = self.process.prior_between(query.x)[:, None, None] * torch.eye(
+        covariance = self._process.prior_between(query.x)[:, None, None] * torch.eye(
             count, dtype=half.dtype, device=half.device
         ) - torch.einsum("kap,kaq->apq", half, half)
         features, carry, own = self._along(query)
-        mean = self.process.centre + (features @ expected[..., None])[..., 0]
+        mean = self._process.centre + (features @ expected[..., None])[..., 0]
         mean = mean + torch.einsum("apg,ag->ap", carry, self._surprise(query.member, expected))
         loading = self._loading(query.member, features, carry)
         variance = torch.einsum("apq,aqr,apr->ap", loading, covariance, loading)
@@ -91,13 +113,13 @@ class GridState:
 
     def _along(self, query: GridQuery) -> tuple[Tensor, Tensor, Tensor]:
         """Features, regression of run deviations on a run's residuals, and what that leaves of them."""
-        features = self.process.features(query.axis)
-        own = self.process.own(query.axis, query.axis)
+        features = self._process.features(query.axis)
+        own = self._process.own(query.axis, query.axis)
         known = (query.member >= 0).to(own.dtype)[:, None, None]
         where = query.member.clamp_min(0)
-        seen = self.data.seen[where].to(own.dtype)
-        grid = self.data.axis.expand(len(where), -1)
-        cross = self.process.own(query.axis, grid) * seen[:, None, :]
+        seen = self._data.seen[where].to(own.dtype)
+        grid = self._data.axis.expand(len(where), -1)
+        cross = self._process.own(query.axis, grid) * seen[:, None, :]
         half = torch.linalg.solve_triangular(self.says.factor[where], cross.mT, upper=False)
         carry = torch.linalg.solve_triangular(self.says.factor[where].mT, half, upper=True).mT
         return features, known * carry, own - known * (half.mT @ half)
@@ -105,13 +127,13 @@ class GridState:
     def _surprise(self, member: Tensor, expected: Tensor) -> Tensor:
         """Residuals of continued runs from their expected curves, zero where unseen, (asked, grid)."""
         where = member.clamp_min(0)
-        fitted = self.process.centre + expected @ self.process.features(self.data.axis).mT
-        return torch.where(self.data.seen[where], self.data.y[where] - fitted, torch.zeros_like(fitted))
+        fitted = self._process.centre + expected @ self._process.features(self._data.axis).mT
+        return torch.where(self._data.seen[where], self._data.y[where] - fitted, torch.zeros_like(fitted))
 
     def _loading(self, member: Tensor, features: Tensor, carry: Tensor) -> Tensor:
         """How scores enter asked points once what a run has shown is accounted for."""
-        seen = self.data.seen[member.clamp_min(0)].to(carry.dtype)
-        return features - (carry * seen[:, None, :]) @ self.process.features(self.data.axis)
+        seen = self._data.seen[member.clamp_min(0)].to(carry.dtype)
+        return features - (carry * seen[:, None, :]) @ self._process.features(self._data.axis)
 
     @torch.no_grad()
     def covariance(self, query: GridQuery) -> Tensor:
@@ -119,15 +141,16 @@ class GridState:
 
         Cost: O((runs × features)² × asked × features + (asked × points)²).
         """
-        cross = self.process.between(query.x, self.data.x)
+        query = query.to(self.device)
+        cross = self._process.between(query.x, self._data.x)
         features, carry, _ = self._along(query)
         loading = self._loading(query.member, features, carry)
         half = torch.einsum("kaq,apq->kap", self.system.halves(cross), loading).flatten(1)
-        prior = self.process.between(query.x, query.x)
+        prior = self._process.between(query.x, query.x)
         flat = loading.flatten(0, 1)
         points = query.axis.shape[1]
         total = prior.repeat_interleave(points, 0).repeat_interleave(points, 1) * (flat @ flat.mT)
-        return total - half.mT @ half + self._own_between(query, carry)
+        return (total - half.mT @ half + self._own_between(query, carry)).cpu()
 
     def _own_between(self, query: GridQuery, carry: Tensor) -> Tensor:
         """Covariance of run deviations given the runs' own points; zero between different runs."""
@@ -136,9 +159,9 @@ class GridState:
         fresh = torch.arange(len(query.member), device=axis.device)
         run = torch.where(query.member >= 0, query.member, -1 - fresh).repeat_interleave(points)
         same = (run[:, None] == run[None]).to(axis.dtype)
-        seen = self.data.seen[query.member.clamp_min(0)].to(axis.dtype).repeat_interleave(points, 0)
+        seen = self._data.seen[query.member.clamp_min(0)].to(axis.dtype).repeat_interleave(points, 0)
         known = carry.flatten(0, 1) * seen
-        return same * (self.process.own(axis, axis) - known @ self.process.own(self.data.axis, axis))
+        return same * (self._process.own(axis, axis) - known @ self._process.own(self._data.axis, axis))
 
     @torch.no_grad()
     def draw(self, query: GridQuery, generator: np.random.Generator, n: int) -> Array:
@@ -151,15 +174,16 @@ class GridState:
         known = query.member[query.member >= 0]
         if len(torch.unique(known)) < len(known):
             factor, _ = cholesky(_floored(self.covariance(query)))
-            white = torch.from_numpy(generator.standard_normal((n, len(factor)))).to(factor.device)
-            return (white @ factor.mT).reshape(n, *query.axis.shape).cpu().numpy()
-        runs = len(self.data)
+            white = torch.from_numpy(generator.standard_normal((n, len(factor))))
+            return (white @ factor.mT).reshape(n, *query.axis.shape).numpy()
+        query = query.to(self.device)
+        runs = len(self._data)
         new = torch.nonzero(query.member < 0)[:, 0]
-        x = torch.cat([self.data.x, query.x[new]])
+        x = torch.cat([self._data.x, query.x[new]])
         place = query.member.clone()
         place[new] = runs + torch.arange(len(new), device=place.device)
-        factor, _ = cholesky(_floored(self.process.between(x, x)))
-        cross = self.process.between(x[place], self.data.x)
+        factor, _ = cholesky(_floored(self._process.between(x, x)))
+        cross = self._process.between(x[place], self._data.x)
         along = self._along(query)
         root = _batched_root(along[2])
         parts = [
@@ -179,13 +203,13 @@ class GridState:
         n: int,
     ) -> Tensor:
         features, carry, root = along
-        runs = len(self.data)
+        runs = len(self._data)
 
         def white(*shape: int) -> Tensor:
             return torch.from_numpy(generator.standard_normal((n, *shape))).to(factor.device)
 
         scores = factor @ white(len(factor), features.shape[-1])
-        noise = (self.says.factor @ white(runs, len(self.data.axis), 1))[..., 0] * self.data.seen
+        noise = (self.says.factor @ white(runs, len(self._data.axis), 1))[..., 0] * self._data.seen
         own = (root @ white(*query.axis.shape, 1))[..., 0]
         whitened = torch.linalg.solve_triangular(self.says.factor, noise[..., None], upper=False)
         moment = (self.says.features.mT @ whitened)[..., 0]
@@ -214,12 +238,19 @@ def _batched_root(covariances: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def solve_grid(process: GridProcess, data: GridData) -> GridState:
+def solve_grid(process: GridProcess, data: GridData, device: torch.device | None = None) -> GridState:
     """Condition a grid process on observed cells.
+
+    Args:
+        process: With its parameters on the CPU.
+        data: Cells on the CPU.
+        device: Where the algebra runs; by default the CPU.
 
     Cost: O((runs × features)³) with missing cells, O(runs³) on a complete grid.
     """
-    says = runs_say(process, data)
-    between = process.between(data.x, data.x)
+    device = device or torch.device("cpu")
+    local, here = copied_to(process, device), data.to(device)
+    says = runs_say(local, here)
+    between = local.between(here.x, here.x)
     system = eigen_system(between, says) if data.complete else dense_system(between, says)
     return GridState(process, data, says, system, system.solve(says.moment))

@@ -159,12 +159,12 @@ class LatentKernel(LogParameterKernel):
     def variance(self) -> Tensor:
         """Prior variance of every row."""
         names = ("shared_scale", "member_scale") if self.columns.members else ("shared_scale",)
-        return sum((torch.exp(2 * self.get_parameter(name)) for name in names), torch.zeros(1)).squeeze()
+        return torch.exp(2 * torch.cat([self.get_parameter(name) for name in names])).sum()
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """Covariance of the curves of two sets of rows."""
         if diag:
-            return self.variance().to(x1).expand(x1.shape[0])
+            return self.variance().expand(x1.shape[0])
         return self.tasks.correlation(x1, x2) * self.inner(x1, x2)
 
     def _same(self, x1: Tensor, x2: Tensor) -> Tensor:

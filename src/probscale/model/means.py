@@ -36,6 +36,10 @@ class Rows:
         """Some of the rows."""
         return Rows(self.x[index], self.size[index], self.progress[index])
 
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on a device."""
+        return Rows(self.x.to(device), self.size.to(device), self.progress.to(device))
+
     def cat(self, other: Rows) -> Rows:
         """Rows of both."""
         pairs = ((self.x, other.x), (self.size, other.size), (self.progress, other.progress))

@@ -9,7 +9,7 @@ log.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -269,8 +269,8 @@ def curve_model(surrogate: CurveSurrogate, at: At, expert: str | None = None) ->
 
 def _frozen(state: ExactState) -> ExactState:
     """A state whose parameters take no part in differentiation."""
-    process = copy.deepcopy(state.process).requires_grad_(False)
-    return ExactState(process, state.data, state.factor, state.solved, state.slopes, state.jitter)
+    here = state.on(torch.device("cpu"))
+    return replace(here, process=copy.deepcopy(here.process).requires_grad_(False))
 
 
 def _moments(state: ExactState, rows: Rows, fresh: Tensor, count: int) -> Moments:

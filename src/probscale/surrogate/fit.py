@@ -14,6 +14,7 @@ from probscale.encode.cache import CachedEmbedder, EmbeddingCache
 from probscale.encode.embedders import Embedder, get_embedder
 from probscale.encode.fields import label
 from probscale.errors import ConfigError, FitError
+from probscale.model.devices import find_device
 from probscale.model.fitting import FitOutcome
 from probscale.runs import RunLog
 from probscale.surrogate.curves import POOLED, CurveSurrogate
@@ -39,6 +40,7 @@ def fit_surrogate(
     progress: bool = False,
     transform: str = "auto",
     model: str = "auto",
+    device: str = "cpu",
     options: FitOptions | None = None,
 ) -> CurveSurrogate:
     """Fit a surrogate to a log of runs.
@@ -57,11 +59,13 @@ def fit_surrogate(
         model: "auto" chooses the engine by size and shape. "exact": one dense covariance of at most a few
             thousand points. "grid": all points of runs that share their axis values. "latent": HMOGP-LV, the
             tasks of one level at latent positions, for curves over a hierarchy of one or two levels.
+        device: Where the algebra runs, "cpu", "cuda" or "cuda:0" and so on; always in float64. Logs, posteriors
+            and saved files are the same everywhere.
         options: Settings that are rarely touched.
 
     Raises:
         FitError: if the log has fewer than three finite points, or not what the asked model needs.
-        ConfigError: for an unknown model.
+        ConfigError: for an unknown model, or a device that is absent.
         RunLogError: if `transform="log"` and a loss is not positive.
         EmbeddingError: if the language model cannot be used.
 
@@ -76,7 +80,7 @@ def fit_surrogate(
             f"the log has {finite} finite value(s) of {log.output!r}; a fit needs at least {FEWEST_POINTS}",
             points=finite,
         )
-    options = replace(options or FitOptions(), transform=transform)
+    options = replace(options or FitOptions(), transform=transform, device=find_device(device))
     language = get_embedder(embedder)
     source = None if language is None else CachedEmbedder(language, EmbeddingCache())
     parts = _parts(log, np.random.default_rng(seed)) if model != "latent" else {POOLED: log}

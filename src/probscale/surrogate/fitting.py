@@ -50,6 +50,7 @@ class FitOptions:
         rounds: Reweighting rounds against outliers.
         transform: "auto", "log" or "linear".
         spread: Prior standard deviation of the kernel, in units of what the mean leaves over.
+        device: Where the algebra runs.
     """
 
     means: tuple[str, ...] = ()
@@ -59,6 +60,7 @@ class FitOptions:
     rounds: int = 4
     transform: str = "auto"
     spread: float = 1.5
+    device: torch.device = torch.device("cpu")
 
 
 def fit_expert(
@@ -148,21 +150,22 @@ def _fit_state(
 ) -> tuple[ExactState, FitOutcome]:
     mean = curve_mean(points.transform, points.law_scale, points.data.y, kind)
     layout = layout_of(points.encoder, points.transform)
-    data = points.data
+    data = points.data.to(options.device)
+    mean = mean.to(options.device)
     with threads_for(len(subset)):
-        spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), data)
+        spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1).to(options.device), data)
         spread = min(max(options.spread * spread, 0.01), 1.0)
-        process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread)
+        process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread).to(options.device)
+        some = data.take(subset.to(options.device))
         # Left free, the law of few sizes drifts to where the kernel explains them best, not to where it
         # foretells more; its uncertainty enters in closed form later. Curves need the joint fit: neighbouring
         # points share their errors.
         with held(() if layout.axis else mean.parameters()):
-            _, outcome = fit_robustly(
-                process, data.take(subset), rounds=options.rounds, iterations=options.iterations
-            )
+            _, outcome = fit_robustly(process, some, rounds=options.rounds, iterations=options.iterations)
     for _ in range(2):
         data = replace(data, weight=robust_weights(process, data))
-    return solve_exactly(process, data), outcome
+    weighed = replace(points.data, weight=data.weight.cpu())
+    return solve_exactly(process.cpu(), weighed, options.device), outcome
 
 
 def _quick(kind: str, options: FitOptions) -> Callable[[Prepared], ExactState]:

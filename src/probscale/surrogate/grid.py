@@ -129,7 +129,8 @@ class GridExpert:
         cells[place], seen[place] = y, True
         axis = axis_coordinates(self.encoder, grid)
         widened = GridData(x, axis, torch.from_numpy(cells), torch.from_numpy(seen))
-        return replace(self, state=solve_grid(self.state.process, widened), grid=grid, members=members)
+        state = solve_grid(self.state.process, widened, self.state.device)
+        return replace(self, state=state, grid=grid, members=members)
 
     def _tail_for(self, rows: Rows, continued: NDArray[np.bool_]) -> Tail:
         size, progress = self.largest

@@ -98,12 +98,12 @@ def fit_latent_expert(
         fits = [_fit_order(names, columns, encoder, subset, options, generator) for names, columns in orders]
     fits.sort(key=lambda fit: -fit.evidence)
     evidence = {" > ".join(fit.order): fit.evidence for fit in fits}
-    return latent_expert(points, fits[0].process), [fit.outcome for fit in fits], evidence
+    return latent_expert(points, fits[0].process, options.device), [fit.outcome for fit in fits], evidence
 
 
-def latent_expert(points: Prepared, process: LatentProcess) -> Expert:
+def latent_expert(points: Prepared, process: LatentProcess, device: torch.device) -> Expert:
     """Expert of a fitted process: exact inference on all points, spread from left-out cells and levels."""
-    state = solve_exactly(process, points.data)
+    state = solve_exactly(process, points.data, device)
     tail = fit_state_tail(state, points.cells)
     if points.encoder.axis.curves:
         tail = replace(tail, scale=max(float(np.mean(tail.scale)), 1.0))
@@ -162,15 +162,17 @@ def _fit_order(
     level = float(data.y.median())
     scale = max(float((data.y - level).std()), 1e-3) if len(data) > 1 else 1.0
     best: tuple[LatentProcess, FitOutcome] | None = None
+    there = data.to(options.device)
     for start in _starts(columns, codes, data, generator):
         tasks = LatentTasks(columns, codes, *start)
         mean = LevelMean(level=level, spread=scale)
         process = LatentProcess(layout, tasks, mean, scale=scale, noise=NOISE_SHARE * scale)
-        outcome = fit_process(process, data, iterations=3 * options.iterations)
+        outcome = fit_process(process.to(options.device), there, iterations=3 * options.iterations)
         if best is None or outcome.objective > best[1].objective:
             best = process, outcome
     assert best is not None
-    return LatentFit(names, *best, laplace_evidence(best[0], data))
+    evidence = laplace_evidence(best[0], there)
+    return LatentFit(names, best[0].cpu(), best[1], evidence)
 
 
 def _starts(

@@ -126,7 +126,12 @@ def pack_grid(expert: GridExpert, prefix: str, tensors: Tensors) -> dict[str, An
 
 
 def unpack_grid(
-    data: dict[str, Any], prefix: str, tensors: Tensors, roles: Roles, model: CachedEmbedder | None
+    data: dict[str, Any],
+    prefix: str,
+    tensors: Tensors,
+    roles: Roles,
+    model: CachedEmbedder | None,
+    device: torch.device,
 ) -> GridExpert:
     """The expert that `pack_grid` described."""
     encoder = unpack_encoder(data, prefix, tensors, roles, model)
@@ -144,7 +149,7 @@ def unpack_grid(
     return GridExpert(
         encoder=encoder,
         transform=transform,
-        state=solve_grid(process, cells),
+        state=solve_grid(process, cells, device),
         grid=tensors[f"{prefix}/grid"].numpy(),
         members=tensors[f"{prefix}/members"].numpy(),
         tail=tail,

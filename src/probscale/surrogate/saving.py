@@ -21,6 +21,7 @@ from probscale.encode.cache import CachedEmbedder, EmbeddingCache
 from probscale.encode.embedders import Embedder, get_embedder
 from probscale.encode.encoder import Encoder
 from probscale.errors import ConfigError, EmbeddingError
+from probscale.model.devices import find_device
 from probscale.model.divergence import DivergenceModel
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.gp import Observations
@@ -72,17 +73,21 @@ def save_surrogate(surrogate: CurveSurrogate, path: str | Path) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def load_surrogate(path: str | Path, *, embedder: str | Path | Embedder | None = "default") -> CurveSurrogate:
+def load_surrogate(
+    path: str | Path, *, embedder: str | Path | Embedder | None = "default", device: str = "cpu"
+) -> CurveSurrogate:
     """Read a surrogate that `CurveSurrogate.save` wrote; its predictions are identical.
 
     Args:
         path: The file.
         embedder: The language model of the fit, needed only where text entered it.
+        device: Where the algebra runs, whatever device the fit used; see `fit_surrogate`.
 
     Raises:
-        ConfigError: if the file is missing or is not a surrogate.
+        ConfigError: if the file is missing or is not a surrogate, or for a device that is absent.
         EmbeddingError: if text entered the fit through another language model than `embedder`.
     """
+    place = find_device(device)
     source = Path(path)
     if not source.is_file():
         raise ConfigError(
@@ -103,7 +108,7 @@ def load_surrogate(path: str | Path, *, embedder: str | Path | Embedder | None =
     report = report_from(header["report"])
     model = _embedder_for(report.embedder, embedder)
     experts = {
-        name: _unpack_expert(data, f"expert/{name}", tensors, roles, model)
+        name: _unpack_expert(data, f"expert/{name}", tensors, roles, model, place)
         for name, data in header["experts"].items()
     }
     return CurveSurrogate(log, experts, report)
@@ -156,14 +161,19 @@ def _pack_divergence(
 
 
 def _unpack_expert(
-    data: dict[str, Any], prefix: str, tensors: dict[str, Tensor], roles: Roles, model: CachedEmbedder | None
+    data: dict[str, Any],
+    prefix: str,
+    tensors: dict[str, Tensor],
+    roles: Roles,
+    model: CachedEmbedder | None,
+    device: torch.device,
 ) -> Expert | GridExpert:
     if data.get("kind") == "grid":
-        return unpack_grid(data, prefix, tensors, roles, model)
+        return unpack_grid(data, prefix, tensors, roles, model, device)
     encoder = unpack_encoder(data, prefix, tensors, roles, model)
     transform = transform_from(data["transform"])
     states = tuple(
-        _unpack_state(mean, f"{prefix}/{number}", tensors, encoder, transform)
+        _unpack_state(mean, f"{prefix}/{number}", tensors, encoder, transform, device)
         for number, mean in enumerate(data["means"])
     )
     divergence = data.get("divergence")
@@ -189,11 +199,13 @@ def _unpack_state(
     tensors: dict[str, Tensor],
     encoder: Encoder,
     transform: OutputTransform,
+    device: torch.device,
 ) -> ExactState:
     process = build_process(description, encoder, transform)
     unpack_parameters(process, f"{prefix}/parameter", tensors)
     rows = unpack_rows(prefix, tensors)
-    return solve_exactly(process, Observations(rows, tensors[f"{prefix}/y"], tensors[f"{prefix}/weight"]))
+    data = Observations(rows, tensors[f"{prefix}/y"], tensors[f"{prefix}/weight"])
+    return solve_exactly(process, data, device)
 
 
 def _table_bytes(frame: pd.DataFrame) -> Tensor:
