@@ -124,7 +124,7 @@ def last_value(task: Prefixes) -> Found:
 
 
 def power_law(task: Prefixes) -> Found:
-    """a + b·epoch^-c for each curve by itself."""
+    """Power law a + b·epoch^-c for each curve by itself."""
     start = time.perf_counter(), time.process_time()
     guesses = task.seen.groupby("run_id")[["epoch", "loss"]].apply(_continued).loc[task.settings.index]
     seconds = time.perf_counter() - start[0], time.process_time() - start[1]
@@ -191,9 +191,9 @@ def tables(found: dict[str, dict[str, Found]]) -> list[str]:
     plain = [e for e in found.values() if {"ours", "last value", "power law"} <= set(e)]
     beats = sum(e["ours"]["rmse"] < min(e["last value"]["rmse"], e["power law"]["rmse"]) for e in plain)
     verdict = (
-        f"Lower RMSE than LatentKroneckerGP on {won['rmse']} and lower NLPD on {won['nlpd']} of the {len(pairs)} "
-        f"data sets on which it ran; median ratio of its fit time to ours (CPU seconds) {ratio:.1f}. "
-        f"Lower RMSE than last value and power law on {beats} of {len(plain)}."
+        f"Lower RMSE than LatentKroneckerGP on {won['rmse']} and lower NLPD on {won['nlpd']} of the "
+        f"{len(pairs)} data sets on which it ran; median ratio of its fit time to ours (CPU seconds) "
+        f"{ratio:.1f}. Lower RMSE than last value and power law on {beats} of {len(plain)}."
     )
     head = ["data set", "contestant", "RMSE", "NLPD", "cover 90", "fit s", "fit CPU s", "ended by the limit"]
     return [verdict, markdown(head, rows)]

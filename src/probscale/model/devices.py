@@ -36,8 +36,8 @@ def find_device(name: str | torch.device) -> torch.device:
     present = torch.cuda.device_count() if device.type == "cuda" else 1
     if device.type == "cuda" and (device.index or 0) >= present:
         raise ConfigError(
-            f"device is {str(name)!r}, but this PyTorch finds {present} CUDA device(s); use 'cpu', or install "
-            "a PyTorch built for CUDA on a machine that has one",
+            f"device is {str(name)!r}, but this PyTorch finds {present} CUDA device(s); use 'cpu', or "
+            "install a PyTorch built for CUDA on a machine that has one",
             device=str(name),
         )
     return device

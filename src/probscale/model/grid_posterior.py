@@ -93,7 +93,8 @@ class GridState:
         """
         query = query.to(self.device)
         parts = [self._marginals(query.take(slice(s, s + CHUNK))) for s in range(0, len(query.x), CHUNK)]
-        return tuple(torch.cat(part).cpu() for part in zip(*parts, strict=True))
+        mean, variance = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+        return mean, variance
 
     def _marginals(self, query: GridQuery) -> tuple[Tensor, Tensor]:
         cross = self._process.between(query.x, self._data.x)

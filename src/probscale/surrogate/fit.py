@@ -59,7 +59,7 @@ def fit_surrogate(
         model: "auto" chooses the engine by size and shape. "exact": one dense covariance of at most a few
             thousand points. "grid": all points of runs that share their axis values. "latent": HMOGP-LV, the
             tasks of one level at latent positions, for curves over a hierarchy of one or two levels.
-        device: Where the algebra runs, "cpu", "cuda" or "cuda:0" and so on; always in float64. Logs, posteriors
+        device: Where the algebra runs, "cpu", "cuda" or "cuda:0" and so on; always in float64. Logs, answers
             and saved files are the same everywhere.
         options: Settings that are rarely touched.
 

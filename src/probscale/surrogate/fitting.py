@@ -28,6 +28,8 @@ from probscale.surrogate.prepare import Prepared, choose_subset, prepare
 
 Array = NDArray[np.float64]
 
+CPU = torch.device("cpu")
+
 MOST_CLASSIFIED = 1_500
 FEWEST_GRID_RUNS = 15
 """Runs from which on the effects of a grid are known well enough to do without a law's prior."""
@@ -60,7 +62,7 @@ class FitOptions:
     rounds: int = 4
     transform: str = "auto"
     spread: float = 1.5
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
 
 def fit_expert(

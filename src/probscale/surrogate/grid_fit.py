@@ -176,7 +176,9 @@ def _candidate(
     return GridCandidate(transform, data, process.cpu(), outcome, outcome.objective + float(slope))
 
 
-def _tails(fitted: GridCandidate, chosen: torch.Tensor, generator: np.random.Generator) -> tuple[Tail, Tail]:
+def _tails(
+    fitted: GridCandidate, chosen: torch.Tensor, device: torch.device, generator: np.random.Generator
+) -> tuple[Tail, Tail]:
     """Spread of new runs, from runs left out; and of continued ones, from runs cut short."""
     data = fitted.data.take(chosen)
     count, grid = data.seen.shape
