@@ -243,6 +243,6 @@ def _with_divergence(expert: GridExpert, points: Prepared, generator: np.random.
     if len(chosen) > MOST_CLASSIFIED:
         chosen = np.sort(generator.permutation(chosen)[:MOST_CLASSIFIED])
     mean = PlaneMean(points.law_scale, level=0.0, spread=1.0)
-    process = CurveProcess(layout_of(expert.encoder), mean, scale=1.0, noise=0.1)
+    process = CurveProcess(layout_of(expert.encoder, expert.transform), mean, scale=1.0, noise=0.1)
     rows = points.run_rows.take(torch.from_numpy(chosen))
     return replace(expert, divergence=fit_divergence(process, rows, points.diverged[chosen]))
