@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probscale.model.posterior import Tail
-from probscale.model.tails import fit_beyond, fit_tail
+from probscale.model.tails import fit_beyond, fit_continuation, fit_tail
 
 
 def residuals(n, scale, share, spread, seed=0):
@@ -67,3 +67,14 @@ def test_without_held_out_sizes_the_prior_speaks():
     empty = np.empty(0)
     factor = fit_beyond(empty, empty, empty, Tail(), folds=0)
     assert 1.0 <= factor < math.exp(0.5)
+
+
+@pytest.mark.parametrize("scale", [0.7, 1.0, 1.8])
+def test_the_scale_of_continuations_is_recovered(scale):
+    new_runs = Tail(1.3, 0.1, 5.0)
+    parts = residuals(8_000, scale, 0.1, 5.0)
+    assert fit_continuation(*parts, new_runs, runs=4_000) == pytest.approx(scale, rel=0.05)
+
+
+def test_few_continuations_keep_the_scale_of_new_runs():
+    assert fit_continuation(*residuals(19, 3.0, 0.0, 1.0), Tail(1.3), runs=10) == 1.3

@@ -108,6 +108,37 @@ def fit_beyond(
     return max(LEAST_BEYOND, math.exp(float(best.x)))
 
 
+def fit_continuation(residual: Array, variance: Array, noise: Array, tail: Tail, *, runs: int) -> float:
+    """Scale on the spread of what follows an observed beginning, in place of those of new runs.
+
+    Args:
+        residual: Residuals of the rest of runs whose beginning stayed in, on the modelled scale, (points,).
+        variance: Their latent variances.
+        noise: Their noise variances.
+        tail: Spread of new runs; its share and spread of wider noise are kept.
+        runs: Number of runs; points of one run are alike and count as about two.
+
+    Returns:
+        The scale; that of `tail` for fewer than 20 points.
+    """
+    finite = np.isfinite(residual) & (variance + noise > 0)
+    residual, variance, noise = residual[finite], variance[finite], noise[finite]
+    if len(residual) < FEWEST:
+        return float(np.mean(tail.scale))
+    temper = min(1.0, 2.0 * runs / len(residual))
+
+    def objective(log_scale: float) -> float:
+        scale = math.exp(log_scale)
+        narrow, wide = scale**2 * (variance + noise), scale**2 * (variance + tail.spread**2 * noise)
+        density = (1 - tail.share) * _normal(residual, narrow) + tail.share * _normal(residual, wide)
+        loss = -temper * float(np.log(np.maximum(density, 1e-300)).sum())
+        return loss + 0.5 * ((log_scale - OPTIMISM) / 0.3) ** 2
+
+    best: Any = minimize_scalar(objective, bounds=(-1.5, 2.0), method="bounded")
+    error = 1 / math.sqrt(2 * temper * len(residual) + 1 / 0.3**2)
+    return math.exp(float(best.x) + 0.5 * error)
+
+
 def _natural(p: Array) -> tuple[float, float, float]:
     return math.exp(p[0]), 0.5 / (1 + math.exp(-p[1])), 1 + math.exp(p[2])
 

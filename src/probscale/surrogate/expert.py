@@ -49,6 +49,8 @@ class Expert:
         size_default: Logarithm of the model size assumed where none is given.
         largest: Largest observed logarithms of model size and axis value.
         divergence: Probability of divergence; None when no run diverged.
+        continued: Scale of the spread of runs whose beginning is among the data, in place of the tail's and
+            of `beyond`; None: as new runs.
     """
 
     encoder: Encoder
@@ -60,6 +62,7 @@ class Expert:
     size_default: float
     largest: tuple[float, float]
     divergence: DivergenceModel | None = None
+    continued: float | None = None
 
     def rows(self, configs: pd.DataFrame, runs: Array, index: NDArray[np.intp], at: Array) -> Rows:
         """Rows of points; see `Encoder.encode`."""
@@ -92,9 +95,20 @@ class Expert:
         size, progress = self.largest
         return (rows.size.numpy() > size + 0.05) | (rows.progress.numpy() > progress + 0.05)
 
+    def is_continued(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which rows belong to runs whose beginning is among the data, (rows,)."""
+        column = self.encoder.run_column
+        if column is None:
+            return np.zeros(len(rows), dtype=bool)
+        return np.isin(rows.x[:, column].numpy(), self.states[0].data.rows.x[:, column].numpy())
+
     def _tail_for(self, rows: Rows, shape: tuple[int, int]) -> Tail:
         outside = self.is_beyond(rows).reshape(shape).any(axis=1, keepdims=True)
-        return replace(self.tail, scale=np.where(outside, self.beyond, 1.0) * self.tail.scale)
+        scale = np.where(outside, self.beyond, 1.0) * self.tail.scale
+        if self.continued is not None:
+            begun = self.is_continued(rows).reshape(shape).any(axis=1, keepdims=True)
+            scale = np.where(begun, self.continued, scale)
+        return replace(self.tail, scale=scale)
 
     def with_states(self, states: tuple[ExactState, ...]) -> Expert:
         """The same expert with updated posteriors."""

@@ -22,6 +22,7 @@ from probscale.model.posterior import Tail
 from probscale.model.tails import fit_tail
 from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, log_slope
 from probscale.runs import RunLog
+from probscale.surrogate.continuation import continuation_scale
 from probscale.surrogate.expert import Expert, layout_of
 from probscale.surrogate.extrapolation import extrapolation_factor
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
@@ -113,6 +114,7 @@ def fit_expert(
         size_default=points.size_default,
         largest=(float(points.data.rows.size.max()), float(points.data.rows.progress.max())),
         divergence=_divergence(points, leading.process, generator),
+        continued=continuation_scale(leading, points.codes, tail, seed) if encoder.axis.curves else None,
     )
     return expert, [outcome for _, outcome in fits]
 

@@ -144,6 +144,7 @@ def _pack_expert(expert: Expert | GridExpert, prefix: str, tensors: dict[str, Te
         "weights": expert.weights.tolist(),
         "tail": asdict(expert.tail),
         "beyond": expert.beyond,
+        "continued": expert.continued,
         "size_default": expert.size_default,
         "largest": list(expert.largest),
         "means": [describe_process(state.process) for state in expert.states],
@@ -190,6 +191,7 @@ def _unpack_expert(
         and unpack_classifier(
             states[divergence["state"]].process, divergence["offset"], f"{prefix}/divergence", tensors
         ),
+        data.get("continued"),
     )
 
 
