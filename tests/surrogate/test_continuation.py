@@ -46,7 +46,7 @@ def test_conditioning_makes_a_new_run_a_begun_one(surrogate, log):
 
 def test_the_report_and_a_saved_surrogate_keep_it(surrogate, expert, tmp_path):
     assert expert.continued is not None
-    assert surrogate.report.experts[0].tails["begun runs"]["scale"] == pytest.approx(
+    assert surrogate.report.experts[0].tails["continued runs"]["scale"] == pytest.approx(
         expert.continued, rel=EXACT
     )
     surrogate.save(tmp_path / "s.safetensors")

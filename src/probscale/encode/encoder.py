@@ -40,12 +40,13 @@ class CurveSet:
 
 @dataclass(frozen=True)
 class LabelColumns:
-    """Where a label sits: its code, the coordinates of its text, and whether it is a level."""
+    """Where a label sits: its code, the coordinates of its text, whether it is a level, and one of a kind."""
 
     name: str
     code: int
     text: tuple[int, ...]
     level: bool
+    lone: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Encoder:
         for item in self.features.categorical:
             span = self.projections[item.name].span if item.name in self.projections else 0
             text = tuple(range(position + 1, position + 1 + span))
-            out.append(LabelColumns(item.name, position, text, item.level))
+            out.append(LabelColumns(item.name, position, text, item.level, len(item.values) == 1))
             position += 1 + span
         return tuple(out)
 

@@ -134,10 +134,11 @@ def _add_label(
     dropped: dict[str, str],
 ) -> None:
     labels = tuple(dict.fromkeys(label(v) for v in values))
-    if len(labels) == 1:
-        dropped.setdefault(name, "the same in every run")
-    elif is_level:
+    if is_level:
+        # Kept even where it is the same in every run: what it is for an asked run may be new.
         categorical.append(CategoricalField(name, labels, level=True))
+    elif len(labels) == 1:
+        dropped.setdefault(name, "the same in every run")
     elif len(labels) > max(2, len(values) / 2) and len(values) > 4:
         free_text.append(name)
     else:

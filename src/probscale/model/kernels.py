@@ -28,6 +28,10 @@ SIZE_RESERVE = 1.4
 MOST_ADDITIVE = 8
 """Most configuration coordinates that get a main effect of their own."""
 
+LONE = 0.15
+"""Prior scale of a level of which one value was seen: losses of tasks differ by tens of per cent, and nothing
+in the data says otherwise."""
+
 
 def matern52(squared: Tensor) -> Tensor:
     """Matérn-5/2 correlation from squared scaled distances."""
@@ -324,7 +328,10 @@ class CurveKernel(LogParameterKernel):
             else SharedTerm(layout, shift, scale=scale),
             TaskTerm(layout, shift, correlations, scale=scale / 2),
         ]
-        terms += [LevelTerm(layout, correlation, scale=scale / 2) for correlation in correlations]
+        terms += [
+            LevelTerm(layout, correlation, scale=max(scale / 2, LONE) if block.lone else scale / 2)
+            for block, correlation in zip(layout.labels, correlations, strict=True)
+        ]
         if not layout.axis and 2 <= len(layout.continuous) <= MOST_ADDITIVE:
             terms.append(AdditiveTerm(layout, shift, scale=scale / 4))
         if layout.axis:

@@ -22,7 +22,9 @@ Array = NDArray[np.float64]
 
 def layout_of(encoder: Encoder, transform: OutputTransform | None = None) -> Layout:
     """Column layout of an encoder's rows, in the model's terms."""
-    labels = tuple(LabelBlock(item.name, item.code, item.text, item.level) for item in encoder.labels)
+    labels = tuple(
+        LabelBlock(item.name, item.code, item.text, item.level, item.lone) for item in encoder.labels
+    )
     growth = isinstance(transform, LogScore) and encoder.axis.curves
     return Layout(encoder.continuous, encoder.sizes, encoder.progress, labels, encoder.run_column, growth)
 

@@ -150,7 +150,7 @@ def _report(
         tails={
             "within the observed scales": tail,
             "beyond": {**tail, "scale": tail["scale"] * expert.beyond},
-            **({} if expert.continued is None else {"begun runs": {**tail, "scale": expert.continued}}),
+            **({} if expert.continued is None else {"continued runs": {**tail, "scale": expert.continued}}),
         },
         outliers=int((weights < 0.25).sum()),
         evaluations=sum(outcome.evaluations for outcome in outcomes),

@@ -223,6 +223,7 @@ def fit_state_tail(state: ExactState, cells: NDArray[np.intp]) -> Tail:
     for block in state.process.layout.labels:
         if block.level and state.process.layout.axis:
             values = np.unique(state.data.rows.x[:, block.code].numpy(), return_inverse=True)[1]
-            parts.append((*state.leave_groups_out(values.astype(np.intp)), noise))
+            if values.any():
+                parts.append((*state.leave_groups_out(values.astype(np.intp)), noise))
     residual, variance, noises = (np.concatenate([np.asarray(p[i]) for p in parts]) for i in range(3))
     return fit_tail(residual, variance, noises, groups=len(np.unique(cells)))
