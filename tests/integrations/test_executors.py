@@ -112,7 +112,7 @@ def test_every_executor_buys_the_same(name, request, tmp_path):
     assert results[0].log.equals(results[1].log)
 
 
-@pytest.mark.parametrize("name", ["ray", "slurm"])
+@pytest.mark.parametrize("name", ["ray", pytest.param("slurm", marks=pytest.mark.slow)])
 def test_active_learning_runs_its_batches_on_it(name, request, tmp_path):
     rows = [
         {"id": f"r{size:g}", "N": size, "tokens": at, "loss": loss}
@@ -137,7 +137,7 @@ def test_active_learning_runs_its_batches_on_it(name, request, tmp_path):
     assert not [event for event in events if event["event"] == "failed"]
 
 
-@pytest.mark.parametrize("name", ["ray", "slurm"])
+@pytest.mark.parametrize("name", ["ray", pytest.param("slurm", marks=pytest.mark.slow)])
 def test_a_driver_killed_in_its_work_resumes_and_pays_nothing_twice(name, request, tmp_path):
     maker(name, tmp_path, request)
     environment = dict(os.environ)
