@@ -46,6 +46,17 @@ def test_settings_return_when_the_block_ends():
     assert dict(mpl.rcParams) == before
 
 
+def test_what_else_changes_in_the_block_stays():
+    """A notebook's backend turns interactive at the first figure, which may be one of this package."""
+    before = mpl.rcParams["interactive"]
+    try:
+        with style.style():
+            mpl.rcParams["interactive"] = not before
+        assert mpl.rcParams["interactive"] is not before
+    finally:
+        mpl.rcParams["interactive"] = before
+
+
 def test_own_figures_are_unknown_to_pyplot():
     before = plt.get_fignums()
     style.new_figure().subplots()

@@ -55,10 +55,15 @@ RC: dict[Any, Any] = {
 @contextmanager
 def style() -> Iterator[None]:
     """The package's settings of matplotlib, for the time of a block."""
-    from matplotlib import rc_context
+    from matplotlib import rcParams
 
-    with rc_context(RC):
+    # These settings alone: restoring all would undo that a notebook, at its first figure, shows figures.
+    before = {name: rcParams[name] for name in RC}
+    rcParams.update(RC)
+    try:
         yield
+    finally:
+        rcParams.update(before)
 
 
 def axes_or_new(ax: Axes | None) -> Axes:
