@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from probscale.cost import FlopsCost, MoneyCost, SecondsCost
     from probscale.design import ActiveLoop, suggest
     from probscale.laws import LawFit, fit_law
+    from probscale.report import write_report
     from probscale.runs import Roles, RunLog, read_runs
     from probscale.scaling import fit_frontier
     from probscale.surrogate import CurvePosterior, CurveSurrogate, fit_surrogate, load_surrogate
@@ -40,6 +41,7 @@ _HOME = {
     "plan_budget": "budget",
     "allocate": "budget",
     "fit_frontier": "scaling",
+    "write_report": "report",
     "suggest": "design",
     "ActiveLoop": "design",
 }

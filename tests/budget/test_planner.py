@@ -7,6 +7,7 @@ import pytest
 import probscale as ps
 from probscale.budget import rungs
 from probscale.budget.registry import STRATEGIES
+from probscale.cost import RateCost
 from probscale.errors import BudgetError
 from probscale.surrogate import FitOptions
 
@@ -88,3 +89,14 @@ def test_refusals_are_those_of_allocate():
         ps.plan_budget(POOL, total=1.0, cost=COST, strategy="grid")
     with pytest.raises(BudgetError, match="at least 2"):
         ps.plan_budget(POOL, total=1.0, cost=COST, worlds=1)
+
+
+@pytest.mark.parametrize("axis", ["step", "kept", "game"])
+def test_no_name_of_the_axis_is_in_the_way(axis):
+    cost = RateCost(1.0, unit=axis)
+    plan = ps.plan_budget(
+        [{"lr": 0.1}, {"lr": 0.2}], total=20.0, cost=cost, strategy="halving", axis=axis, worlds=4
+    )
+    table = plan.table()
+    assert table[plan.unit].sum() == pytest.approx(20.0, rel=0.2)
+    assert (table[axis] > 0).all()

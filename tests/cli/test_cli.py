@@ -29,6 +29,7 @@ COMMANDS = (
     "plan",
     "allocate",
     "replay",
+    "report",
 )
 
 

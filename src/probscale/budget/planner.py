@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from probscale.surrogate import CurveSurrogate
 
 
+# No name that an axis may have, such as "step".
+_GAME, _STEP, _KEPT = " game", " step", " kept"
+
+
 @dataclass(frozen=True, eq=False)
 class BudgetPlan:
     """How a strategy is expected to spend a budget.
@@ -121,17 +125,19 @@ def plan_budget(
     )
     games = [_played(drawn, number, maker, eta, seed) for number in range(worlds)]
     won = np.array([_won(game) for game in games])
+    # A cost that counts the axis itself has a column of its own all the same.
+    unit = cost.unit if cost.unit != axis else f"{axis} in all"
     basis = (
         "published power laws with the usual variation" if surrogate is None else "the surrogate's posterior"
     )
     return BudgetPlan(
         strategy,
         float(total),
-        cost.unit,
+        unit,
         axis,
         float(won[:, 0].mean()),
         float(won[:, 1].mean()),
-        _rungs(games, axis, cost.unit, total),
+        _rungs(games, axis, unit, total),
         basis,
     )
 
@@ -165,22 +171,22 @@ def _rungs(games: list[WorldBench], axis: str, unit: str, total: float) -> pd.Da
             reach = game.axis_at(runs, spent[runs])
             rows.append(
                 {
-                    **{"game": number, "step": step, "rung": decision.kind, "runs": len(runs)},
+                    **{_GAME: number, _STEP: step, "rung": decision.kind, "runs": len(runs)},
                     **{axis: np.median(reach), f"{axis} (least)": reach.min()},
-                    **{f"{axis} (most)": reach.max(), unit: paid.sum(), "kept": best in decision.kept},
+                    **{f"{axis} (most)": reach.max(), unit: paid.sum(), _KEPT: best in decision.kept},
                 }
             )
     table = pd.DataFrame(rows)
-    per_game = table.groupby(["rung", "game"], sort=False).agg(
+    per_game = table.groupby(["rung", _GAME], sort=False).agg(
         {
-            **{"step": "min", "runs": "sum", axis: "median", f"{axis} (least)": "min"},
-            **{f"{axis} (most)": "max", unit: "sum", "kept": "max"},
+            **{_STEP: "min", "runs": "sum", axis: "median", f"{axis} (least)": "min"},
+            **{f"{axis} (most)": "max", unit: "sum", _KEPT: "max"},
         }
     )
     grouped = per_game.groupby("rung", sort=False)
-    means = grouped.mean().sort_values("step", kind="stable")
-    out = means.drop(columns=["step", "kept"]).reset_index()
+    means = grouped.mean().sort_values(_STEP, kind="stable")
+    out = means.drop(columns=[_STEP, _KEPT]).reset_index()
     out["share"] = out[unit] / total
-    out["prob_best_kept"] = means["kept"].to_numpy()
+    out["prob_best_kept"] = means[_KEPT].to_numpy()
     out["happens"] = grouped.size().reindex(means.index).to_numpy() / len(games)
     return out

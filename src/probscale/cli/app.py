@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from probscale.cli import allocate, frontier, plan, replay, suggest
+from probscale.cli import allocate, frontier, plan, replay, report, suggest
 from probscale.cli.options import (
     Axis,
     Config,
@@ -230,6 +230,7 @@ for command, example in (
     (plan.plan, plan.EXAMPLE),
     (allocate.allocate, allocate.EXAMPLE),
     (replay.replay, replay.EXAMPLE),
+    (report.report, report.EXAMPLE),
 ):
     app.command(epilog=example)(command)
 

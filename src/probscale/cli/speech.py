@@ -86,6 +86,24 @@ def working(text: str, *, quiet: bool, total: int | None = None) -> Iterator[Cal
 
 
 @contextmanager
+def stages(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Bar of work whose parts have names.
+
+    Args:
+        quiet: Show nothing.
+
+    Yields:
+        Function that names the part that begins.
+    """
+    if quiet:
+        yield lambda words: None
+        return
+    with _bar() as progress:
+        task = progress.add_task("starting", total=None)
+        yield lambda words: progress.update(task, description=words)
+
+
+@contextmanager
 def budget_bar(text: str, total: float) -> Iterator[tuple[Callable[[float], None], Callable[[str], None]]]:
     """Bar of an amount that is spent, with lines above it.
 

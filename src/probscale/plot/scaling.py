@@ -263,6 +263,12 @@ def _density(ax: Axes, values: Array, levels: tuple[float, ...]) -> None:
     ax.axvline(mean, color=style.INK, lw=1, ls="--", label=f"mean {mean:.3g}")
 
 
+def _grid(values: Array) -> Array:
+    """Places around draws; a parameter that is never negative, such as a floor, is not smeared below zero."""
+    low, high = style.padded(values, 0.15)
+    return np.linspace(max(low, 0.0) if values.min() >= 0 else low, high, MASS_CELLS)
+
+
 def _joint(ax: Axes, x: Array, y: Array, levels: tuple[float, ...]) -> None:
     """Draws, and the smallest regions that hold given shares of the probability."""
     from scipy.stats import gaussian_kde
@@ -272,7 +278,7 @@ def _joint(ax: Axes, x: Array, y: Array, levels: tuple[float, ...]) -> None:
     spread = np.ptp(x) > 0 and np.ptp(y) > 0 and abs(np.corrcoef(x, y)[0, 1]) < 1 - 1e-9
     if not spread or len(x) < 10:
         return
-    across, up = (np.linspace(*style.padded(values, 0.15), MASS_CELLS) for values in (x, y))
+    across, up = (_grid(values) for values in (x, y))
     kernel = gaussian_kde(np.stack([x, y]))
     density = kernel(np.stack([g.ravel() for g in np.meshgrid(across, up)])).reshape(MASS_CELLS, MASS_CELLS)
     # Heights exceeded by the stated shares of the draws bound the regions of highest density.

@@ -1,0 +1,114 @@
+"""Section of the fit: what the surrogate learnt, and what it says about runs nobody has paid for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from probscale.plot import plot_fan, style
+from probscale.report.content import Details, Note, Part, Picture, Row, Section, Table, drawn, listed
+from probscale.report.subject import Subject
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MEANINGS = {
+    "E": "level that the law approaches without end",
+    "A": "size of the term that falls with model size",
+    "B": "size of the term that falls along the axis",
+    "alpha": "how fast the first term falls: exponent of model size",
+    "beta": "how fast the second term falls: exponent of the axis",
+    "onset": "axis value at which learning sets in",
+}
+POINTS = 40
+SHOWN = 3
+
+
+def fit_section(subject: Subject) -> Section:
+    """What was fitted, and forecasts of three candidates."""
+    report = subject.surrogate.report
+    parts: list[Part] = [Row((_fans(subject), _facts(subject)))]
+    parts += [Note(line) for line in report.repairs]
+    parts.append(Details("Everything the fit reports", str(report)))
+    lead = (
+        "The surrogate is a statistical model of all runs together: a scaling law gives the general shape, "
+        "and what runs have in common, by their settings and by how they are described, corrects it. It "
+        "answers with a range, not with a number."
+    )
+    return Section("fit", "What was learnt?", lead, tuple(parts))
+
+
+def _facts(subject: Subject) -> Table:
+    report = subject.surrogate.report
+    pooled = report.experts[-1]
+    rows = [
+        ("runs and points", f"{pooled.runs:,} and {pooled.points:,}", "what the model learns from"),
+        ("modelled quantity", pooled.transform, "scale on which deviations are about even"),
+        ("measurement noise", f"{pooled.noise:.2g}", "scatter between neighbouring points, on that scale"),
+        ("numbers", listed(pooled.features, 8) or "none", "settings that enter as numbers"),
+    ]
+    if pooled.labels:
+        rows.append(("labels", listed(list(pooled.labels), 8), "settings that enter as names"))
+    if pooled.text:
+        rows.append(("text", listed(pooled.text, 8), "settings that a language model reads"))
+    rows += [
+        (name, style.compact(value), MEANINGS.get(name, "of the law")) for name, value in pooled.law.items()
+    ]
+    if pooled.outliers:
+        rows.append(("outliers", f"{pooled.outliers:,} points", "too far from the rest to be trusted fully"))
+    took = f"{report.seconds:.1f} s"
+    rows.append(("time to fit", took, f"language model: {report.embedder or 'none'}"))
+    return Table(("what", "value", "meaning"), tuple(rows), words=3)
+
+
+def _fans(subject: Subject) -> Picture:
+    """Best, middle and worst forecast among the candidates."""
+    log, frame = subject.log, subject.candidates
+    known = frame[[name for name in frame if name in log.roles.described]]
+    axis = log.points[log.roles.axis].to_numpy(dtype=np.float64)
+    start = float(axis[axis > 0].min()) if (axis > 0).any() else subject.reach
+    ends = (
+        known[log.roles.horizon].to_numpy(dtype=np.float64) if log.roles.horizon in known else subject.reach
+    )
+    last = subject.surrogate.predict(known, np.broadcast_to(ends, len(known))[:, None]).mean[:, 0]
+    order = np.argsort(-last if subject.rising else last)
+    rows = order[np.unique(np.linspace(0, len(order) - 1, SHOWN).round().astype(int))]
+    ends = np.broadcast_to(ends, len(known))[rows]
+    at = np.stack([np.geomspace(min(start, end / 4), end, POINTS) for end in ends])
+    curves = subject.surrogate.predict(known.iloc[rows], at)
+    names = [_short(known, row) for row in rows]
+
+    def draw(ax: Axes) -> None:
+        lower, upper = curves.interval(0.9)
+        for row, (colour, dashes, _) in enumerate(style.wheel(len(rows))):
+            bands = {0.9: (lower[row], upper[row])}
+            looks = {"colour": colour, "dashes": dashes, "label": names[row], "band_label": None}
+            plot_fan(at[row], curves.mean[row], bands, ax=ax, **looks)
+        style.log_scale(ax, "x", at, least=20.0)
+        style.log_scale(ax, "y", curves.mean)
+        ax.set_xlabel(log.roles.axis)
+        ax.set_ylabel(style.labelled(log.output, subject.shown_unit))
+        # Long names: above the axes, where they hide nothing.
+        style.legend(ax, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
+        style.finish(ax)
+
+    kind = "combinations of settings never run" if subject.gaps else "configurations"
+    words = (
+        f"Forecasts of three {kind}: the best, a middling and the worst one. Bands hold 90 % of the "
+        "probability."
+    )
+    return drawn(
+        "fans", draw, caption=words, alt=f"forecast {log.output} of three candidates with 90 % bands"
+    )
+
+
+def _short(frame: pd.DataFrame, row: int) -> str:
+    """What distinguishes a candidate, on one line."""
+    varied = [name for name in frame if frame[name].nunique(dropna=False) > 1][:4]
+    cells = (frame[name].iloc[row] for name in varied)
+    shown = (
+        style.compact(float(v)) if isinstance(v, (int, float, np.number)) else str(v)[:18] for v in cells
+    )
+    return ", ".join(f"{name} {value}" for name, value in zip(varied, shown, strict=True))
