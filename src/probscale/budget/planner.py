@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from probscale.surrogate import CurveSurrogate
 
 
+IMAGINED = "published power laws with the usual variation"
+DRAWN = "the surrogate's posterior"
+
 # No name that an axis may have, such as "step".
 _GAME, _STEP, _KEPT = " game", " step", " kept"
 
@@ -127,9 +130,6 @@ def plan_budget(
     won = np.array([_won(game) for game in games])
     # A cost that counts the axis itself has a column of its own all the same.
     unit = cost.unit if cost.unit != axis else f"{axis} in all"
-    basis = (
-        "published power laws with the usual variation" if surrogate is None else "the surrogate's posterior"
-    )
     return BudgetPlan(
         strategy,
         float(total),
@@ -138,7 +138,7 @@ def plan_budget(
         float(won[:, 0].mean()),
         float(won[:, 1].mean()),
         _rungs(games, axis, unit, total),
-        basis,
+        IMAGINED if surrogate is None else DRAWN,
     )
 
 
