@@ -1,0 +1,74 @@
+"""What a spread of their own brings to continued runs: with it, and with that of new runs.
+
+    python benchmarks/continued_runs.py [NAME ...]
+
+Random runs are left out, the surrogate is fitted to the rest and shown their first 10, 20 and 50 %; the rest
+of these runs is scored. At most 300 runs of each data set, two folds of at most 40 runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import sources
+from scoring import markdown, number, write_page
+
+import probscale as ps
+from probscale.evaluate.calibration import PREFIX_POINTS, _cut, padded
+from probscale.evaluate.regimes import folds_of, thinned_points, thinned_runs
+from probscale.evaluate.scores import pooled, score_points
+from probscale.surrogate.expert import Expert
+
+NAMES = ("nmt_lc", "lcbench", "routed_lm", "stdlib_gpt")
+MOST_RUNS = 300
+
+
+def scored(name: str) -> Iterator[pd.DataFrame]:
+    """Scored points of all folds, both ways."""
+    source = sources.SOURCES[name]()
+    log = ps.RunLog.from_frame(source.frame, **source.roles)
+    log = log.select(thinned_runs(np.ones(log.n_runs, dtype=bool), MOST_RUNS, np.random.default_rng(0)))
+    for fold in folds_of(log, ("in-distribution", "prefix"), folds=2, seed=0):
+        surrogate = ps.fit_surrogate(fold.train, embedder=None, seed=0)
+        for share in fold.prefixes:
+            seen, rest = _cut(fold.test, share)
+            if seen is None or rest is None:
+                continue
+            known = surrogate.condition(thinned_points(seen, PREFIX_POINTS))
+            at, truth, _ = padded(rest)
+            asked = rest.configs.reset_index(drop=True).assign(**{rest.roles.run: list(rest.runs)})
+            for way, of in (("own", known), ("of new runs", _as_new(known))):
+                points = score_points(of.predict(asked, at), truth, runs=rest.runs)
+                yield points.assign(share=share, way=way)
+
+
+def _as_new(surrogate: ps.CurveSurrogate) -> ps.CurveSurrogate:
+    experts = {
+        name: replace(expert, continued=None) if isinstance(expert, Expert) else expert
+        for name, expert in surrogate.experts.items()
+    }
+    return replace(surrogate, experts=experts)
+
+
+def main() -> None:
+    """Builds the table."""
+    warnings.simplefilter("ignore")
+    rows = []
+    for name in sys.argv[1:] or NAMES:
+        table = pooled(pd.concat(scored(name)), ("share", "way"))
+        for (share, way), row in table.sort_index(ascending=[True, False]).iterrows():
+            cover = f"{100 * row['coverage_90']:.0f} ± {100 * row['coverage_90_se']:.0f}"
+            line = [name, f"{100 * share:.0f} %", way, f"{100 * row['coverage_50']:.0f}", cover]
+            rows.append([*line, *(number(row[key]) for key in ("nlpd", "crps", "interval_score"))])
+        print(markdown(["data set"], rows[-6:]), flush=True)
+    head = ["data set", "seen", "spread", "50 % holds", "90 % holds", "NLPD", "CRPS", "interval score"]
+    write_page("continued_runs", "Continued runs: a spread of their own", [markdown(head, rows)])
+
+
+if __name__ == "__main__":
+    main()
