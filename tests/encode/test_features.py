@@ -181,3 +181,22 @@ def test_label_codes_are_distinct_exact_and_lasting():
     assert len(set(codes)) == 2_000
     assert all(code == int(code) and 0 <= code < 2**53 for code in codes)
     assert label_code("adamw") == 200180644824537.0
+
+
+def test_width_and_depth_stand_for_the_size_of_curves():
+    width, depth = (part.ravel() for part in np.meshgrid([256.0, 512.0, 1024.0], [4.0, 8.0, 16.0]))
+    configs = pd.DataFrame({"width": width, "depth": depth, "N": 12 * depth * width**2 + 5e4 * width})
+    roles = Roles(run="run", axis="tokens", outputs=("loss",), params="N", config=("width", "depth"))
+    ends = np.full(9, 1e9)
+    assert fit_features(configs, roles, ends, curves=True).names == ("width", "depth")
+    assert "N" in fit_features(configs, roles, ends).names
+
+
+def test_a_size_that_settings_happen_to_follow_stays():
+    generator = np.random.default_rng(0)
+    size = np.repeat([1e7, 1e8, 1e9], 4)
+    configs = pd.DataFrame(
+        {"lr": 1e-2 * (size / 1e7) ** -0.3 * generator.lognormal(0, 0.05, 12), "N": size}
+    ).assign(decay=generator.uniform(0.05, 0.2, 12))
+    roles = Roles(run="run", axis="tokens", outputs=("loss",), params="N", config=("lr", "decay"))
+    assert "N" in fit_features(configs, roles, np.full(12, 1e9), curves=True).names

@@ -219,8 +219,8 @@ def fit_encoder(log: RunLog, embedder: Embedder | CachedEmbedder | None) -> Enco
     codes = log.codes
     ends = np.zeros(log.n_runs)
     np.maximum.at(ends, codes, at)
-    features = fit_features(log.configs, roles, ends)
     curves = log.n_points > log.n_runs
+    features = fit_features(log.configs, roles, ends, curves=curves)
     axis = _axis_scale(log, at, ends, curves)
     projections: dict[str, Projection] = {}
     if embedder is not None:

@@ -17,6 +17,9 @@ Array = NDArray[np.float64]
 # A column that others explain up to this share of its standard deviation brings no information of its own.
 REDUNDANT = 0.02
 MOST_MISSING = 0.98
+# A model size that shapes explain up to this share is left to the law; embeddings account for the rest.
+NEARLY_REDUNDANT = 0.15
+MOST_SHAPES = 3
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def _column(configs: pd.DataFrame, name: str) -> pd.Series:
     return configs[name] if name in configs else pd.Series(np.nan, index=configs.index)
 
 
-def fit_features(configs: pd.DataFrame, roles: Roles, axis_end: Array) -> FeatureMap:
+def fit_features(configs: pd.DataFrame, roles: Roles, axis_end: Array, *, curves: bool = False) -> FeatureMap:
     """Choose fields for the configurations of a log.
 
     Args:
@@ -68,6 +71,7 @@ def fit_features(configs: pd.DataFrame, roles: Roles, axis_end: Array) -> Featur
         roles: Meaning of the columns.
         axis_end: Last observed axis value of each run (or its horizon), shape (runs,): a column that is a
             function of sizes and axis alone brings nothing.
+        curves: Whether runs have more than one point.
 
     Cost: O(runs × columns²).
     """
@@ -85,6 +89,8 @@ def fit_features(configs: pd.DataFrame, roles: Roles, axis_end: Array) -> Featur
                 continue
         _add_label(name, values, is_level, categorical, free_text, dropped)
     kept = _independent(numeric, configs, roles, axis_end, dropped)
+    if curves and not categorical and not free_text:
+        kept = _shapes(kept, configs, roles, dropped)
     return FeatureMap(tuple(kept), tuple(categorical), tuple(free_text), dropped)
 
 
@@ -167,6 +173,31 @@ def _independent(
         if len(basis) + 1 < len(configs) / 2:
             basis.append(z)
     return kept
+
+
+def _shapes(
+    kept: list[NumericField], configs: pd.DataFrame, roles: Roles, dropped: dict[str, str]
+) -> list[NumericField]:
+    """Fields without the model size, where two or three others (width and depth, say) all but fix it.
+
+    The law reads the size in any case; effects of width and of depth add up, those of width and size do not.
+    """
+    size = [item for item in kept if item.name == roles.params and item.name not in roles.levels]
+    others = [item for item in kept if item.name not in (roles.params, roles.horizon)]
+    if not size or len(kept) - 1 != len(others) or not 2 <= len(others) <= MOST_SHAPES:
+        return kept
+    if len(configs) < len(others) + 2:
+        return kept
+    design = np.column_stack(
+        [np.ones(len(configs)), *(item.apply(configs[item.name])[:, 0] for item in others)]
+    )
+    z = size[0].apply(configs[size[0].name])[:, 0]
+    slopes = np.linalg.lstsq(design, z, rcond=None)[0]
+    if float((z - design @ slopes).std()) > NEARLY_REDUNDANT or (slopes[1:] <= 0).any():
+        return kept
+    names = ", ".join(item.name for item in others)
+    dropped[size[0].name] = f"nearly determined by other columns ({names}); the law still reads it"
+    return others
 
 
 def _repeats(

@@ -45,11 +45,16 @@ def squared_distances(x1: Tensor, x2: Tensor) -> Tensor:
     return (x1.square().sum(-1)[:, None] + x2.square().sum(-1)[None] - 2 * cross).clamp_min(0.0)
 
 
+def has_few_coordinates(layout: Layout) -> bool:
+    """Whether rows are curves over so few coordinates that each subset of them gets an effect of its own."""
+    configuration = len(layout.continuous) - len(layout.axis)
+    return bool(layout.axis) and 2 <= configuration <= MOST_ANOVA
+
+
 def is_small_grid(layout: Layout) -> bool:
     """Whether rows are curves over a grid of few coordinates, two of them declared as numeric levels."""
-    configuration = len(layout.continuous) - len(layout.axis)
     numeric = sum(block.level and block.name in layout.continuous for block in layout.labels)
-    return bool(layout.axis) and configuration <= MOST_ANOVA and numeric >= 2
+    return has_few_coordinates(layout) and numeric >= 2
 
 
 class LogParameterKernel(Kernel):
@@ -324,7 +329,7 @@ class CurveKernel(LogParameterKernel):
         correlations = [LabelCorrelation(block) for block in layout.labels]
         terms: list[Kernel] = [
             AnovaTerm(layout, shift, scale=scale)
-            if is_small_grid(layout)
+            if has_few_coordinates(layout)
             else SharedTerm(layout, shift, scale=scale),
             TaskTerm(layout, shift, correlations, scale=scale / 2),
         ]

@@ -183,7 +183,7 @@ def replay_active(
         start = time.process_time()
         situation = _situation(task, belief.surrogate, actions, seen)
         spent = float(actions.paid.sum() / total)
-        rows.append(_state(task, situation.draws, seen) | {"spent": spent, "seconds": seconds})
+        rows.append(law_errors(task, situation.draws) | {"spent": spent, "seconds": seconds})
         if not actions.legal.any() or spent >= until:
             break
         config, point = strategy.choose(situation, generator)
@@ -206,8 +206,17 @@ def _situation(
     )
 
 
-def _state(task: ActiveTask, draws: Array, seen: NDArray[np.bool_]) -> dict[str, float]:
-    """Errors of the law and the frontier as believed now."""
+def law_errors(task: ActiveTask, draws: Array) -> dict[str, float]:
+    """Errors of the law and the frontier that draws of all curves imply.
+
+    Args:
+        task: The game, which knows the truth.
+        draws: Joint draws of all curves, measured points as measured, (draws, configs, points).
+
+    Returns:
+        Area between the laws in loss (abc) and in its logarithm (abc_log), frontier error (frmse), slope and
+        its 95 % interval.
+    """
     frontier = np.log(best_of(task.crossings.at(draws))[0])
     slopes, intercepts = line_through(np.log(task.levels), frontier)
     law = float(slopes.mean()), float(intercepts.mean())
