@@ -75,7 +75,7 @@ def applied(variant: Variant) -> Iterator[None]:
         stack.enter_context(mock.patch.object(kernels, "MOST_ADDITIVE", variant.most_additive))
         if variant.joint:
             held = fitting.held
-            stack.enter_context(mock.patch.object(fitting, "held", lambda _: held(())))
+            stack.enter_context(mock.patch.object(fitting, "held", return_value=held(())))
         yield
 
 

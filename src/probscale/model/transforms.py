@@ -21,7 +21,7 @@ FINALS_FLOOR_SHARE = 0.0
 PLANE_FLOOR_SHARE = 0.6
 
 # Offset of the logarithm of scores, as a share of the largest.
-SCORE_OFFSET = 0.05
+SCORE_OFFSET = 0.02
 
 
 class OutputTransform(ABC):
