@@ -259,7 +259,9 @@ def play_budget(
     if base not in spenders:
         spenders |= spenders_named([base], sized=True)
     pairs = settings_of(asked.game, settings, len(task.configs))
-    with tqdm(total=len(pairs) * asked.seeds * len(spenders), desc="games", disable=asked.quiet) as bar:
+    with tqdm(
+        total=len(pairs) * asked.seeds * len(spenders), desc="games", disable=asked.quiet or None
+    ) as bar:
         options = {"settings": pairs, "seeds": range(asked.seeds), "ledger": asked.store}
         with players(asked.workers) as executor:
             results = replay_budgets(

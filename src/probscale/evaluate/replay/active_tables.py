@@ -129,7 +129,7 @@ def replay_loaded(
 
 def _finished(jobs: list[tuple[Any, ...]], workers: int, progress: bool) -> Any:
     """Results of replays in the order in which they end."""
-    bar = tqdm(total=len(jobs), desc="replays", disable=not progress)
+    bar = tqdm(total=len(jobs), desc="replays", disable=None if progress else True)
     if workers <= 1:
         for job in jobs:
             yield _replay(job)
