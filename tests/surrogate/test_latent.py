@@ -157,3 +157,16 @@ def test_a_log_without_levels_is_told_what_to_declare():
 def test_an_unknown_model_is_named_with_the_choices(log):
     with pytest.raises(ConfigError, match=r"'hmogp'.*'auto', .*'latent'"):
         ps.fit_surrogate(log, model="hmogp", embedder=None)
+
+
+def test_uncertain_positions_keep_the_contract_and_widen_what_is_borrowed(log, surrogate, tmp_path):
+    uncertain = ps.fit_surrogate(log, model="latent-variational", embedder=None)
+    spread = uncertain.experts["all runs"].states[0].process.tasks.spread
+    assert float(spread.min()) > 0
+    asked = [{"width": 2048, "depth": 32}, {"width": 9999, "depth": 8}]
+    curves = uncertain.predict(asked, STEPS)
+    assert np.abs(curves.mean[0] - curve(2048, 32)).max() < 0.15
+    assert curves.latent().std[0].mean() > 0.8 * surrogate.predict(asked, STEPS).latent().std[0].mean()
+    uncertain.save(tmp_path / "s.safetensors")
+    loaded = ps.load_surrogate(tmp_path / "s.safetensors")
+    np.testing.assert_allclose(loaded.predict(asked, STEPS).std, curves.std, rtol=EXACT)

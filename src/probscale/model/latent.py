@@ -80,6 +80,8 @@ class LatentTasks(Module):
     """
 
     codes: Tensor
+    spread: Tensor
+    """What the fit leaves open about the positions of known tasks, (tasks, dimensions)."""
 
     def __init__(
         self, columns: LatentColumns, codes: Tensor, start: Tensor, weight: Tensor | None = None
@@ -87,6 +89,7 @@ class LatentTasks(Module):
         super().__init__()
         self.columns = columns
         self.register_buffer("codes", codes.clone())
+        self.register_buffer("spread", torch.zeros(start.shape, dtype=torch.float64))
         self.dimensions = start.shape[1]
         described = len(columns.described)
         _declare(self, "deviation", start, torch.zeros_like(start), 1.0)
@@ -124,7 +127,7 @@ class LatentTasks(Module):
         variance = self.prior_variance
         mean = self.foretold(x) + variance.sqrt() * member @ self.get_parameter("deviation")
         unknown = 1 - member.sum(-1, keepdim=True)
-        return mean, (unknown * variance).expand(-1, self.dimensions)
+        return mean, unknown * variance + member @ self.spread
 
     def correlation(self, x1: Tensor, x2: Tensor) -> Tensor:
         """k_H of the tasks of two sets of rows; expected over the positions of new tasks, (rows, rows)."""

@@ -29,7 +29,7 @@ FEWEST_PER_EXPERT = 150
 MOST_EXPERTS = 8
 POOLED_RUNS = 600
 FEWEST_POINTS = 3
-MODELS = ("auto", "exact", "grid", "latent")
+MODELS = ("auto", "exact", "grid", "latent", "latent-variational")
 
 
 def fit_surrogate(
@@ -58,7 +58,8 @@ def fit_surrogate(
         transform: "auto", "log" (insist on log(loss - floor)) or "linear".
         model: "auto" chooses the engine by size and shape. "exact": one dense covariance of at most a few
             thousand points. "grid": all points of runs that share their axis values. "latent": HMOGP-LV, the
-            tasks of one level at latent positions, for curves over a hierarchy of one or two levels.
+            tasks of one level at latent positions, for curves over a hierarchy of one or two levels;
+            "latent-variational" keeps these positions uncertain.
         device: Where the algebra runs, "cpu", "cuda" or "cuda:0" and so on; always in float64. Logs, answers
             and saved files are the same everywhere.
         options: Settings that are rarely touched.
@@ -83,7 +84,7 @@ def fit_surrogate(
     options = replace(options or FitOptions(), transform=transform, device=find_device(device))
     language = get_embedder(embedder)
     source = None if language is None else CachedEmbedder(language, EmbeddingCache())
-    parts = _parts(log, np.random.default_rng(seed)) if model != "latent" else {POOLED: log}
+    parts = _parts(log, np.random.default_rng(seed)) if not model.startswith("latent") else {POOLED: log}
     experts: dict[str, Expert | GridExpert] = {}
     reports: list[ExpertReport] = []
     for name, part in tqdm(parts.items(), desc="fitting", disable=not progress):
@@ -93,8 +94,10 @@ def fit_surrogate(
             experts[name] = expert
             reports.append(grid_report(name, part, expert, outcomes))
             continue
-        if model == "latent":
-            expert, outcomes, orders = fit_latent_expert(part, source, options, generator)
+        if model.startswith("latent"):
+            expert, outcomes, orders = fit_latent_expert(
+                part, source, options, generator, variational=model == "latent-variational"
+            )
         else:
             expert, outcomes = fit_expert(part, source, options, generator)
         experts[name] = expert

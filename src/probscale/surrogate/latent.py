@@ -19,6 +19,7 @@ from probscale.model.exact import solve_exactly
 from probscale.model.fitting import FitOutcome, fit_process, threads_for
 from probscale.model.gp import Observations
 from probscale.model.latent import LATENT_DIMENSIONS, LatentColumns, LatentProcess, LatentTasks, LevelMean
+from probscale.model.latent_bound import LatentBound
 from probscale.model.tails import LEAST_BEYOND
 from probscale.model.transforms import PLANE_FLOOR_SHARE
 from probscale.runs import RunLog
@@ -30,6 +31,12 @@ Array = NDArray[np.float64]
 
 RESTARTS = 2
 """Starts of the latent positions per order: what the data suggest, then random ones."""
+
+MOST_INDUCING = 60
+"""Inducing inputs of the variational fit."""
+
+MOST_PLACES = 8
+"""Inducing positions of the variational fit."""
 
 AXIS_BINS = 4
 NOISE_SHARE = 0.05
@@ -57,17 +64,21 @@ def fit_latent_expert(
     embedder: Embedder | CachedEmbedder | None,
     options: FitOptions,
     generator: np.random.Generator,
+    *,
+    variational: bool = False,
 ) -> tuple[Expert, list[FitOutcome], dict[str, float]]:
-    """Fit HMOGP-LV with latent positions at their maximum a posteriori, and exact inference.
+    """Fit HMOGP-LV, and infer exactly.
 
-    Either of the first two levels may be the one with latent positions; the order with the larger evidence is
-    taken.
+    Latent positions are at their maximum a posteriori; with `variational` they get normal beliefs from a
+    variational bound, and covariances are expected over these. Either of the first two levels may be the one
+    with latent positions; the order with the larger evidence is taken.
 
     Args:
         log: Runs with at least one level of two values or more.
         embedder: Source of text vectors, which foretell the positions of tasks.
         options: Settings; `most` bounds the points.
         generator: Chooses the subset on which parameters are fitted.
+        variational: Whether positions are uncertain.
 
     Returns:
         The expert, how the fits ended, and the log evidence of each order; the chosen order comes first.
@@ -97,6 +108,9 @@ def fit_latent_expert(
     with threads_for(len(subset)):
         fits = [_fit_order(names, columns, encoder, subset, options, generator) for names, columns in orders]
     fits.sort(key=lambda fit: -fit.evidence)
+    if variational:
+        with threads_for(len(subset)):
+            fits[0] = _variational(fits[0], subset, options, generator)
     evidence = {" > ".join(fit.order): fit.evidence for fit in fits}
     return latent_expert(points, fits[0].process, options.device), [fit.outcome for fit in fits], evidence
 
@@ -173,6 +187,25 @@ def _fit_order(
     assert best is not None
     evidence = laplace_evidence(best[0], there)
     return LatentFit(names, best[0].cpu(), best[1], evidence)
+
+
+def _variational(
+    fit: LatentFit, data: Observations, options: FitOptions, generator: np.random.Generator
+) -> LatentFit:
+    """The same order with normal beliefs about positions, from where the point estimate ended."""
+    process, columns = fit.process, fit.process.tasks.columns
+    seen = list((*columns.inputs, *columns.members))
+    first = np.unique(data.rows.x[:, seen].numpy(), axis=0, return_index=True)[1]
+    chosen = np.sort(generator.permutation(first)[:MOST_INDUCING])
+    tasks = np.unique(data.rows.x[:, columns.task].numpy(), return_index=True)[1]
+    some = np.sort(generator.permutation(tasks)[:MOST_PLACES])
+    with torch.no_grad():
+        places = process.tasks.positions(data.rows.x[torch.from_numpy(some)])[0]
+    bound = LatentBound(process, data.rows.x[torch.from_numpy(chosen)], places).to(options.device)
+    outcome = fit_process(bound, data.to(options.device), iterations=2 * options.iterations)
+    bound.cpu()
+    process.tasks.spread.copy_(bound.variances.detach())
+    return replace(fit, outcome=outcome)
 
 
 def _starts(
