@@ -107,8 +107,8 @@ def _table(table: Table) -> str:
         kinds = ("" if column < table.words else ' class="number"' for column in range(len(row)))
         return "".join(f"<{tag}{kind}>{_words(c)}</{tag}>" for c, kind in zip(row, kinds, strict=True))
 
-    caption = f"<caption>{_words(table.caption)}</caption>" if table.caption else ""
+    caption = f'<p class="caption">{_words(table.caption)}</p>' if table.caption else ""
     rows = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in table.rows)
     head = f"<thead><tr>{cells(table.head, 'th')}</tr></thead>"
     # A wide table scrolls by itself, so that the page never does; the keyboard can reach it.
-    return f'<div class="table" tabindex="0"><table>{caption}{head}<tbody>{rows}</tbody></table></div>'
+    return f'{caption}<div class="table" tabindex="0"><table>{head}<tbody>{rows}</tbody></table></div>'
