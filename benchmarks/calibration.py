@@ -1,6 +1,6 @@
 """`probscale check` on public data sets: do intervals hold what they promise, regime by regime?
 
-    python benchmarks/calibration.py [--only NAME ...] [--most-runs N] [--folds N] [--stamp TEXT]
+    python benchmarks/calibration.py [--only NAME ...] [--most-runs N] [--folds N] [--stamp TEXT] [--cached]
 
 Random runs, the largest sizes, the rest of begun runs (10, 20, 50 % seen), unseen level values: refits with
 these left out, on at most 300 runs of each data set. Results are cached per data set.
@@ -82,9 +82,12 @@ def main() -> None:
     parser.add_argument("--most-runs", type=int, default=300)
     parser.add_argument("--folds", type=int, default=2)
     parser.add_argument("--stamp", default="current", help="names a version of the model in the cache")
+    parser.add_argument("--cached", action="store_true", help="only data sets checked before")
     chosen = parser.parse_args()
     reports = {}
     for name in chosen.only or NAMES:
+        if chosen.cached and not (RESULTS / "calibration" / f"{name}.json").exists():
+            continue
         try:
             reports[name] = checked(name, most_runs=chosen.most_runs, folds=chosen.folds, stamp=chosen.stamp)
         except Exception:
@@ -101,6 +104,7 @@ def main() -> None:
             "level values where at least five were held out).",
             markdown(short, summary(reports)),
             markdown(head, [line for name, report in reports.items() for line in rows(name, report)]),
+            f"Version of the model: {chosen.stamp}.",
             f"At most {chosen.most_runs} runs of each data set, drawn by seed; {chosen.folds} refits a "
             "regime; at most 40 runs and 25 points a run are scored in each. Plain methods: boosted trees "
             "and Chinchilla's law for new runs, the last value and a power law of the run's own for begun.",

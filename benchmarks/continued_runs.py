@@ -67,7 +67,11 @@ def main() -> None:
             rows.append([*line, *(number(row[key]) for key in ("nlpd", "crps", "interval_score"))])
         print(markdown(["data set"], rows[-6:]), flush=True)
     head = ["data set", "seen", "spread", "50 % holds", "90 % holds", "NLPD", "CRPS", "interval score"]
-    write_page("continued_runs", "Continued runs: a spread of their own", [markdown(head, rows)])
+    note = (
+        "Own: the spread learnt from logged runs whose rest is left out; of new runs: that of runs nobody has "
+        "begun. The grid engine (here lcbench) has one of its own already: nothing changes there."
+    )
+    write_page("continued_runs", "Continued runs: a spread of their own", [markdown(head, rows), note])
 
 
 if __name__ == "__main__":
