@@ -68,8 +68,8 @@ def main() -> None:
         print(markdown(["data set"], rows[-6:]), flush=True)
     head = ["data set", "seen", "spread", "50 % holds", "90 % holds", "NLPD", "CRPS", "interval score"]
     note = (
-        "Own: the spread learnt from logged runs whose rest is left out; of new runs: that of runs nobody has "
-        "begun. The grid engine (here lcbench) has one of its own already: nothing changes there."
+        "Own: the spread learnt from logged runs whose rest is left out; of new runs: that of runs nobody "
+        "has begun. The grid engine (here lcbench) has one of its own already: nothing changes there."
     )
     write_page("continued_runs", "Continued runs: a spread of their own", [markdown(head, rows), note])
 
