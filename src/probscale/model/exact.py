@@ -128,8 +128,10 @@ class ExactState:
         """
         rows, others = rows.to(self.device), others.to(self.device)
         _, cross, slopes = self._against(rows)
-        _, cross_others, slopes_others = self._against(others)
         left = torch.linalg.solve_triangular(self.factor, cross, upper=False)
+        if others is rows:
+            return self.process.kernel(rows.x) + slopes @ slopes.mT - left.mT @ left
+        _, cross_others, slopes_others = self._against(others)
         right = torch.linalg.solve_triangular(self.factor, cross_others, upper=False)
         prior = self._process.kernel(rows.x, others.x) + slopes @ slopes_others.mT
         return (prior - left.mT @ right).cpu()

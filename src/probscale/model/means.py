@@ -90,8 +90,15 @@ class CurveMean(Mean):
         """
         values = self.values().detach()
         location, std = self.prior()
-        jacobian = torch.func.jacfwd(lambda v: self.evaluate(v, rows))(values)
-        return self.evaluate(values, rows) + jacobian @ (location - values), jacobian * std
+        outer = torch.is_grad_enabled()
+        with torch.enable_grad():
+            # One copy of the parameters per row: a single backward pass then yields every row's derivatives.
+            each = values[:, None].expand(-1, len(rows)).clone().requires_grad_()
+            mean = self.evaluate(each, rows)
+            (transposed,) = torch.autograd.grad(mean.sum(), each, create_graph=outer)
+        jacobian = transposed.mT if outer else transposed.mT.detach()
+        mean = mean if outer else mean.detach()
+        return mean + jacobian @ (location - values), jacobian * std
 
 
 @dataclass(frozen=True)
