@@ -90,7 +90,8 @@ class CurveMean(Mean):
         """
         values = self.values().detach()
         location, std = self.prior()
-        outer = torch.is_grad_enabled()
+        asked = rows.size.requires_grad or rows.progress.requires_grad
+        outer = torch.is_grad_enabled() and asked
         with torch.enable_grad():
             # One copy of the parameters per row: a single backward pass then yields every row's derivatives.
             each = values[:, None].expand(-1, len(rows)).clone().requires_grad_()
