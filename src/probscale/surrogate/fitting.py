@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 CPU = torch.device("cpu")
 
 MOST_CLASSIFIED = 1_500
-FEWEST_GRID_RUNS = 15
+FEWEST_GRID_RUNS = 12
 """Runs from which on the effects of a grid are known well enough to do without a law's prior."""
 
 TEMPER = 3.0
