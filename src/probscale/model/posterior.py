@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,21 +24,34 @@ class Component:
     """One Gaussian process of the mixture, at the asked points.
 
     Attributes:
-        weight: Its share of the mixture.
+        weight: Its share of the mixture; a number, or one per configuration, (configs, 1).
         location: Latent mean on the modelled scale, (configs, points).
         variance: Latent variance, (configs, points).
         noise: Variance of observation noise, (configs, points).
-        draw: Joint latent deviations from `location`, (n, configs, points), from a generator.
+        draw: Joint latent deviations from `location`, (n, configs, points), from a generator; None where the
+            block draws all components together.
         covariance: Joint latent covariance of all points, (cells, cells), the points of a configuration next
-            to each other; computed when called.
+            to each other; computed when called. None where the block has it.
     """
 
-    weight: float
+    weight: float | Array
     location: Array
     variance: Array
     noise: Array
-    draw: Draw
-    covariance: Callable[[], Array]
+    draw: Draw | None = None
+    covariance: Callable[[], Array] | None = None
+
+
+class JointDraws(Protocol):
+    """Draws of all components of a block together."""
+
+    def draw(self, generator: np.random.Generator, n: int, *, noisy: bool) -> tuple[Array, Array]:
+        """Centres and deviations from them, (n, configs, points) each."""
+        ...
+
+    def covariance(self) -> Array:
+        """Joint latent covariance, (configs × points, configs × points)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,7 @@ class CurveBlock:
         tail: Calibrated spread.
         noisy: Whether noise is included (predictive) or not (latent).
         prob_diverge: Probability that a run of each configuration diverges, (configs,); None: zero.
+        draws: Draws of all components together, where these share more than a number.
     """
 
     transform: OutputTransform
@@ -72,6 +87,7 @@ class CurveBlock:
     tail: Tail
     noisy: bool = True
     prob_diverge: Array | None = None
+    draws: JointDraws | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -91,18 +107,22 @@ class CurveBlock:
 
         Cost: that of the components' covariances, O(observations × cells²) or more.
         """
+        if self.draws is not None:
+            centre = sum((part.weight * part.location for part in self.components), np.zeros(self.shape))
+            return centre, self.draws.covariance()
         shares = np.array([part.weight for part in self.components])
         shares = shares / shares.sum()
         centre = np.average([part.location for part in self.components], axis=0, weights=shares)
         total = np.zeros((centre.size, centre.size))
         for share, part in zip(shares, self.components, strict=True):
             drift = (part.location - centre).ravel()
+            assert part.covariance is not None
             total += share * (part.covariance() + np.outer(drift, drift))
         return centre, total
 
-    def gaussians(self) -> list[tuple[float, Array, Array]]:
+    def gaussians(self) -> list[tuple[float | Array, Array, Array]]:
         """Weight, location and variance of each normal that the marginals mix."""
-        out: list[tuple[float, Array, Array]] = []
+        out: list[tuple[float | Array, Array, Array]] = []
         factor = np.square(self.tail.scale)
         for part in self.components:
             if not self.noisy:
@@ -172,6 +192,9 @@ class CurveBlock:
 
     def sample(self, generator: np.random.Generator, n: int) -> Array:
         """Joint draws, (n, configs, points)."""
+        if self.draws is not None:
+            centre, deviation = self.draws.draw(generator, n, noisy=self.noisy)
+            return self.transform.inverse(centre + self.tail.scale * deviation)
         weights = np.array([part.weight for part in self.components])
         counts = generator.multinomial(n, weights / weights.sum())
         draws = [
@@ -184,6 +207,7 @@ class CurveBlock:
     def _draws(self, part: Component, generator: np.random.Generator, n: int) -> Array:
         if n == 0:
             return np.empty((0, *self.shape))
+        assert part.draw is not None
         deviation = part.draw(generator, n)
         if self.noisy:
             wide = generator.random((n, self.shape[0], 1)) < self.tail.share

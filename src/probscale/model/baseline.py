@@ -1,0 +1,96 @@
+"""Baseline of curves: how a configuration's curve comes down to its end, as a robust linear model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
+
+SPLINES = 10
+_TURN = 1.345
+_RIDGE = 0.03
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Shape of curves relative to their end, linear in functions of progress and configuration.
+
+    Attributes:
+        knots: Centres of the hat functions of progress, (hats,).
+        times: Time constants of early transients, axis units, (transients,).
+        coefficients: One per column of the design, (columns,).
+    """
+
+    knots: Array
+    times: Array
+    coefficients: Array
+
+    def design(self, v: Array, at: Array, z: Array) -> Array:
+        """Columns at points: functions of progress, alone and times each coordinate, (points, columns).
+
+        Args:
+            v: Progress, (points,).
+            at: Axis values, (points,).
+            z: Coordinates of the configuration of each point, (points, coordinates).
+        """
+        return _design(self.knots, self.times, v, at, z)
+
+    def shape(self, v: Array, at: Array, end: Array, z: Array) -> Array:
+        """Modelled value minus that at the reference end, (points,)."""
+        finish = _design(self.knots, self.times, np.ones_like(v), end, z)
+        return (self.design(v, at, z) - finish) @ self.coefficients
+
+
+def _design(knots: Array, times: Array, v: Array, at: Array, z: Array) -> Array:
+    position = np.interp(v, knots, np.arange(len(knots)))
+    hats = np.maximum(1 - np.abs(position[:, None] - np.arange(len(knots))[None]), 0.0)
+    parts = [hats, v[:, None], np.exp(-at[:, None] / times)]
+    functions = np.concatenate(parts, axis=1)
+    products = (functions[:, :, None] * np.clip(z, -4, 4)[:, None, :]).reshape(len(v), -1)
+    return np.concatenate([functions, products], axis=1)
+
+
+def fit_baseline(v: Array, at: Array, z: Array, y: Array, codes: Positions, *, rounds: int = 4) -> Baseline:
+    """Fit shapes within runs: what a run's level is does not matter.
+
+    Args:
+        v: Progress, (points,).
+        at: Axis values, (points,).
+        z: Coordinates of the configuration of each point, standardised, (points, coordinates).
+        y: Modelled values, (points,).
+        codes: Run of each point, (points,), from zero.
+        rounds: Reweighting rounds of the Huber loss.
+
+    Cost: O(rounds × points × columns²).
+
+    Source: ridge regression with fixed effects of runs; Huber weights by iterated least squares.
+    """
+    knots = np.unique(np.quantile(v, np.linspace(0, 1, SPLINES)))
+    if len(knots) < 2:
+        knots = np.array([float(v.min()), float(v.min()) + 1.0])
+    first = float(np.quantile(at, 0.02)) or float(at[at > 0].min())
+    times = np.array([1.0, 3.0, 9.0]) * first
+    columns = _design(knots, times, v, at, z)
+    counts = np.bincount(codes)
+    weight = 1 / np.sqrt(counts[codes])
+    mass = np.bincount(codes, weight)
+    robust = np.ones_like(y)
+    coefficients = np.zeros(columns.shape[1])
+    for _ in range(rounds):
+        w = weight * robust
+        total = np.maximum(np.bincount(codes, w), 1e-300)
+        level = (np.bincount(codes, w * y) / total)[codes]
+        centre = np.stack([np.bincount(codes, w * c) / total for c in columns.T], axis=1)[codes]
+        within, target = columns - centre, y - level
+        gram = within.T @ (w[:, None] * within)
+        scale = gram.diagonal()
+        ridge = _RIDGE * np.maximum(np.sort(scale)[len(scale) // 2], scale) + 1e-9 * mass.sum()
+        coefficients = np.linalg.solve(gram + np.diag(ridge), within.T @ (w * target))
+        left = target - within @ coefficients
+        spread = 1.4826 * float(np.median(np.abs(left))) + 1e-9
+        robust = np.minimum(1.0, _TURN * spread / np.maximum(np.abs(left), 1e-300))
+    return Baseline(knots, times, coefficients)

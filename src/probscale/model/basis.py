@@ -1,0 +1,272 @@
+"""Low-rank functional model of residual curves: basis functions, noise along them, scores of ragged runs.
+
+    r_i(v) = Σ_q ψ_q(v) w_iq + e_i(v),    ψ_0(1) = 1,  ψ_q(1) = 0 for q > 0
+
+so that the first score is the end point itself and the others say how a run got there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
+
+KNOTS = 33
+NOISE_FLOOR = 1e-6
+_FREEDOM = 4.0
+_ROUGHNESS = 3.0
+
+
+def hat_weights(knots: Array, v: Array) -> tuple[Positions, Array]:
+    """Left knot and weight of the right one for linear interpolation, (points,) each; constant outside."""
+    position = np.clip(np.interp(v, knots, np.arange(len(knots))), 0, len(knots) - 1)
+    left = np.minimum(position.astype(np.intp), len(knots) - 2)
+    return left, position - left
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Basis functions on knots.
+
+    Attributes:
+        knots: Progress values, ascending, (knots,).
+        functions: Values of each function at the knots, (functions, knots).
+        variance: Variance of each score over runs, (functions,).
+        noise: Variance of what the functions leave over, (knots,).
+        correlated: Share of that variance that is correlated along a run.
+        length: Distance in progress over which it is correlated.
+    """
+
+    knots: Array
+    functions: Array
+    variance: Array
+    noise: Array
+    correlated: float = 0.0
+    length: float = 0.1
+
+    def at(self, v: Array) -> Array:
+        """Basis functions at progress values, (points, functions)."""
+        left, weight = hat_weights(self.knots, v)
+        return ((1 - weight) * self.functions[:, left] + weight * self.functions[:, left + 1]).T
+
+    def noise_at(self, v: Array) -> Array:
+        """Variance of the remainder at progress values, (points,)."""
+        left, weight = hat_weights(self.knots, v)
+        return (1 - weight) * self.noise[left] + weight * self.noise[left + 1]
+
+    def remainder(self, v: Array, other: Array) -> Array:
+        """Covariance of the correlated part of the remainder of one run, (points, other points)."""
+        scale = np.sqrt(np.outer(self.noise_at(v), self.noise_at(other)) * self.correlated)
+        return scale * np.exp(-np.abs(v[:, None] - other[None]) / self.length)
+
+    def covariance(self, v: Array) -> Array:
+        """Covariance of the remainder of one run, (points, points)."""
+        return self.remainder(v, v) + np.diag((1 - self.correlated) * self.noise_at(v))
+
+    def information(self, v: Array, residual: Array) -> tuple[Array, Array]:
+        """What the points of a run say about its scores: precision (functions²) and its product with them."""
+        design = self.at(v)
+        solved = np.linalg.solve(self.covariance(v), np.column_stack([design, residual]))
+        return design.T @ solved[:, :-1], design.T @ solved[:, -1]
+
+
+def fit_basis(v: Array, residual: Array, codes: Positions, *, rank: int, rounds: int = 30) -> Basis:
+    """Principal functions of ragged curves.
+
+    Args:
+        v: Progress of each point, one at the end, (points,).
+        residual: Curves without their baseline, (points,).
+        codes: Run of each point, (points,), from zero.
+        rank: Number of functions.
+        rounds: Rounds of expectation and maximisation.
+
+    Cost: O(rounds × (points × rank² + (knots × rank)³)).
+
+    Source: probabilistic principal components with missing data (Tipping and Bishop 1999; James, Hastie and
+        Sugar 2000 for sparse curves), Student-t weights per run, a roughness penalty on the functions.
+    """
+    knots = _knots(v)
+    left, weight = hat_weights(knots, v)
+    phi = _first_functions(knots, left, weight, residual, codes, rank)
+    noise = np.full(len(knots), max(float(np.var(residual)) * 0.05, 1e-6))
+    runs = int(codes.max()) + 1
+    trust = np.ones(runs)
+    for _ in range(rounds):
+        design = (1 - weight)[:, None] * phi[left] + weight[:, None] * phi[left + 1]
+        precision = 1 / ((1 - weight) * noise[left] + weight * noise[left + 1])
+        gram, moment = _run_sums(design, precision, residual, codes, runs)
+        posterior = np.linalg.inv(gram + np.eye(rank))
+        scores = np.einsum("iqp,ip->iq", posterior, moment)
+        second = posterior + scores[:, :, None] * scores[:, None, :]
+        trust = (_FREEDOM + rank) / (_FREEDOM + (scores**2).sum(1))
+        point_trust = np.minimum(trust, 1.0)[codes] * precision
+        phi = _maximised(left, weight, residual, codes, scores, second, point_trust, len(knots))
+        # Scores keep unit variance over runs that are not outlying.
+        spread = np.average(second, axis=0, weights=np.minimum(trust, 1.0))
+        phi = phi @ np.linalg.cholesky(spread + 1e-9 * np.eye(rank))
+        design = (1 - weight)[:, None] * phi[left] + weight[:, None] * phi[left + 1]
+        gram, moment = _run_sums(design, precision, residual, codes, runs)
+        posterior = np.linalg.inv(gram + np.eye(rank))
+        scores = np.einsum("iqp,ip->iq", posterior, moment)
+        noise = _noise(left, weight, design, residual, codes, scores, posterior, len(knots))
+    functions, variance = _anchored(knots, phi)
+    basis = Basis(knots, functions, variance, noise)
+    return _with_correlation(basis, v, residual, codes)
+
+
+def _knots(v: Array) -> Array:
+    """Even knots over the observed progress, one of them at the end."""
+    low, high = float(v.min()), max(float(v.max()), 1.0)
+    low = min(low, 0.9)
+    inner = np.linspace(low, 1.0, KNOTS)
+    return inner if high <= 1 + 1e-6 else np.append(inner, np.linspace(1.0, high, 7)[1:])
+
+
+def _first_functions(
+    knots: Array, left: Positions, weight: Array, residual: Array, codes: Positions, rank: int
+) -> Array:
+    """Starting functions: principal components of curves read off at the knots, gaps filled along them."""
+    runs, count = int(codes.max()) + 1, len(knots)
+    total, mass = np.zeros((runs, count)), np.zeros((runs, count))
+    for column, share in ((left, 1 - weight), (left + 1, weight)):
+        np.add.at(total, (codes, column), share * residual)
+        np.add.at(mass, (codes, column), share)
+    table = np.full((runs, count), np.nan)
+    seen = mass > 0.2
+    table[seen] = total[seen] / mass[seen]
+    grid = np.arange(count)
+    for row in table[np.isfinite(table).any(axis=1) & ~np.isfinite(table).all(axis=1)]:
+        known = np.isfinite(row)
+        row[~known] = np.interp(grid[~known], grid[known], row[known])
+    table[~np.isfinite(table)] = 0.0
+    for index, row in enumerate(total):
+        if not seen[index].any():
+            table[index] = row
+    limit = 5 * np.median(np.abs(table), axis=0) + 1e-12
+    _, values, vectors = np.linalg.svd(np.clip(table, -limit, limit), full_matrices=False)
+    got = min(rank, len(values))
+    phi = np.zeros((count, rank))
+    phi[:, :got] = (values[:got, None] * vectors[:got]).T / np.sqrt(runs)
+    return phi + 1e-6 * np.cos(np.outer(grid, np.arange(1, rank + 1)))
+
+
+def _run_sums(
+    design: Array, precision: Array, residual: Array, codes: Positions, runs: int
+) -> tuple[Array, Array]:
+    """Per run: design' W design, (runs, rank, rank), and design' W residual, (runs, rank)."""
+    rank = design.shape[1]
+    gram, moment = np.empty((runs, rank, rank)), np.empty((runs, rank))
+    for q in range(rank):
+        weighted = design[:, q] * precision
+        moment[:, q] = np.bincount(codes, weighted * residual, runs)
+        for p in range(q + 1):
+            gram[:, q, p] = gram[:, p, q] = np.bincount(codes, weighted * design[:, p], runs)
+    return gram, moment
+
+
+def _maximised(
+    left: Positions,
+    weight: Array,
+    residual: Array,
+    codes: Positions,
+    scores: Array,
+    second: Array,
+    precision: Array,
+    count: int,
+) -> Array:
+    """Functions that fit the expected scores best, with a penalty on their second differences."""
+    rank = scores.shape[1]
+    system = np.zeros((count, rank, count, rank))
+    target = np.zeros((count, rank))
+    for a, share_a in ((left, 1 - weight), (left + 1, weight)):
+        for q in range(rank):
+            target[:, q] += np.bincount(a, precision * share_a * residual * scores[codes, q], count)
+        for b, share_b in ((left, 1 - weight), (left + 1, weight)):
+            mass = precision * share_a * share_b
+            pair = a * count + b
+            for q in range(rank):
+                for p in range(q + 1):
+                    block = np.bincount(pair, mass * second[codes, q, p], count**2).reshape(count, count)
+                    system[:, q, :, p] += block
+                    if p != q:
+                        system[:, p, :, q] += block
+    bend = np.diff(np.eye(count), 2, axis=0)
+    scale = _ROUGHNESS * float(np.median(precision))
+    for q in range(rank):
+        system[:, q, :, q] += scale * bend.T @ bend + 1e-9 * scale * np.eye(count)
+    size = count * rank
+    return np.linalg.solve(system.reshape(size, size), target.ravel()).reshape(count, rank)
+
+
+def _noise(
+    left: Positions,
+    weight: Array,
+    design: Array,
+    residual: Array,
+    codes: Positions,
+    scores: Array,
+    posterior: Array,
+    count: int,
+) -> Array:
+    """Variance of the remainder at the knots: robust, smooth, and never far below its neighbours'."""
+    fitted = (design * scores[codes]).sum(1)
+    spread = np.einsum("nq,nqp,np->n", design, posterior[codes], design)
+    square = np.minimum((residual - fitted) ** 2 + spread, np.quantile((residual - fitted) ** 2, 0.98) * 4)
+    mass = np.bincount(left, 1 - weight, count) + np.bincount(left + 1, weight, count)
+    total = np.bincount(left, (1 - weight) * square, count) + np.bincount(left + 1, weight * square, count)
+    pooled = float(square.mean())
+    raw = (total + 5 * pooled) / (mass + 5)
+    kernel = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
+    padded = np.pad(np.log(raw), 4, mode="edge")
+    smooth = np.exp(np.convolve(padded, kernel / kernel.sum(), mode="valid"))
+    return np.maximum(smooth, NOISE_FLOOR)
+
+
+def _anchored(knots: Array, phi: Array) -> tuple[Array, Array]:
+    """Rotate functions so that the first score is the value at progress one, and the rest vanish there."""
+    left, weight = hat_weights(knots, np.ones(1))
+    end = ((1 - weight)[:, None] * phi[left] + weight[:, None] * phi[left + 1])[0]
+    variance = max(float(end @ end), 1e-12)
+    first = phi @ end / variance
+    rest = phi - np.outer(first, end)
+    vectors, values, _ = np.linalg.svd(rest, full_matrices=False)
+    keep = values[: phi.shape[1] - 1]
+    scale = np.sqrt(len(knots))
+    functions = np.vstack([first[None], (vectors[:, : len(keep)] * scale).T])
+    variances = np.append(variance, (keep / scale) ** 2)
+    useful = variances > 1e-4 * variances[1:].sum() if len(keep) else np.array([True])
+    useful[0] = True
+    return functions[useful], variances[useful]
+
+
+def _with_correlation(basis: Basis, v: Array, residual: Array, codes: Positions) -> Basis:
+    """The basis with the correlation of what it leaves over, from neighbouring points of runs."""
+    design = basis.at(v)
+    precision = 1 / basis.noise_at(v)
+    runs = int(codes.max()) + 1
+    gram, moment = _run_sums(design, precision, residual, codes, runs)
+    scores = np.linalg.solve(gram + np.diag(1 / basis.variance), moment[..., None])[..., 0]
+    z = np.clip((residual - (design * scores[codes]).sum(1)) * np.sqrt(precision), -4, 4)
+    counts = np.bincount(codes, minlength=runs)
+    long = counts[codes] >= 3 * len(basis.variance)
+    pairs = np.flatnonzero((codes[1:] == codes[:-1]) & long[1:])
+    if len(pairs) < 200:
+        return basis
+    gap, product = v[pairs + 1] - v[pairs], z[pairs + 1] * z[pairs]
+    level = float((z[pairs] ** 2).mean())
+    edges = np.quantile(gap, np.linspace(0, 1, 9))
+    place = np.clip(np.searchsorted(edges, gap) - 1, 0, 7)
+    mass = np.bincount(place, minlength=8)
+    mean_gap = np.bincount(place, gap, 8) / np.maximum(mass, 1)
+    correlation = np.bincount(place, product, 8) / np.maximum(mass, 1) / max(level, 1e-12)
+    best, choice = np.inf, (0.0, 0.1)
+    for share in np.linspace(0, 0.98, 15):
+        for length in np.geomspace(0.003, 0.3, 15):
+            error = float((mass * (correlation - share * np.exp(-mean_gap / length)) ** 2).sum())
+            if error < best:
+                best, choice = error, (float(share), float(length))
+    return Basis(basis.knots, basis.functions, basis.variance, basis.noise, *choice)

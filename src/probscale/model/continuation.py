@@ -1,0 +1,287 @@
+"""Curves of a functional model, given what the scores are expected to be and what a run has shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from probscale.model.basis import Basis
+
+Array = NDArray[np.float64]
+
+SCALES = (0.4, 0.8, 1.6, 4.0, 12.0)
+ROUGHNESS = (0.5, 1.0, 2.0, 5.0, 15.0, 50.0)
+_NEGLIGIBLE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class RunDeviations:
+    """How runs stray from what their configurations say: most a little, some much, and in which pattern.
+
+    Scores of a run are N(mean, s² D^½ C D^½) with D the variances that the processes claim and C the pattern
+    found in left-out runs; the standard deviation of its remainder is ρ times the usual one. Both factors
+    differ between runs: s is large where a configuration fares unlike its neighbours, ρ where a run is
+    unstable. A prefix tells which.
+
+    Attributes:
+        pattern: C, (scores, scores).
+        kinds: Pairs (s, ρ), (kinds, 2).
+        weights: Share of runs of each kind, (kinds,).
+    """
+
+    pattern: Array
+    kinds: Array
+    weights: Array
+
+    def root(self, variance: Array, scale: float) -> Array:
+        """Square root of the prior covariance of a run's scores at scale s, aligned with the scores."""
+        values, vectors = np.linalg.eigh(self.pattern)
+        half = (vectors * np.sqrt(np.maximum(values, 1e-9))) @ vectors.T
+        return scale * np.sqrt(variance)[:, None] * half
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Distribution of one run's curve at some points: offset + loading · scores + remainder.
+
+    Attributes:
+        offset: What does not depend on the scores, (points,).
+        loading: Effect of each score, (points, scores).
+        location: Expected scores, (scores,).
+        common: Square root of the part of the scores' covariance that configurations share: multiplied with
+            standard normal deviations of the expected scores, (scores, scores).
+        own: Square root of the part that is this run's, (scores, scores).
+        remainder: Covariance of the correlated remainder, (points, points).
+        nugget: Variance of measurement noise, (points,).
+        weight: Probability of this outlook among those of the run.
+        seen: Whether the run has observed points; then what is its own is part of the latent curve, otherwise
+            of what differs between repetitions.
+    """
+
+    offset: Array
+    loading: Array
+    location: Array
+    common: Array
+    own: Array
+    remainder: Array
+    nugget: Array
+    weight: float = 1.0
+    seen: bool = False
+
+
+def new_run(basis: Basis, v: Array, mean: Array, root: Array, shared: Array) -> Outlook:
+    """A run that has shown nothing yet.
+
+    Args:
+        basis: Basis functions and remainder.
+        v: Progress of the asked points, (points,).
+        mean: Expected scores, (scores,).
+        root: Square root of their covariance, run deviation included, (scores, scores).
+        shared: Share of each variance that configurations share, (scores,).
+    """
+    fade = _fade(basis, v)
+    return Outlook(
+        np.zeros(len(v)),
+        basis.at(v),
+        mean,
+        root * np.sqrt(shared),
+        root * np.sqrt(1 - shared),
+        basis.remainder(v, v) * np.outer(fade, fade),
+        (1 - basis.correlated) * basis.noise_at(v) * fade**2,
+    )
+
+
+def continued_run(
+    basis: Basis, v: Array, seen: Array, residual: Array, mean: Array, root: Array, shared: Array
+) -> Outlook:
+    """A run with observed points; exact given what other runs say.
+
+    Args:
+        basis: Basis functions and remainder.
+        v: Progress of the asked points, (points,).
+        seen: Progress of the observed points, (observed,).
+        residual: Observed values without baseline and centre, (observed,).
+        mean: Scores expected from the other runs, (scores,).
+        root: Square root of their covariance, run deviation included, (scores, scores).
+        shared: Share of each variance that configurations share, (scores,).
+
+    Cost: O(observed³).
+    """
+    design = basis.at(seen)
+    across = basis.remainder(v, seen)
+    gain = np.linalg.solve(basis.covariance(seen), np.column_stack([design, residual, across.T]))
+    scores = len(mean)
+    # In units of the prior's root the posterior is near the identity where little was seen.
+    precision = root.T @ (design.T @ gain[:, :scores]) @ root
+    moment = root.T @ (design.T @ (gain[:, scores] - gain[:, :scores] @ mean))
+    values, vectors = np.linalg.eigh(0.5 * (precision + precision.T))
+    shrink = 1 / (1 + np.maximum(values, 0.0))
+    location = mean + root @ (vectors * shrink) @ vectors.T @ moment
+    left = root @ (vectors * np.sqrt(shrink)) @ vectors.T
+    return Outlook(
+        across @ gain[:, scores],
+        basis.at(v) - across @ gain[:, :scores],
+        location,
+        left * np.sqrt(shared),
+        left * np.sqrt(1 - shared),
+        basis.remainder(v, v) - across @ gain[:, scores + 1 :],
+        (1 - basis.correlated) * basis.noise_at(v),
+        seen=True,
+    )
+
+
+def _fade(basis: Basis, v: Array) -> Array:
+    """How much of the remainder a new run still has: at the end the first score is the whole value."""
+    return np.sqrt(np.clip((1.0 - v) / max(basis.length, 1e-3), 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the points of one run say, with the remainder at scale one.
+
+    Attributes:
+        precision: Information about the scores, (scores, scores).
+        moment: Precision times scores, (scores,).
+        square: Residual squared in units of the remainder.
+        volume: Log determinant of the remainder's covariance.
+        count: Number of points.
+    """
+
+    precision: Array
+    moment: Array
+    square: float
+    volume: float
+    count: int
+
+
+def shown_by(basis: Basis, v: Array, residual: Array) -> Shown:
+    """Summary of a run's points from which its evidence at any scale follows.
+
+    Cost: O(points³).
+    """
+    design = basis.at(v)
+    factor = np.linalg.cholesky(basis.covariance(v))
+    white = np.linalg.solve(factor, np.column_stack([design, residual]))
+    scores, last = white[:, :-1], white[:, -1]
+    return Shown(
+        scores.T @ scores,
+        scores.T @ last,
+        float(last @ last),
+        2 * float(np.log(factor.diagonal()).sum()),
+        len(v),
+    )
+
+
+def log_evidence(runs: RunDeviations, shown: Shown, mean: Array, prior: Array) -> Array:
+    """Log density of a run's points under each kind, (kinds,).
+
+    Args:
+        runs: Kinds and pattern.
+        shown: The points.
+        mean: Expected scores, (scores,).
+        prior: Their variances as the processes claim them, run deviation included, (scores,).
+    """
+    return _evidence(runs, [shown], mean[None], prior[None])[0][0]
+
+
+def _evidence(
+    runs: RunDeviations, shown: list[Shown], mean: Array, prior: Array
+) -> tuple[Array, Array, Array]:
+    """Log densities (runs, kinds), posterior means and covariances of deviations in units of D^½."""
+    pattern = np.linalg.inv(runs.pattern)
+    root = np.sqrt(prior)
+    precision = np.stack([s.precision for s in shown])
+    moment = np.stack([s.moment for s in shown])
+    square = np.array([s.square for s in shown]) - np.einsum(
+        "iq,iq->i", mean, 2 * moment - np.einsum("iqp,ip->iq", precision, mean)
+    )
+    moment = root * (moment - np.einsum("iqp,ip->iq", precision, mean))
+    precision = root[:, :, None] * precision * root[:, None, :]
+    scales, rough = runs.kinds[:, 0], runs.kinds[:, 1] ** 2
+    joint = precision[:, None] / rough[:, None, None] + pattern / scales[:, None, None] ** 2
+    covariance = np.linalg.inv(joint)
+    told = moment[:, None] / rough[:, None]
+    centre = np.einsum("isqp,isp->isq", covariance, told)
+    fit = square[:, None] / rough - np.einsum("isq,isq->is", told, centre)
+    size = np.array([s.count for s in shown])[:, None] * np.log(rough)
+    volume = np.linalg.slogdet(joint)[1] + np.linalg.slogdet(runs.pattern)[1]
+    volume = volume + 2 * len(runs.pattern) * np.log(scales)
+    base = np.array([s.volume for s in shown])[:, None]
+    return -0.5 * (fit + size + volume + base), centre, covariance
+
+
+def outlooks_of(
+    basis: Basis,
+    runs: RunDeviations,
+    v: Array,
+    seen: tuple[Array, Array] | None,
+    mean: Array,
+    variance: Array,
+    deviation: Array,
+) -> list[Outlook]:
+    """Outlooks of one run, one per kind that is not negligible.
+
+    Args:
+        basis: Basis functions and remainder.
+        runs: How runs stray.
+        v: Progress of the asked points, (points,).
+        seen: Progress and residual of observed points; None for a new run.
+        mean: Scores expected from the other runs, (scores,).
+        variance: Their variance, (scores,).
+        deviation: Variance of a run's scores around them, (scores,).
+    """
+    prior = variance + deviation
+    log_weights = np.log(runs.weights)
+    if seen is not None:
+        log_weights = log_weights + log_evidence(runs, shown_by(basis, *seen), mean, prior)
+    weights = np.exp(log_weights - logsumexp(log_weights))
+    out = []
+    for (scale, rough), weight in zip(runs.kinds, weights, strict=True):
+        if weight < _NEGLIGIBLE:
+            continue
+        root, here = runs.root(prior, scale), replace(basis, noise=basis.noise * rough**2)
+        if seen is None:
+            view = new_run(here, v, mean, root, variance / prior)
+        else:
+            view = continued_run(here, v, *seen, mean, root, variance / prior)
+        out.append(replace(view, weight=float(weight)))
+    return out
+
+
+def fit_deviations(
+    shown: list[Shown], mean: Array, prior: Array, *, rounds: int = 40
+) -> RunDeviations:
+    """Pattern and shares of kinds under which left-out runs are most likely.
+
+    Args:
+        shown: What the points of each run say.
+        mean: Scores expected without its cell, (runs, scores).
+        prior: Their variances as the processes claim them, run deviation included, (runs, scores).
+        rounds: Rounds of expectation and maximisation.
+
+    Cost: O(rounds × runs × scales × scores³).
+
+    Source: a finite scale mixture in place of a Student-t, by expectation and maximisation; ten pseudo-runs of
+        the identity keep the pattern regular.
+    """
+    count = prior.shape[1]
+    kinds = np.array([(s, r) for s in SCALES for r in ROUGHNESS])
+    runs = RunDeviations(np.eye(count), kinds, np.full(len(kinds), 1 / len(kinds)))
+    for _ in range(rounds):
+        density, centre, covariance = _evidence(runs, shown, mean, prior)
+        joint = density + np.log(runs.weights)
+        share = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+        second = covariance + centre[..., :, None] * centre[..., None, :]
+        pattern = np.einsum("is,isqp->qp", share / kinds[:, 0] ** 2, second) + 10 * np.eye(count)
+        weights = share.sum(axis=0) + 0.1
+        runs = RunDeviations(pattern / (len(shown) + 10), kinds, weights / weights.sum())
+    keep = runs.weights > _NEGLIGIBLE
+    return replace(runs, kinds=kinds[keep], weights=runs.weights[keep] / runs.weights[keep].sum())
+
+
+def plain_deviations(scores: int) -> RunDeviations:
+    """Runs that stray as the processes claim."""
+    return RunDeviations(np.eye(scores), np.ones((1, 2)), np.ones(1))

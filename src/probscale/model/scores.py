@@ -1,0 +1,163 @@
+"""Gaussian processes of the scores of a functional model: one per basis function, runs as observations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from probscale.model.exact import ExactState
+from probscale.model.gp import Observations
+from probscale.model.means import Rows
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
+
+_LEAST_NEWS = 1e-3
+"""Share of a run's precision below which further points of it are not worth another observation."""
+
+
+@dataclass(frozen=True)
+class Sites:
+    """What the points of runs say about their scores: one normal per run and score.
+
+    Attributes:
+        location: Observed scores, (runs, scores).
+        variance: Variance of the observation around the run's true score, (runs, scores).
+    """
+
+    location: Array
+    variance: Array
+
+
+def sites_of(
+    precision: Array, moment: Array, location: Array, variance: Array, *, most: float = 1e4
+) -> Sites:
+    """Factorised sites whose marginals agree with the joint posterior of each run's scores.
+
+    Args:
+        precision: Information of each run's points, (runs, scores, scores).
+        moment: Precision times scores, (runs, scores).
+        location: What the other runs expect, (runs, scores).
+        variance: Variance of that, run deviation included, (runs, scores).
+        most: Largest site variance, in units of `variance`.
+
+    Source: expectation propagation with Gaussian factors, Minka 2001: exact marginals for one run at a time.
+    """
+    scores = variance.shape[1]
+    joint = np.linalg.inv(precision + np.eye(scores) / variance[:, :, None])
+    mean = np.einsum("iqp,ip->iq", joint, moment + location / variance)
+    marginal = np.einsum("iqq->iq", joint)
+    gained = np.maximum(1 / marginal - 1 / variance, 1 / (most * variance))
+    return Sites((mean / marginal - location / variance) / gained, 1 / gained)
+
+
+@dataclass(frozen=True)
+class ScoreProcesses:
+    """Posteriors of all scores.
+
+    Attributes:
+        states: One Gaussian process per score; all have the same rows.
+        members: Code of the run behind each row, (rows,).
+        excess: Share of each process's noise that is deviation of runs rather than error of sites, (scores,).
+    """
+
+    states: tuple[ExactState, ...]
+    members: Array
+    excess: Array
+
+    @torch.no_grad()
+    def deviation(self) -> Array:
+        """Variance of a run's scores around what its configuration says, (scores,)."""
+        noise = [float(state.process.noise(state.data.rows.take(slice(0, 1)))[0]) for state in self.states]
+        return np.array(noise) * self.excess
+
+    def marginals(self, rows: Rows) -> tuple[Array, Array]:
+        """Mean and variance of the scores a configuration is expected to have, (rows, scores) each."""
+        parts = [state.marginals(rows) for state in self.states]
+        return np.stack([m.numpy() for m, _ in parts], 1), np.stack([v.numpy() for _, v in parts], 1)
+
+    def draw(self, rows: Rows, generator: np.random.Generator, n: int) -> Array:
+        """Joint deviations from the mean over rows, (n, rows, scores)."""
+        return np.stack([state.draw(rows, generator, n) for state in self.states], axis=-1)
+
+    @torch.no_grad()
+    def correlation(self, rows: Rows) -> Array:
+        """Correlation between rows of each expected score, (scores, rows, rows)."""
+        out = []
+        for state in self.states:
+            joint = state.covariance(rows, rows).numpy()
+            scale = np.sqrt(np.maximum(joint.diagonal(), 1e-300))
+            out.append(joint / np.outer(scale, scale))
+        return np.stack(out)
+
+    @torch.no_grad()
+    def without(self, codes: Array, location: Array, variance: Array) -> tuple[Array, Array]:
+        """Expected scores of runs with their own observations taken out, (codes, scores) each.
+
+        Args:
+            codes: Run codes.
+            location: Expected scores with all observations, for runs without any, (codes, scores).
+            variance: Their variances.
+
+        Cost: O(observations²) per run and score.
+
+        Source: Rasmussen and Williams 2006, eq. 5.12, by blocks.
+        """
+        location, variance = location.copy(), variance.copy()
+        own = [np.flatnonzero(self.members == code) for code in codes]
+        asked = [i for i, where in enumerate(own) if len(where)]
+        if not asked:
+            return location, variance
+        every = np.concatenate([own[i] for i in asked])
+        parts = np.split(np.arange(len(every)), np.cumsum([len(own[i]) for i in asked])[:-1])
+        columns = torch.zeros(len(self.members), len(every), dtype=torch.float64)
+        columns[torch.from_numpy(every), torch.arange(len(every))] = 1.0
+        for q, state in enumerate(self.states):
+            half = torch.linalg.solve_triangular(state.factor, columns, upper=False)
+            noise = (state.process.noise(state.data.rows) / state.data.weight).numpy()
+            solved, y = state.solved.numpy(), state.data.y.numpy()
+            for i, part in zip(asked, parts, strict=True):
+                where = own[i]
+                block = (half[:, part].mT @ half[:, part]).numpy()
+                covariance = np.linalg.inv(block)
+                location[i, q] = y[where[0]] - (covariance @ solved[where])[0]
+                variance[i, q] = max(covariance[0, 0] - noise[where[0]], 1e-12)
+        return location, variance
+
+    @torch.no_grad()
+    def observe(self, codes: Array, rows: Rows, sites: Sites) -> ScoreProcesses:
+        """Posteriors once the sites of runs are what they are now; earlier sites of these runs are superseded.
+
+        Information adds up, so that a longer prefix enters as what it says beyond the shorter one.
+
+        Args:
+            codes: Run codes, one row each.
+            rows: Their configurations.
+            sites: What their points say by now.
+
+        Cost: O(observations²) per score for a few runs.
+        """
+        noise = self.deviation()
+        precision = 1 / (noise + sites.variance)
+        moment = precision * sites.location
+        known = [np.flatnonzero(self.members == code) for code in codes]
+        states = []
+        for q, state in enumerate(self.states):
+            level = state.process.noise(state.data.rows).numpy()
+            old = state.data.weight.numpy() / level
+            y = state.data.y.numpy()
+            had = np.array([old[where].sum() for where in known])
+            told = np.array([(old[where] * y[where]).sum() for where in known])
+            news = np.maximum(precision[:, q] - had, _LEAST_NEWS * precision[:, q])
+            value = np.where(
+                precision[:, q] - had > _LEAST_NEWS * precision[:, q],
+                (moment[:, q] - told) / news,
+                np.divide(told, had, out=np.zeros_like(told), where=had > 0),
+            )
+            here = state.process.noise(rows).numpy()
+            weight = torch.from_numpy(np.maximum(news * here, 1e-9))
+            states.append(state.extend(Observations(rows, torch.from_numpy(value), weight)))
+        return replace(self, states=tuple(states), members=np.concatenate([self.members, codes]))

@@ -1,0 +1,246 @@
+"""Fitted functional model of many curves: low rank along a run, Gaussian processes across configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from probscale.encode.clock import Clock
+from probscale.encode.encoder import Encoder
+from probscale.model.baseline import Baseline
+from probscale.model.basis import Basis
+from probscale.model.continuation import Outlook, RunDeviations, outlooks_of
+from probscale.model.divergence import DivergenceModel
+from probscale.model.means import Rows
+from probscale.model.outlooks import Outlooks
+from probscale.model.posterior import CurveBlock, Tail
+from probscale.model.scores import ScoreProcesses, sites_of
+from probscale.model.transforms import OutputTransform
+from probscale.runs import RunLog
+from probscale.surrogate.expert import rows_of
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
+
+MOST_SEEN = 40
+"""Points of a run that enter the model; longer runs are thinned evenly in progress."""
+
+_LANDMARKS = 1_500
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Points of one run as the model keeps them.
+
+    Attributes:
+        at: Axis values, (points,).
+        y: Modelled values, (points,).
+    """
+
+    at: Array
+    y: Array
+
+
+@dataclass(frozen=True)
+class FunctionalExpert:
+    """Fitted model of the curves of many runs; same verbs as `Expert`.
+
+    y_i(t) = centre_i + baseline_i(t) + Σ_q ψ_q(v) w_iq + remainder, where the first score is the value at
+    the reference end minus its centre, and each score is a Gaussian process over configurations.
+
+    Attributes:
+        encoder: Configurations to rows, one row per run, at the reference end.
+        clock: Axis values to progress.
+        transform: Outputs to the modelled scale.
+        baseline: Shape of curves relative to their end.
+        centre: Linear guess of the end: intercept and one slope per coordinate.
+        basis: Functions of progress and what they leave over.
+        scores: Posterior of the scores.
+        deviations: How runs stray from what their configurations say.
+        tail: Calibrated spread for new runs within the observed scales.
+        prefix_tail: Calibrated spread for runs with observed points.
+        beyond: Factor on the spread for configurations larger or longer than any observed.
+        size_default: Logarithm of the model size assumed where none is given.
+        largest: Largest observed logarithms of model size and reference end.
+        observed: Points of runs by run code.
+        divergence: Probability of divergence; None when no run diverged.
+    """
+
+    encoder: Encoder
+    clock: Clock
+    transform: OutputTransform
+    baseline: Baseline
+    centre: Array
+    basis: Basis
+    scores: ScoreProcesses
+    deviations: RunDeviations
+    tail: Tail
+    prefix_tail: Tail
+    beyond: float
+    size_default: float
+    largest: tuple[float, float]
+    observed: Mapping[float, Observed]
+    divergence: DivergenceModel | None = None
+
+    def rows(self, configs: pd.DataFrame, runs: Array, ends: Array) -> Rows:
+        """One row per configuration, at its reference end."""
+        index = np.arange(len(configs))
+        return rows_of(self.encoder.encode(configs, runs, index, ends), self.size_default)
+
+    def horizons(self, configs: pd.DataFrame) -> Array:
+        """Planned ends, NaN where not given, (configs,)."""
+        name = self.clock.horizon
+        if name is None or name not in configs:
+            return np.full(len(configs), np.nan)
+        return pd.to_numeric(configs[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def coordinates(self, rows: Rows) -> Array:
+        """Coordinates of configurations that baseline and centre read, (configs, coordinates)."""
+        return rows.x[:, : len(self.encoder.continuous)].numpy()
+
+    def ends_expected(self, z: Array) -> Array:
+        """Linear guess of the modelled value at the end, (configs,)."""
+        return self.centre[0] + z @ self.centre[1:]
+
+    def block(self, configs: pd.DataFrame, runs: Array, at: Array) -> CurveBlock:
+        """Posterior of configurations at axis values.
+
+        Args:
+            configs: One row per asked curve.
+            runs: Run codes, (configs,): a code with observed points continues that run.
+            at: Axis values, (configs, points).
+
+        Cost: O(observations² × configs × scores + configs × points²).
+        """
+        horizons = self._asked_horizons(configs, at)
+        ends = self.clock.ends(horizons)
+        rows = self.rows(configs, runs, ends)
+        z = self.coordinates(rows)
+        fixed = self._fixed(z, at, horizons, ends)
+        views = Outlooks(rows, self.scores, self._outlooks(rows, z, runs, at, horizons, ends), fixed)
+        continued = np.array([run in self.observed for run in runs])
+        diverges = None if self.divergence is None else self.divergence.probability(rows)
+        return CurveBlock(
+            self.transform,
+            views.components(),
+            self._tail_for(rows, continued),
+            prob_diverge=diverges,
+            draws=views,
+        )
+
+    def extended(self, more: RunLog, codes: Array, where: Positions) -> FunctionalExpert:
+        """The expert after further points of runs, parameters unchanged.
+
+        Args:
+            more: Log with the new points.
+            codes: Run codes of its runs.
+            where: Positions of the points that are new.
+        """
+        touched = np.unique(more.codes[where])
+        at = more.points[more.roles.axis].to_numpy(dtype=np.float64)
+        y = self.transform.forward(more.points[more.output].to_numpy(dtype=np.float64))
+        observed = dict(self.observed)
+        for run in touched:
+            mine = where[more.codes[where] == run]
+            mine = mine[np.isfinite(y[mine])]
+            old = observed.get(codes[run], Observed(np.empty(0), np.empty(0)))
+            joint_at, first = np.unique(np.append(old.at, at[mine]), return_index=True)
+            observed[codes[run]] = Observed(joint_at, np.append(old.y, y[mine])[first])
+        touched = np.array([run for run in touched if len(observed[codes[run]].at)], dtype=np.intp)
+        if not len(touched):
+            return self
+        configs, names = more.configs.iloc[touched], codes[touched]
+        changed = replace(self, observed=observed)
+        horizons = changed.horizons(configs)
+        ends = changed.clock.ends(horizons)
+        rows = changed.rows(configs, names, ends)
+        precision, moment = changed.information(rows, names, horizons, ends)
+        location, variance = changed._expected(rows, names)
+        sites = sites_of(precision, moment, location, variance + self.scores.deviation())
+        end = replace(sites, location=sites.location + changed._first_shift(rows))
+        return replace(changed, scores=self.scores.observe(names, rows, end))
+
+    def information(self, rows: Rows, codes: Array, horizons: Array, ends: Array) -> tuple[Array, Array]:
+        """What the observed points of runs say about their scores: precision and moment per run."""
+        z = self.coordinates(rows)
+        count = len(self.basis.variance)
+        precision, moment = np.zeros((len(codes), count, count)), np.zeros((len(codes), count))
+        for i, code in enumerate(codes):
+            v, residual = self.residual(self.observed[code], z[i], horizons[i], ends[i])
+            precision[i], moment[i] = self.basis.information(v, residual)
+        return precision, moment
+
+    def residual(self, seen: Observed, z: Array, horizon: float, end: float) -> tuple[Array, Array]:
+        """Progress and residual of observed points of one run, (points,) each."""
+        v = self.clock.read(seen.at, np.full(len(seen.at), horizon))
+        keep = spread_evenly(v)
+        v, at, y = v[keep], seen.at[keep], seen.y[keep]
+        count = len(at)
+        many = np.broadcast_to(z, (count, len(z)))
+        shape = self.baseline.shape(v, at, np.full(count, end), many)
+        return v, y - shape - self.ends_expected(z[None])[0]
+
+    def _first_shift(self, rows: Rows) -> Array:
+        """The first process models ends, the first score their difference to the centre: (rows, scores)."""
+        shift = np.zeros((len(rows), len(self.basis.variance)))
+        shift[:, 0] = self.ends_expected(self.coordinates(rows))
+        return shift
+
+    def _expected(self, rows: Rows, codes: Array) -> tuple[Array, Array]:
+        """Scores that other runs let expect, (rows, scores) each."""
+        location, variance = self.scores.marginals(rows)
+        location, variance = self.scores.without(codes, location, variance)
+        return location - self._first_shift(rows), variance
+
+    def _outlooks(
+        self, rows: Rows, z: Array, runs: Array, at: Array, horizons: Array, ends: Array
+    ) -> list[list[Outlook]]:
+        location, variance = self._expected(rows, runs)
+        deviation = self.scores.deviation()
+        out = []
+        for i, run in enumerate(runs):
+            v = self.clock.read(at[i], np.full(at.shape[1], horizons[i]))
+            seen = None
+            if run in self.observed:
+                seen = self.residual(self.observed[run], z[i], horizons[i], ends[i])
+            out.append(outlooks_of(self.basis, self.deviations, v, seen, location[i], variance[i], deviation))
+        return out
+
+    def _fixed(self, z: Array, at: Array, horizons: Array, ends: Array) -> Array:
+        """Centre plus baseline, (configs, points)."""
+        count, points = at.shape
+        spread = np.repeat(horizons, points)
+        v = self.clock.read(at.ravel(), spread)
+        shape = self.baseline.shape(v, at.ravel(), np.repeat(ends, points), np.repeat(z, points, axis=0))
+        return shape.reshape(count, points) + self.ends_expected(z)[:, None]
+
+    def _asked_horizons(self, configs: pd.DataFrame, at: Array) -> Array:
+        """Planned ends; where a log has horizons and a configuration none, the asked end is meant."""
+        horizons = self.horizons(configs)
+        if self.clock.horizon is None:
+            return horizons
+        return np.where(np.isfinite(horizons), horizons, at.max(axis=1))
+
+    def _tail_for(self, rows: Rows, continued: NDArray[np.bool_]) -> Tail:
+        size, progress = self.largest
+        outside = (rows.size.numpy() > size + 0.05) | (rows.progress.numpy() > progress + 0.05)
+        scale = np.where(continued, self.prefix_tail.scale, self.tail.scale)
+        scale = scale * np.where(outside & ~continued, self.beyond, 1.0)
+        return replace(self.tail, scale=scale[:, None])
+
+
+def spread_evenly(v: Array, most: int = MOST_SEEN) -> Positions:
+    """Positions of at most `most` points of a run, even in progress, the last one among them."""
+    count = len(v)
+    if count <= most:
+        return np.arange(count)
+    keep = np.unique(np.searchsorted(v, np.linspace(v[0], v[-1], most)).clip(0, count - 1))
+    keep[-1] = count - 1
+    return keep
+
+

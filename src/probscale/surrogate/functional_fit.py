@@ -1,0 +1,419 @@
+"""Fit the functional model: clock, baseline, basis, scores of runs, a Gaussian process per score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from probscale.encode.cache import CachedEmbedder
+from probscale.encode.clock import Clock, fit_clock
+from probscale.encode.embedders import Embedder
+from probscale.encode.encoder import Encoder, fit_encoder
+from probscale.model.baseline import Baseline, fit_baseline
+from probscale.model.basis import Basis, fit_basis
+from probscale.model.continuation import fit_deviations, plain_deviations, shown_by
+from probscale.model.divergence import fit_divergence
+from probscale.model.exact import ExactState, solve_exactly
+from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights, threads_for
+from probscale.model.gp import CurveProcess, Observations
+from probscale.model.means import LawScale, Rows, curve_mean
+from probscale.model.posterior import Tail
+from probscale.model.scores import ScoreProcesses, Sites, sites_of
+from probscale.model.transforms import FLOOR_SHARE, OutputTransform, choose_transform
+from probscale.runs import RunLog
+from probscale.runs.schema import DIVERGED
+from probscale.surrogate.curves import run_codes
+from probscale.surrogate.expert import layout_of, rows_of
+from probscale.surrogate.fitting import FitOptions, extrapolation_factor
+from probscale.surrogate.functional import FunctionalExpert, Observed, spread_evenly
+from probscale.surrogate.prepare import Prepared, cells_of, choose_subset, diverged_runs, law_scale
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
+
+RANK = 8
+FEWEST_RUNS = 100
+FEWEST_PER_RUN = 4
+LEARNT_RUNS = 3_000
+SHARP = 0.1
+"""Site variance, as a share of a score's variance, below which a run counts as having shown that score."""
+
+CALIBRATED_RUNS = 1_000
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Modelled points of a log's runs.
+
+    Attributes:
+        clock: Axis values to progress.
+        transform: Outputs to the modelled scale.
+        encoder: Configurations to rows.
+        rows: One row per run, at its reference end.
+        horizons: Planned ends, NaN where not given, (runs,).
+        ends: Reference ends, (runs,).
+        at: Axis value of each point, (points,).
+        v: Its progress.
+        y: Its modelled value.
+        codes: Its run, from zero.
+        names: Run codes, (runs,).
+        cells: Cell of each run, (runs,).
+        size_default: Logarithm of the model size assumed where none is given.
+    """
+
+    clock: Clock
+    transform: OutputTransform
+    encoder: Encoder
+    rows: Rows
+    horizons: Array
+    ends: Array
+    at: Array
+    v: Array
+    y: Array
+    codes: Positions
+    names: Array
+    cells: Positions
+    size_default: float
+
+    @property
+    def z(self) -> Array:
+        """Coordinates of configurations, (runs, coordinates)."""
+        return self.rows.x[:, : len(self.encoder.continuous)].numpy()
+
+
+def is_functional(log: RunLog, most: int) -> bool:
+    """Whether a log has the many curves for which the functional model is made."""
+    if log.n_points <= most or log.n_runs < FEWEST_RUNS:
+        return False
+    counts = np.bincount(log.codes)
+    return bool(np.mean(counts >= FEWEST_PER_RUN) > 0.5)
+
+
+def fit_functional(
+    log: RunLog,
+    embedder: Embedder | CachedEmbedder | None,
+    options: FitOptions,
+    generator: np.random.Generator,
+) -> tuple[FunctionalExpert, list[FitOutcome]]:
+    """Fit a functional model of all curves of a log.
+
+    Args:
+        log: Runs to learn from; points without a finite output are left out.
+        embedder: Source of text vectors.
+        options: Settings.
+        generator: Chooses the runs on which parameters are fitted.
+
+    Cost: O(points) for baseline and basis, O(scores × (subset³ × iterations + runs³)) for the scores.
+
+    Source: functional principal components with sparse curves (James, Hastie and Sugar 2000) whose scores are
+        Gaussian processes of the configuration; the first score is the end point itself.
+    """
+    curves, apart = _curves(log, embedder, options, generator)
+    baseline = fit_baseline(curves.v, curves.at, curves.z[curves.codes], curves.y, curves.codes)
+    shape = baseline.shape(curves.v, curves.at, curves.ends[curves.codes], curves.z[curves.codes])
+    centre = _centre(curves, curves.y - shape)
+    level = centre[0] + curves.z @ centre[1:]
+    residual = curves.y - shape - level[curves.codes]
+    rank = int(np.clip(len(curves.names) // 12, 2, RANK))
+    basis = fit_basis(curves.v, residual, curves.codes, rank=rank)
+    precision, moment = _information(basis, curves, residual)
+    blank = np.zeros((len(curves.names), len(basis.variance)))
+    sites = sites_of(precision, moment, blank, blank + basis.variance)
+    scores, outcomes = _fit_scores(curves, sites, level, options, generator)
+    scores = _refined(scores, curves, precision, moment, level)
+    expert = FunctionalExpert(
+        curves.encoder,
+        curves.clock,
+        curves.transform,
+        baseline,
+        centre,
+        basis,
+        scores,
+        plain_deviations(len(basis.variance)),
+        Tail(),
+        Tail(),
+        1.0,
+        curves.size_default,
+        (float(curves.rows.size.max()), float(curves.rows.progress.max())),
+        _observed(curves),
+    )
+    expert = _calibrated(expert, curves, residual, level)
+    expert = replace(expert, beyond=_beyond(curves, scores, expert.tail, options, generator))
+    if apart is not None:
+        expert = replace(expert, divergence=fit_divergence(scores.states[0].process, *apart))
+    return expert, outcomes
+
+
+def _curves(
+    log: RunLog,
+    embedder: Embedder | CachedEmbedder | None,
+    options: FitOptions,
+    generator: np.random.Generator,
+) -> tuple[Curves, tuple[Rows, NDArray[np.bool_]] | None]:
+    """Points of runs that did not diverge; and rows and marks of all runs if some did."""
+    roles = log.roles
+    output = log.points[log.output].to_numpy(dtype=np.float64)
+    marked = log.points[DIVERGED].to_numpy(dtype=bool)
+    codes = log.codes
+    keep = np.flatnonzero(np.isfinite(output) & ~(marked & np.isin(codes, codes[~marked])))
+    at = log.points[roles.axis].to_numpy(dtype=np.float64)[keep]
+    output, codes = output[keep], codes[keep]
+    horizons = np.full(log.n_runs, np.nan)
+    if roles.horizon is not None:
+        horizons = log.configs[roles.horizon].to_numpy(dtype=np.float64)
+    clock = fit_clock(at, codes, horizons, roles.horizon)
+    ends = clock.ends(horizons)
+    encoder, rows, default = _encoded(log, ends, embedder)
+    transform = choose_transform(output, roles.goal, kind=options.transform, share=FLOOR_SHARE)
+    apart = _diverged(log, encoder, transform, output, codes, at, default)
+    present = np.unique(codes)
+    used = present[~apart[present]]
+    if len(used) > LEARNT_RUNS:
+        used = np.sort(generator.permutation(used)[:LEARNT_RUNS])
+    new = np.full(log.n_runs, -1, dtype=np.intp)
+    new[used] = np.arange(len(used))
+    mine = np.flatnonzero(new[codes] >= 0)
+    mine = mine[_thinned(clock.read(at[mine], horizons[codes[mine]]), codes[mine])]
+    transform = choose_transform(output[mine], roles.goal, kind=options.transform, share=FLOOR_SHARE)
+    at, output, codes = at[mine], output[mine], codes[mine]
+    cells = cells_of(log, np.arange(log.n_runs), ends)[used]
+    index = torch.from_numpy(used)
+    curves = Curves(
+        clock,
+        transform,
+        encoder,
+        rows.take(index),
+        horizons[used],
+        ends[used],
+        at,
+        clock.read(at, horizons[codes]),
+        transform.forward(output),
+        new[codes],
+        run_codes(list(log.runs[used])),
+        cells,
+        default,
+    )
+    marks = apart[present]
+    if not marks.any():
+        return curves, None
+    chosen = np.sort(generator.permutation(len(present))[:1_500])
+    return curves, (rows.take(torch.from_numpy(present[chosen])), marks[chosen])
+
+
+def _encoded(
+    log: RunLog, ends: Array, embedder: Embedder | CachedEmbedder | None
+) -> tuple[Encoder, Rows, float]:
+    """Encoder and rows of runs at their reference ends, and the typical model size."""
+    roles = log.roles
+    last = np.r_[np.diff(log.codes) != 0, True]
+    points = log.points.iloc[np.flatnonzero(last)].reset_index(drop=True)
+    points[roles.axis] = ends[log.codes[last]]
+    configs = log.configs.iloc[log.codes[last]]
+    finals = RunLog(configs, points, roles)
+    encoder = fit_encoder(finals, embedder)
+    every = np.arange(log.n_runs)
+    raw = encoder.encode(log.configs, run_codes(list(log.runs)), every, ends)
+    default = float(np.nanmedian(raw.size)) if np.isfinite(raw.size).any() else 0.0
+    return encoder, rows_of(raw, default), default
+
+
+def _diverged(
+    log: RunLog,
+    encoder: Encoder,
+    transform: OutputTransform,
+    output: Array,
+    codes: Positions,
+    at: Array,
+    default: float,
+) -> NDArray[np.bool_]:
+    """Runs whose last point lies beyond a valley above the law, (runs,)."""
+    last = np.flatnonzero(np.append(codes[1:] != codes[:-1], True))
+    rows = rows_of(encoder.encode(log.configs, run_codes(list(log.runs)), codes[last], at[last]), default)
+    y = torch.from_numpy(transform.forward(output[last]))
+    data = Observations(rows, y, torch.ones_like(y))
+    return diverged_runs(encoder, transform, output[last], data, codes[last], log.n_runs)
+
+
+def _thinned(v: Array, codes: Positions) -> Positions:
+    """Positions of at most `MOST_SEEN` points per run, even in progress."""
+    picked = []
+    for where in np.split(np.arange(len(codes)), np.flatnonzero(np.diff(codes)) + 1):
+        picked.append(where[spread_evenly(v[where])])
+    return np.concatenate(picked)
+
+
+def _centre(curves: Curves, unbent: Array) -> Array:
+    """Robust linear regression of the end, read off the last point of each run, on coordinates."""
+    last = np.flatnonzero(np.append(curves.codes[1:] != curves.codes[:-1], True))
+    design = np.column_stack([np.ones(len(curves.names)), curves.z])
+    target = np.empty(len(curves.names))
+    target[curves.codes[last]] = unbent[last]
+    weight = np.ones(len(target))
+    solution = np.zeros(design.shape[1])
+    for _ in range(6):
+        gram = design.T @ (weight[:, None] * design) + 1e-3 * weight.sum() * np.diag(
+            np.r_[0.0, np.ones(design.shape[1] - 1)]
+        )
+        solution = np.linalg.solve(gram + 1e-9 * np.eye(len(gram)), design.T @ (weight * target))
+        left = np.abs(target - design @ solution)
+        weight = np.minimum(1.0, 2 * np.median(left) / np.maximum(left, 1e-300))
+    return solution
+
+
+def _information(basis: Basis, curves: Curves, residual: Array) -> tuple[Array, Array]:
+    count = len(basis.variance)
+    precision = np.zeros((len(curves.names), count, count))
+    moment = np.zeros((len(curves.names), count))
+    for where in np.split(np.arange(len(curves.codes)), np.flatnonzero(np.diff(curves.codes)) + 1):
+        run = curves.codes[where[0]]
+        precision[run], moment[run] = basis.information(curves.v[where], residual[where])
+    return precision, moment
+
+
+def _fit_scores(
+    curves: Curves, sites: Sites, level: Array, options: FitOptions, generator: np.random.Generator
+) -> tuple[ScoreProcesses, list[FitOutcome]]:
+    """A process per score, its parameters fitted on runs that have shown it."""
+    states, outcomes, excess = [], [], []
+    for q in range(sites.location.shape[1]):
+        value = sites.location[:, q] + (level if q == 0 else 0.0)
+        variance = sites.variance[:, q]
+        typical = float(np.median((sites.location[:, q] - np.median(sites.location[:, q])) ** 2))
+        sharp = np.flatnonzero(variance <= max(SHARP * typical, np.quantile(variance, 0.3)))
+        state, outcome, share = _fit_score(curves, value, variance, sharp, q, options, generator)
+        states.append(state)
+        outcomes.append(outcome)
+        excess.append(share)
+    return ScoreProcesses(tuple(states), curves.names, np.array(excess)), outcomes
+
+
+def _fit_score(
+    curves: Curves,
+    value: Array,
+    variance: Array,
+    sharp: Positions,
+    q: int,
+    options: FitOptions,
+    generator: np.random.Generator,
+) -> tuple[ExactState, FitOutcome, float]:
+    y = torch.from_numpy(value)
+    data = Observations(curves.rows, y, torch.ones_like(y))
+    core = data.take(torch.from_numpy(sharp))
+    subset = choose_subset(np.arange(len(sharp)), options.subset, generator)
+    mean = curve_mean(curves.transform, _scale(curves, value[sharp], sharp), core.y, "law" if q == 0 else "plane")
+    layout = layout_of(curves.encoder)
+    with threads_for(len(subset)):
+        spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), core)
+        spread = float(np.clip(options.spread * spread, 0.01, 3.0 if q else 1.0))
+        process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread)
+        rounds, iterations = (options.rounds, options.iterations) if q == 0 else (2, 20)
+        _, outcome = fit_robustly(process, core.take(subset), rounds=rounds, iterations=iterations)
+    for _ in range(2):
+        core = replace(core, weight=robust_weights(process, core))
+    with torch.no_grad():
+        noise = float(process.noise(core.rows)[0])
+    trust = np.ones(len(value))
+    trust[sharp] = core.weight.numpy()
+    share = float(np.clip(1 - np.mean(np.minimum(variance[sharp], noise)) / noise, 0.05, 1.0))
+    blunt = np.maximum(variance - np.mean(variance[sharp]), 0.0)
+    weight = noise / (noise / np.minimum(trust, 1.0) + blunt)
+    return solve_exactly(process, replace(data, weight=torch.from_numpy(weight))), outcome, share
+
+
+def _scale(curves: Curves, value: Array, which: Positions) -> LawScale:
+    rows = curves.rows.take(torch.from_numpy(which))
+    scale = law_scale(curves.transform, curves.transform.inverse(value), rows, curves.encoder)
+    return replace(scale, onset=None)
+
+
+def _refined(
+    scores: ScoreProcesses, curves: Curves, precision: Array, moment: Array, level: Array
+) -> ScoreProcesses:
+    """One more sweep over the sites of runs that have not shown everything, given what the others say."""
+    deviation = scores.deviation()
+    location = np.empty((len(curves.names), len(scores.states)))
+    variance = np.empty_like(location)
+    for q, state in enumerate(scores.states):
+        residual, left = state.leave_groups_out(np.arange(len(curves.names)))
+        location[:, q], variance[:, q] = (state.data.y - residual).numpy(), left.numpy()
+    location[:, 0] -= level
+    sites = sites_of(precision, moment, location, np.maximum(variance, 1e-12) + deviation)
+    states = []
+    for q, state in enumerate(scores.states):
+        noise = float(state.process.noise(state.data.rows.take(slice(0, 1))).detach()[0])
+        value = sites.location[:, q] + (level if q == 0 else 0.0)
+        trust = np.minimum(state.data.weight.numpy() * (noise + sites.variance[:, q]) / noise, 1.0)
+        trust = np.where(sites.variance[:, q] < noise, state.data.weight.numpy(), 1.0)
+        weight = noise / (deviation[q] / np.minimum(trust, 1.0) + sites.variance[:, q])
+        data = replace(state.data, y=torch.from_numpy(value), weight=torch.from_numpy(np.minimum(weight, 1.5)))
+        states.append(solve_exactly(state.process, data))
+    return replace(scores, states=tuple(states))
+
+
+def _observed(curves: Curves) -> dict[float, Observed]:
+    parts = np.split(np.arange(len(curves.codes)), np.flatnonzero(np.diff(curves.codes)) + 1)
+    return {
+        float(curves.names[curves.codes[where[0]]]): Observed(curves.at[where], curves.y[where])
+        for where in parts
+    }
+
+
+def _left_out(expert: FunctionalExpert, curves: Curves, level: Array) -> tuple[Array, Array]:
+    """Scores expected of each run when all runs of its cell are left out, and their variance."""
+    location, variance = [], []
+    for state in expert.scores.states:
+        left, spread = state.leave_groups_out(curves.cells)
+        location.append((state.data.y - left).numpy())
+        variance.append(np.maximum(spread.numpy(), 1e-12))
+    expected = np.stack(location, 1)
+    expected[:, 0] -= level
+    return expected, np.stack(variance, 1)
+
+
+def _calibrated(
+    expert: FunctionalExpert, curves: Curves, residual: Array, level: Array
+) -> FunctionalExpert:
+    """The expert with scales of runs and tails, learnt from runs whose cell is left out."""
+    location, variance = _left_out(expert, curves, level)
+    deviation = expert.scores.deviation()
+    generator = np.random.default_rng(0)
+    chosen = generator.permutation(len(curves.names))[:CALIBRATED_RUNS]
+    shown = []
+    for run in chosen:
+        where = np.flatnonzero(curves.codes == run)
+        shown.append(shown_by(expert.basis, curves.v[where], residual[where]))
+    deviations = fit_deviations(shown, location[chosen], variance[chosen] + deviation)
+    return replace(expert, deviations=deviations)
+
+
+def _beyond(
+    curves: Curves,
+    scores: ScoreProcesses,
+    tail: Tail,
+    options: FitOptions,
+    generator: np.random.Generator,
+) -> float:
+    """Extrapolation factor of the ends; see `extrapolation_factor`."""
+    if curves.encoder.roles.params is None:
+        return 1.0
+    state = scores.states[0]
+    sharp = np.flatnonzero(state.data.weight.numpy() > 0.3)
+    index = torch.from_numpy(sharp)
+    data = state.data.take(index)
+    output = curves.transform.inverse(data.y.numpy())
+    points = Prepared(
+        curves.encoder,
+        curves.transform,
+        replace(data, weight=torch.ones_like(data.y)),
+        output,
+        np.arange(len(sharp)),
+        curves.cells[sharp],
+        np.zeros(len(sharp), dtype=bool),
+        data.rows,
+        curves.size_default,
+    )
+    return extrapolation_factor(points, tail, "law", options, generator)
