@@ -79,7 +79,7 @@ def fit_baseline(v: Array, at: Array, z: Array, y: Array, codes: Positions, *, r
     weight = 1 / np.sqrt(counts[codes])
     mass = np.bincount(codes, weight)
     robust = np.ones_like(y)
-    coefficients = np.zeros(columns.shape[1])
+    coefficients: Array = np.zeros(columns.shape[1])
     for _ in range(rounds):
         w = weight * robust
         total = np.maximum(np.bincount(codes, w), 1e-300)
@@ -89,7 +89,7 @@ def fit_baseline(v: Array, at: Array, z: Array, y: Array, codes: Positions, *, r
         gram = within.T @ (w[:, None] * within)
         scale = gram.diagonal()
         ridge = _RIDGE * np.maximum(np.sort(scale)[len(scale) // 2], scale) + 1e-9 * mass.sum()
-        coefficients = np.linalg.solve(gram + np.diag(ridge), within.T @ (w * target))
+        coefficients = np.asarray(np.linalg.solve(gram + np.diag(ridge), within.T @ (w * target)), np.float64)
         left = target - within @ coefficients
         spread = 1.4826 * float(np.median(np.abs(left))) + 1e-9
         robust = np.minimum(1.0, _TURN * spread / np.maximum(np.abs(left), 1e-300))

@@ -110,7 +110,7 @@ def fit_basis(v: Array, residual: Array, codes: Positions, *, rank: int, rounds:
         phi = phi @ np.linalg.cholesky(spread + 1e-9 * np.eye(rank))
         design = (1 - weight)[:, None] * phi[left] + weight[:, None] * phi[left + 1]
         gram, moment = _run_sums(design, precision, residual, codes, runs)
-        posterior = np.linalg.inv(gram + np.eye(rank))
+        posterior = np.asarray(np.linalg.inv(gram + np.eye(rank)), np.float64)
         scores = np.einsum("iqp,ip->iq", posterior, moment)
         noise = _noise(left, weight, design, residual, codes, scores, posterior, len(knots))
     functions, variance = _anchored(knots, phi)
@@ -240,7 +240,7 @@ def _anchored(knots: Array, phi: Array) -> tuple[Array, Array]:
     variances = np.append(variance, (keep / scale) ** 2)
     useful = variances > 1e-4 * variances[1:].sum() if len(keep) else np.array([True])
     useful[0] = True
-    return functions[useful], variances[useful]
+    return np.asarray(functions[useful], np.float64), np.asarray(variances[useful], np.float64)
 
 
 def _with_correlation(basis: Basis, v: Array, residual: Array, codes: Positions) -> Basis:

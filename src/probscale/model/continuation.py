@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +38,11 @@ class RunDeviations:
     kinds: Array
     weights: Array
 
-    def root(self, variance: Array, scale: float) -> Array:
-        """Square root of the prior covariance of a run's scores at scale s, aligned with the scores."""
+    @cached_property
+    def half(self) -> Array:
+        """Symmetric square root of the pattern: aligned with the scores, (scores, scores)."""
         values, vectors = np.linalg.eigh(self.pattern)
-        half = (vectors * np.sqrt(np.maximum(values, 1e-9))) @ vectors.T
-        return scale * np.sqrt(variance)[:, None] * half
+        return (vectors * np.sqrt(np.maximum(values, 1e-9))) @ vectors.T
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Outlook:
         common: Square root of the part of the scores' covariance that configurations share: multiplied with
             standard normal deviations of the expected scores, (scores, scores).
         own: Square root of the part that is this run's, (scores, scores).
-        remainder: Covariance of the correlated remainder, (points, points).
+        wander: Variance of the correlated remainder, (points,).
+        remainder: Its covariance when called, (points, points).
         nugget: Variance of measurement noise, (points,).
         weight: Probability of this outlook among those of the run.
         seen: Whether the run has observed points; then what is its own is part of the latent curve, otherwise
@@ -66,14 +69,15 @@ class Outlook:
     location: Array
     common: Array
     own: Array
-    remainder: Array
+    wander: Array
+    remainder: Callable[[], Array]
     nugget: Array
     weight: float = 1.0
     seen: bool = False
 
 
-def new_run(basis: Basis, v: Array, mean: Array, root: Array, shared: Array) -> Outlook:
-    """A run that has shown nothing yet.
+def new_run(basis: Basis, v: Array, mean: Array, root: Array, shared: Array, kinds: Array) -> list[Outlook]:
+    """Outlooks of a run that has shown nothing yet, one per kind.
 
     Args:
         basis: Basis functions and remainder.
@@ -81,17 +85,28 @@ def new_run(basis: Basis, v: Array, mean: Array, root: Array, shared: Array) -> 
         mean: Expected scores, (scores,).
         root: Square root of their covariance, run deviation included, (scores, scores).
         shared: Share of each variance that configurations share, (scores,).
+        kinds: Factors on the deviations of scores and on the remainder, (kinds, 2).
     """
-    fade = _fade(basis, v)
-    return Outlook(
-        np.zeros(len(v)),
-        basis.at(v),
-        mean,
-        root * np.sqrt(shared),
-        root * np.sqrt(1 - shared),
-        basis.remainder(v, v) * np.outer(fade, fade),
-        (1 - basis.correlated) * basis.noise_at(v) * fade**2,
-    )
+    design, fade, noise = basis.at(v), _fade(basis, v), basis.noise_at(v)
+    nothing, common, own = np.zeros(len(v)), root * np.sqrt(shared), root * np.sqrt(1 - shared)
+    wander, nugget = basis.correlated * noise * fade**2, (1 - basis.correlated) * noise * fade**2
+
+    def remainder(rough: float) -> Callable[[], Array]:
+        return lambda: rough**2 * basis.remainder(v, v) * np.outer(fade, fade)
+
+    return [
+        Outlook(
+            nothing,
+            design,
+            mean,
+            scale * common,
+            scale * own,
+            rough**2 * wander,
+            remainder(rough),
+            rough**2 * nugget,
+        )
+        for scale, rough in kinds
+    ]
 
 
 def continued_run(
@@ -121,13 +136,15 @@ def continued_run(
     shrink = 1 / (1 + np.maximum(values, 0.0))
     location = mean + root @ (vectors * shrink) @ vectors.T @ moment
     left = root @ (vectors * np.sqrt(shrink)) @ vectors.T
+    remainder = basis.remainder(v, v) - across @ gain[:, scores + 1 :]
     return Outlook(
         across @ gain[:, scores],
         basis.at(v) - across @ gain[:, :scores],
         location,
         left * np.sqrt(shared),
         left * np.sqrt(1 - shared),
-        basis.remainder(v, v) - across @ gain[:, scores + 1 :],
+        np.maximum(remainder.diagonal(), 0.0),
+        lambda: remainder,
         (1 - basis.correlated) * basis.noise_at(v),
         seen=True,
     )
@@ -202,7 +219,7 @@ def _evidence(
     precision = root[:, :, None] * precision * root[:, None, :]
     scales, rough = runs.kinds[:, 0], runs.kinds[:, 1] ** 2
     joint = precision[:, None] / rough[:, None, None] + pattern / scales[:, None, None] ** 2
-    covariance = np.linalg.inv(joint)
+    covariance = np.asarray(np.linalg.inv(joint), np.float64)
     told = moment[:, None] / rough[:, None]
     centre = np.einsum("isqp,isp->isq", covariance, told)
     fit = square[:, None] / rough - np.einsum("isq,isq->is", told, centre)
@@ -234,26 +251,22 @@ def outlooks_of(
         deviation: Variance of a run's scores around them, (scores,).
     """
     prior = variance + deviation
-    log_weights = np.log(runs.weights)
-    if seen is not None:
-        log_weights = log_weights + log_evidence(runs, shown_by(basis, *seen), mean, prior)
+    root, shared = np.sqrt(prior)[:, None] * runs.half, variance / prior
+    if seen is None:
+        views = new_run(basis, v, mean, root, shared, runs.kinds)
+        return [replace(view, weight=float(w)) for view, w in zip(views, runs.weights, strict=True)]
+    log_weights = np.log(runs.weights) + log_evidence(runs, shown_by(basis, *seen), mean, prior)
     weights = np.exp(log_weights - logsumexp(log_weights))
+    keep = np.flatnonzero(weights > _NEGLIGIBLE)
     out = []
-    for (scale, rough), weight in zip(runs.kinds, weights, strict=True):
-        if weight < _NEGLIGIBLE:
-            continue
-        root, here = runs.root(prior, scale), replace(basis, noise=basis.noise * rough**2)
-        if seen is None:
-            view = new_run(here, v, mean, root, variance / prior)
-        else:
-            view = continued_run(here, v, *seen, mean, root, variance / prior)
+    for (scale, rough), weight in zip(runs.kinds[keep], weights[keep] / weights[keep].sum(), strict=True):
+        here = replace(basis, noise=basis.noise * rough**2)
+        view = continued_run(here, v, *seen, mean, scale * root, shared)
         out.append(replace(view, weight=float(weight)))
     return out
 
 
-def fit_deviations(
-    shown: list[Shown], mean: Array, prior: Array, *, rounds: int = 40
-) -> RunDeviations:
+def fit_deviations(shown: list[Shown], mean: Array, prior: Array, *, rounds: int = 40) -> RunDeviations:
     """Pattern and shares of kinds under which left-out runs are most likely.
 
     Args:
@@ -264,8 +277,8 @@ def fit_deviations(
 
     Cost: O(rounds × runs × scales × scores³).
 
-    Source: a finite scale mixture in place of a Student-t, by expectation and maximisation; ten pseudo-runs of
-        the identity keep the pattern regular.
+    Source: a finite scale mixture in place of a Student-t, by expectation and maximisation; ten pseudo-runs
+        of the identity keep the pattern regular.
     """
     count = prior.shape[1]
     kinds = np.array([(s, r) for s in SCALES for r in ROUGHNESS])

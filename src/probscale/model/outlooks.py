@@ -47,7 +47,7 @@ class Outlooks:
             weight[i] = view.weight
             location[i] += view.offset + view.loading @ view.location
             variance[i] = ((view.loading @ view.common) ** 2).sum(1)
-            own = ((view.loading @ view.own) ** 2).sum(1) + np.maximum(view.remainder.diagonal(), 0.0)
+            own = ((view.loading @ view.own) ** 2).sum(1) + view.wander
             variance[i] += own if view.seen else 0.0
             noise[i] = view.nugget + (0.0 if view.seen else own)
         return Component(weight, location, variance, noise)
@@ -102,14 +102,14 @@ def _particular(views: list[Outlook]) -> Array:
         out = out + weight * common @ common.T
         if view.seen:
             own = view.loading @ view.own
-            out = out + weight * (own @ own.T + view.remainder)
+            out = out + weight * (own @ own.T + view.remainder())
     return out
 
 
 def _own(view: Outlook, generator: np.random.Generator, n: int) -> Array:
     """What is particular to a run: its own scores and the correlated remainder, (n, points)."""
     points, scores = view.loading.shape
-    values, vectors = np.linalg.eigh(view.remainder)
+    values, vectors = np.linalg.eigh(view.remainder())
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     own = generator.standard_normal((n, scores)) @ (view.loading @ view.own).T
     return own + generator.standard_normal((n, points)) @ root.T

@@ -129,7 +129,7 @@ class ScoreProcesses:
 
     @torch.no_grad()
     def observe(self, codes: Array, rows: Rows, sites: Sites) -> ScoreProcesses:
-        """Posteriors once the sites of runs are what they are now; earlier sites of these runs are superseded.
+        """Posteriors once the sites of runs are what they are now; earlier sites of them are superseded.
 
         Information adds up, so that a longer prefix enters as what it says beyond the shorter one.
 

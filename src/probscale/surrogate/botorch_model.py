@@ -27,7 +27,9 @@ from probscale.model.exact import ExactState
 from probscale.model.gp import CurveProcess
 from probscale.model.kernels import RunTerm
 from probscale.model.means import Rows
+from probscale.surrogate.curves import CurveExpert
 from probscale.surrogate.expert import Expert
+from probscale.surrogate.grid import GridExpert
 from probscale.surrogate.points import PointEncoder
 from probscale.surrogate.query import Configs, read_configs
 
@@ -260,11 +262,15 @@ def curve_model(surrogate: CurveSurrogate, at: At, expert: str | None = None) ->
     chosen = surrogate.experts[name]
     if not isinstance(chosen, Expert):
         raise ConfigError(
-            f"expert {name!r} runs on the grid engine, which has no BoTorch view; "
+            f"expert {name!r} runs on the {_engine(chosen)} engine, which has no BoTorch view; "
             'fit with fit_surrogate(..., model="exact")',
             expert=name,
         )
     return CurveModel(surrogate, chosen, at)
+
+
+def _engine(expert: CurveExpert) -> str:
+    return "grid" if isinstance(expert, GridExpert) else "functional"
 
 
 def _frozen(state: ExactState) -> ExactState:

@@ -16,6 +16,7 @@ from probscale.errors import RunLogError
 from probscale.model.gp import Observations
 from probscale.runs import RunLog
 from probscale.surrogate.expert import Expert
+from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.grid import GridExpert
 from probscale.surrogate.posterior import CurvePosterior
 from probscale.surrogate.query import Configs, read_at, read_configs
@@ -33,6 +34,9 @@ POOLED = "all runs"
 
 FEWEST_PER_RUN = 6
 """Points of a run below which a curve is no longer a curve: then runs are left out instead."""
+
+CurveExpert = Expert | FunctionalExpert | GridExpert
+"""A fitted model of some runs, whatever its engine."""
 
 PREFIX_POINTS = 12
 """Points of an observed prefix that enter a prediction when the log was too long to hold it."""
@@ -56,7 +60,7 @@ class CurveSurrogate:
     """
 
     log: RunLog
-    experts: Mapping[str, Expert | GridExpert]
+    experts: Mapping[str, CurveExpert]
     report: FitReport
 
     def __repr__(self) -> str:
@@ -140,10 +144,12 @@ class CurveSurrogate:
 
         save_surrogate(self, path)
 
-    def _with_prefixes(self, expert: Expert | GridExpert, codes: Array) -> Expert | GridExpert:
+    def _with_prefixes(self, expert: CurveExpert, codes: Array) -> CurveExpert:
         """The expert with the prefixes of asked runs that a long log left out of its data."""
         if isinstance(expert, GridExpert):
             return expert
+        if isinstance(expert, FunctionalExpert):
+            return self._with_observed(expert, codes)
         column = expert.encoder.run_column
         asked = codes[codes >= 0]
         if column is None or not len(asked):
@@ -158,6 +164,16 @@ class CurveSurrogate:
         most = PREFIX_POINTS * len(np.unique(absent))
         where = where[thinned(self.log.codes[where], most, np.random.default_rng(0))]
         return _extended(expert, self.log, known, where) if len(where) else expert
+
+    def _with_observed(self, expert: FunctionalExpert, codes: Array) -> FunctionalExpert:
+        """The expert with the points of asked runs that were too many to learn from."""
+        absent = [code for code in codes if code >= 0 and code not in expert.observed]
+        if not absent:
+            return expert
+        known = run_codes(self.log.runs)
+        output = self.log.points[self.log.output].to_numpy(dtype=np.float64)
+        where = np.flatnonzero(np.isin(known[self.log.codes], absent) & np.isfinite(output))
+        return expert.shown(self.log, known, where)
 
     def _codes(self, frame: pd.DataFrame) -> Array:
         """Run codes: of the log for its own runs, negative and distinct for new ones."""
@@ -208,11 +224,9 @@ def thinned(codes: NDArray[np.intp], most: int, generator: np.random.Generator) 
     return np.concatenate(picked)
 
 
-def _extended(
-    expert: Expert | GridExpert, more: RunLog, codes: Array, where: NDArray[np.intp]
-) -> Expert | GridExpert:
+def _extended(expert: CurveExpert, more: RunLog, codes: Array, where: NDArray[np.intp]) -> CurveExpert:
     """Expert after the points `where` of a log."""
-    if isinstance(expert, GridExpert):
+    if not isinstance(expert, Expert):
         return expert.extended(more, codes, where)
     at = more.points[more.roles.axis].to_numpy(dtype=np.float64)[where]
     output = more.points[more.output].to_numpy(dtype=np.float64)[where]

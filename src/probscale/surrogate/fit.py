@@ -17,19 +17,19 @@ from probscale.errors import ConfigError, FitError
 from probscale.model.devices import find_device
 from probscale.model.fitting import FitOutcome
 from probscale.runs import RunLog
-from probscale.surrogate.curves import POOLED, CurveSurrogate
+from probscale.surrogate.curves import POOLED, CurveExpert, CurveSurrogate
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.fitting import FitOptions, fit_expert
-from probscale.surrogate.grid import GridExpert
+from probscale.surrogate.functional_fit import fit_functional, functional_report, is_functional
 from probscale.surrogate.grid_fit import fit_grid_expert, grid_report, is_grid
 from probscale.surrogate.latent import fit_latent_expert
-from probscale.surrogate.report import ExpertReport, FitReport
+from probscale.surrogate.report import ExpertReport, FitReport, repairs_of
 
 FEWEST_PER_EXPERT = 150
 MOST_EXPERTS = 8
 POOLED_RUNS = 600
 FEWEST_POINTS = 3
-MODELS = ("auto", "exact", "grid", "latent", "latent-variational")
+MODELS = ("auto", "exact", "functional", "grid", "latent", "latent-variational")
 
 
 def fit_surrogate(
@@ -57,7 +57,8 @@ def fit_surrogate(
         progress: Show a progress bar.
         transform: "auto", "log" (insist on log(loss - floor)) or "linear".
         model: "auto" chooses the engine by size and shape. "exact": one dense covariance of at most a few
-            thousand points. "grid": all points of runs that share their axis values. "latent": HMOGP-LV, the
+            thousand points. "functional": low rank along a run, for many curves, ragged and unfinished.
+            "grid": all points of runs that share their axis values. "latent": HMOGP-LV, the
             tasks of one level at latent positions, for curves over a hierarchy of one or two levels;
             "latent-variational" keeps these positions uncertain.
         device: Where the algebra runs, "cpu", "cuda" or "cuda:0" and so on; always in float64. Logs, answers
@@ -85,7 +86,7 @@ def fit_surrogate(
     language = get_embedder(embedder)
     source = None if language is None else CachedEmbedder(language, EmbeddingCache())
     parts = _parts(log, np.random.default_rng(seed)) if not model.startswith("latent") else {POOLED: log}
-    experts: dict[str, Expert | GridExpert] = {}
+    experts: dict[str, CurveExpert] = {}
     reports: list[ExpertReport] = []
     for name, part in tqdm(parts.items(), desc="fitting", disable=not progress):
         generator, orders = np.random.default_rng(seed), dict[str, float]()
@@ -93,6 +94,11 @@ def fit_surrogate(
             expert, outcomes = fit_grid_expert(part, source, options, generator)
             experts[name] = expert
             reports.append(grid_report(name, part, expert, outcomes))
+            continue
+        if model == "functional" or (model == "auto" and is_functional(part, options.most)):
+            expert, outcomes = fit_functional(part, source, options, generator)
+            experts[name] = expert
+            reports.append(functional_report(name, part, expert, outcomes))
             continue
         if model.startswith("latent"):
             expert, outcomes, orders = fit_latent_expert(
@@ -158,17 +164,7 @@ def _report(
         outliers=int((weights < 0.25).sum()),
         evaluations=sum(outcome.evaluations for outcome in outcomes),
         log_posterior=outcomes[0].objective,
-        repairs=_repairs(state.jitter, sum(outcome.failures for outcome in outcomes)),
+        repairs=repairs_of(state.jitter, sum(outcome.failures for outcome in outcomes)),
         diverged=0 if expert.divergence is None else expert.divergence.count,
         orders=orders,
     )
-
-
-def _repairs(jitter: float, failures: int) -> tuple[str, ...]:
-    """Numerical repairs in sentences."""
-    lines: list[str] = []
-    if jitter:
-        lines.append(f"jitter of {jitter:g} times the mean variance was added to factor the covariance")
-    if failures:
-        lines.append(f"{failures} steps of the optimiser met a singular covariance and were rejected")
-    return tuple(lines)

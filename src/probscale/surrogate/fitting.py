@@ -108,7 +108,9 @@ def fit_expert(
         states=tuple(state for state, keep in zip(states, kept, strict=True) if keep),
         weights=weights[kept] / weights[kept].sum(),
         tail=tail,
-        beyond=extrapolation_factor(points, tail, _quick(kinds[int(np.argmax(weights))], options), generator)
+        beyond=extrapolation_factor(
+            points, tail, quick_fit(kinds[int(np.argmax(weights))], options), generator
+        )
         if encoder.roles.params is not None
         else 1.0,
         size_default=points.size_default,
@@ -172,7 +174,7 @@ def _fit_state(
     return solve_exactly(process.cpu(), weighed, options.device), outcome
 
 
-def _quick(kind: str, options: FitOptions) -> Callable[[Prepared], ExactState]:
+def quick_fit(kind: str, options: FitOptions) -> Callable[[Prepared], ExactState]:
     """Fit of few points with fewer rounds, for folds."""
     quick = replace(options, rounds=2)
     return lambda points: _fit_state(points, torch.arange(len(points.codes)), kind, quick)[0]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from probscale.encode.clock import Clock
@@ -29,8 +28,6 @@ Positions = NDArray[np.intp]
 
 MOST_SEEN = 40
 """Points of a run that enter the model; longer runs are thinned evenly in progress."""
-
-_LANDMARKS = 1_500
 
 
 @dataclass(frozen=True)
@@ -141,21 +138,12 @@ class FunctionalExpert:
             codes: Run codes of its runs.
             where: Positions of the points that are new.
         """
+        changed = self.shown(more, codes, where)
         touched = np.unique(more.codes[where])
-        at = more.points[more.roles.axis].to_numpy(dtype=np.float64)
-        y = self.transform.forward(more.points[more.output].to_numpy(dtype=np.float64))
-        observed = dict(self.observed)
-        for run in touched:
-            mine = where[more.codes[where] == run]
-            mine = mine[np.isfinite(y[mine])]
-            old = observed.get(codes[run], Observed(np.empty(0), np.empty(0)))
-            joint_at, first = np.unique(np.append(old.at, at[mine]), return_index=True)
-            observed[codes[run]] = Observed(joint_at, np.append(old.y, y[mine])[first])
-        touched = np.array([run for run in touched if len(observed[codes[run]].at)], dtype=np.intp)
+        touched = touched[[codes[run] in changed.observed for run in touched]]
         if not len(touched):
             return self
         configs, names = more.configs.iloc[touched], codes[touched]
-        changed = replace(self, observed=observed)
         horizons = changed.horizons(configs)
         ends = changed.clock.ends(horizons)
         rows = changed.rows(configs, names, ends)
@@ -164,6 +152,21 @@ class FunctionalExpert:
         sites = sites_of(precision, moment, location, variance + self.scores.deviation())
         end = replace(sites, location=sites.location + changed._first_shift(rows))
         return replace(changed, scores=self.scores.observe(names, rows, end))
+
+    def shown(self, more: RunLog, codes: Array, where: Positions) -> FunctionalExpert:
+        """The expert that knows further points of runs, for their own continuation alone; see `extended`."""
+        at = more.points[more.roles.axis].to_numpy(dtype=np.float64)
+        y = self.transform.forward(more.points[more.output].to_numpy(dtype=np.float64))
+        runs, observed = more.codes, dict(self.observed)
+        where = where[np.isfinite(y[where])]
+        for part in np.split(where, np.flatnonzero(np.diff(runs[where])) + 1):
+            if not len(part):
+                continue
+            code = float(codes[runs[part[0]]])
+            old = observed.get(code, Observed(np.empty(0), np.empty(0)))
+            joint, first = np.unique(np.append(old.at, at[part]), return_index=True)
+            observed[code] = Observed(joint, np.append(old.y, y[part])[first])
+        return replace(self, observed=observed)
 
     def information(self, rows: Rows, codes: Array, horizons: Array, ends: Array) -> tuple[Array, Array]:
         """What the observed points of runs say about their scores: precision and moment per run."""
@@ -242,5 +245,3 @@ def spread_evenly(v: Array, most: int = MOST_SEEN) -> Positions:
     keep = np.unique(np.searchsorted(v, np.linspace(v[0], v[-1], most)).clip(0, count - 1))
     keep[-1] = count - 1
     return keep
-
-

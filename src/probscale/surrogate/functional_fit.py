@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from probscale.encode.cache import CachedEmbedder
-from probscale.encode.clock import Clock, fit_clock
 from probscale.encode.embedders import Embedder
-from probscale.encode.encoder import Encoder, fit_encoder
-from probscale.model.baseline import Baseline, fit_baseline
+from probscale.model.baseline import fit_baseline
 from probscale.model.basis import Basis, fit_basis
 from probscale.model.continuation import fit_deviations, plain_deviations, shown_by
 from probscale.model.divergence import fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights, threads_for
 from probscale.model.gp import CurveProcess, Observations
-from probscale.model.means import LawScale, Rows, curve_mean
+from probscale.model.means import LawScale, curve_mean
 from probscale.model.posterior import Tail
 from probscale.model.scores import ScoreProcesses, Sites, sites_of
-from probscale.model.transforms import FLOOR_SHARE, OutputTransform, choose_transform
 from probscale.runs import RunLog
-from probscale.runs.schema import DIVERGED
-from probscale.surrogate.curves import run_codes
-from probscale.surrogate.expert import layout_of, rows_of
-from probscale.surrogate.fitting import FitOptions, extrapolation_factor
-from probscale.surrogate.functional import FunctionalExpert, Observed, spread_evenly
-from probscale.surrogate.prepare import Prepared, cells_of, choose_subset, diverged_runs, law_scale
+from probscale.surrogate.expert import layout_of
+from probscale.surrogate.extrapolation import extrapolation_factor
+from probscale.surrogate.fitting import FitOptions, quick_fit
+from probscale.surrogate.functional import FunctionalExpert
+from probscale.surrogate.functional_curves import Curves, observed_of, read_curves
+from probscale.surrogate.prepare import Prepared, choose_subset, law_scale
+from probscale.surrogate.report import ExpertReport, repairs_of
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -38,51 +35,10 @@ Positions = NDArray[np.intp]
 RANK = 8
 FEWEST_RUNS = 100
 FEWEST_PER_RUN = 4
-LEARNT_RUNS = 3_000
 SHARP = 0.1
 """Site variance, as a share of a score's variance, below which a run counts as having shown that score."""
 
 CALIBRATED_RUNS = 1_000
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Modelled points of a log's runs.
-
-    Attributes:
-        clock: Axis values to progress.
-        transform: Outputs to the modelled scale.
-        encoder: Configurations to rows.
-        rows: One row per run, at its reference end.
-        horizons: Planned ends, NaN where not given, (runs,).
-        ends: Reference ends, (runs,).
-        at: Axis value of each point, (points,).
-        v: Its progress.
-        y: Its modelled value.
-        codes: Its run, from zero.
-        names: Run codes, (runs,).
-        cells: Cell of each run, (runs,).
-        size_default: Logarithm of the model size assumed where none is given.
-    """
-
-    clock: Clock
-    transform: OutputTransform
-    encoder: Encoder
-    rows: Rows
-    horizons: Array
-    ends: Array
-    at: Array
-    v: Array
-    y: Array
-    codes: Positions
-    names: Array
-    cells: Positions
-    size_default: float
-
-    @property
-    def z(self) -> Array:
-        """Coordinates of configurations, (runs, coordinates)."""
-        return self.rows.x[:, : len(self.encoder.continuous)].numpy()
 
 
 def is_functional(log: RunLog, most: int) -> bool:
@@ -112,7 +68,7 @@ def fit_functional(
     Source: functional principal components with sparse curves (James, Hastie and Sugar 2000) whose scores are
         Gaussian processes of the configuration; the first score is the end point itself.
     """
-    curves, apart = _curves(log, embedder, options, generator)
+    curves, apart = read_curves(log, embedder, options, generator)
     baseline = fit_baseline(curves.v, curves.at, curves.z[curves.codes], curves.y, curves.codes)
     shape = baseline.shape(curves.v, curves.at, curves.ends[curves.codes], curves.z[curves.codes])
     centre = _centre(curves, curves.y - shape)
@@ -139,111 +95,13 @@ def fit_functional(
         1.0,
         curves.size_default,
         (float(curves.rows.size.max()), float(curves.rows.progress.max())),
-        _observed(curves),
+        observed_of(curves),
     )
     expert = _calibrated(expert, curves, residual, level)
     expert = replace(expert, beyond=_beyond(curves, scores, expert.tail, options, generator))
     if apart is not None:
         expert = replace(expert, divergence=fit_divergence(scores.states[0].process, *apart))
     return expert, outcomes
-
-
-def _curves(
-    log: RunLog,
-    embedder: Embedder | CachedEmbedder | None,
-    options: FitOptions,
-    generator: np.random.Generator,
-) -> tuple[Curves, tuple[Rows, NDArray[np.bool_]] | None]:
-    """Points of runs that did not diverge; and rows and marks of all runs if some did."""
-    roles = log.roles
-    output = log.points[log.output].to_numpy(dtype=np.float64)
-    marked = log.points[DIVERGED].to_numpy(dtype=bool)
-    codes = log.codes
-    keep = np.flatnonzero(np.isfinite(output) & ~(marked & np.isin(codes, codes[~marked])))
-    at = log.points[roles.axis].to_numpy(dtype=np.float64)[keep]
-    output, codes = output[keep], codes[keep]
-    horizons = np.full(log.n_runs, np.nan)
-    if roles.horizon is not None:
-        horizons = log.configs[roles.horizon].to_numpy(dtype=np.float64)
-    clock = fit_clock(at, codes, horizons, roles.horizon)
-    ends = clock.ends(horizons)
-    encoder, rows, default = _encoded(log, ends, embedder)
-    transform = choose_transform(output, roles.goal, kind=options.transform, share=FLOOR_SHARE)
-    apart = _diverged(log, encoder, transform, output, codes, at, default)
-    present = np.unique(codes)
-    used = present[~apart[present]]
-    if len(used) > LEARNT_RUNS:
-        used = np.sort(generator.permutation(used)[:LEARNT_RUNS])
-    new = np.full(log.n_runs, -1, dtype=np.intp)
-    new[used] = np.arange(len(used))
-    mine = np.flatnonzero(new[codes] >= 0)
-    mine = mine[_thinned(clock.read(at[mine], horizons[codes[mine]]), codes[mine])]
-    transform = choose_transform(output[mine], roles.goal, kind=options.transform, share=FLOOR_SHARE)
-    at, output, codes = at[mine], output[mine], codes[mine]
-    cells = cells_of(log, np.arange(log.n_runs), ends)[used]
-    index = torch.from_numpy(used)
-    curves = Curves(
-        clock,
-        transform,
-        encoder,
-        rows.take(index),
-        horizons[used],
-        ends[used],
-        at,
-        clock.read(at, horizons[codes]),
-        transform.forward(output),
-        new[codes],
-        run_codes(list(log.runs[used])),
-        cells,
-        default,
-    )
-    marks = apart[present]
-    if not marks.any():
-        return curves, None
-    chosen = np.sort(generator.permutation(len(present))[:1_500])
-    return curves, (rows.take(torch.from_numpy(present[chosen])), marks[chosen])
-
-
-def _encoded(
-    log: RunLog, ends: Array, embedder: Embedder | CachedEmbedder | None
-) -> tuple[Encoder, Rows, float]:
-    """Encoder and rows of runs at their reference ends, and the typical model size."""
-    roles = log.roles
-    last = np.r_[np.diff(log.codes) != 0, True]
-    points = log.points.iloc[np.flatnonzero(last)].reset_index(drop=True)
-    points[roles.axis] = ends[log.codes[last]]
-    configs = log.configs.iloc[log.codes[last]]
-    finals = RunLog(configs, points, roles)
-    encoder = fit_encoder(finals, embedder)
-    every = np.arange(log.n_runs)
-    raw = encoder.encode(log.configs, run_codes(list(log.runs)), every, ends)
-    default = float(np.nanmedian(raw.size)) if np.isfinite(raw.size).any() else 0.0
-    return encoder, rows_of(raw, default), default
-
-
-def _diverged(
-    log: RunLog,
-    encoder: Encoder,
-    transform: OutputTransform,
-    output: Array,
-    codes: Positions,
-    at: Array,
-    default: float,
-) -> NDArray[np.bool_]:
-    """Runs whose last point lies beyond a valley above the law, (runs,)."""
-    last = np.flatnonzero(np.append(codes[1:] != codes[:-1], True))
-    rows = rows_of(encoder.encode(log.configs, run_codes(list(log.runs)), codes[last], at[last]), default)
-    y = torch.from_numpy(transform.forward(output[last]))
-    data = Observations(rows, y, torch.ones_like(y))
-    return diverged_runs(encoder, transform, output[last], data, codes[last], log.n_runs)
-
-
-def _thinned(v: Array, codes: Positions) -> Positions:
-    """Positions of at most `MOST_SEEN` points per run, even in progress."""
-    picked = []
-    for where in np.split(np.arange(len(codes)), np.flatnonzero(np.diff(codes)) + 1):
-        picked.append(where[spread_evenly(v[where])])
-    return np.concatenate(picked)
 
 
 def _centre(curves: Curves, unbent: Array) -> Array:
@@ -304,7 +162,8 @@ def _fit_score(
     data = Observations(curves.rows, y, torch.ones_like(y))
     core = data.take(torch.from_numpy(sharp))
     subset = choose_subset(np.arange(len(sharp)), options.subset, generator)
-    mean = curve_mean(curves.transform, _scale(curves, value[sharp], sharp), core.y, "law" if q == 0 else "plane")
+    scale = _scale(curves, value[sharp], sharp)
+    mean = curve_mean(curves.transform, scale, core.y, "law" if q == 0 else "plane")
     layout = layout_of(curves.encoder)
     with threads_for(len(subset)):
         spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), core)
@@ -349,17 +208,10 @@ def _refined(
         trust = np.minimum(state.data.weight.numpy() * (noise + sites.variance[:, q]) / noise, 1.0)
         trust = np.where(sites.variance[:, q] < noise, state.data.weight.numpy(), 1.0)
         weight = noise / (deviation[q] / np.minimum(trust, 1.0) + sites.variance[:, q])
-        data = replace(state.data, y=torch.from_numpy(value), weight=torch.from_numpy(np.minimum(weight, 1.5)))
+        weights = torch.from_numpy(np.minimum(weight, 1.5))
+        data = replace(state.data, y=torch.from_numpy(value), weight=weights)
         states.append(solve_exactly(state.process, data))
     return replace(scores, states=tuple(states))
-
-
-def _observed(curves: Curves) -> dict[float, Observed]:
-    parts = np.split(np.arange(len(curves.codes)), np.flatnonzero(np.diff(curves.codes)) + 1)
-    return {
-        float(curves.names[curves.codes[where[0]]]): Observed(curves.at[where], curves.y[where])
-        for where in parts
-    }
 
 
 def _left_out(expert: FunctionalExpert, curves: Curves, level: Array) -> tuple[Array, Array]:
@@ -374,9 +226,7 @@ def _left_out(expert: FunctionalExpert, curves: Curves, level: Array) -> tuple[A
     return expected, np.stack(variance, 1)
 
 
-def _calibrated(
-    expert: FunctionalExpert, curves: Curves, residual: Array, level: Array
-) -> FunctionalExpert:
+def _calibrated(expert: FunctionalExpert, curves: Curves, residual: Array, level: Array) -> FunctionalExpert:
     """The expert with scales of runs and tails, learnt from runs whose cell is left out."""
     location, variance = _left_out(expert, curves, level)
     deviation = expert.scores.deviation()
@@ -416,4 +266,41 @@ def _beyond(
         data.rows,
         curves.size_default,
     )
-    return extrapolation_factor(points, tail, "law", options, generator)
+    return extrapolation_factor(points, tail, quick_fit("law", options), generator)
+
+
+def functional_report(
+    name: str, log: RunLog, expert: FunctionalExpert, outcomes: list[FitOutcome]
+) -> ExpertReport:
+    """What was fitted, in words and numbers."""
+    states = expert.scores.states
+    features = expert.encoder.features
+    kinds = expert.deviations
+    typical = float(np.exp(np.average(np.log(kinds.kinds[:, 0]), weights=kinds.weights)))
+    return ExpertReport(
+        name=name,
+        engine=f"functional, rank {len(states)}",
+        runs=log.n_runs,
+        points=sum(len(seen.at) for seen in expert.observed.values()),
+        transform=expert.transform.name,
+        features=expert.encoder.continuous,
+        labels={item.name: len(item.values) for item in features.categorical},
+        text=tuple(expert.encoder.projections),
+        dropped=dict(features.dropped),
+        law={key: float(value) for key, value in states[0].process.mean.described().items()},
+        noise=float(np.sqrt(expert.scores.deviation()[0])),
+        tails={
+            "new runs": {
+                "scale": float(np.mean(expert.tail.scale)),
+                "typical run": typical,
+                "unstable share": float(kinds.weights[kinds.kinds[:, 1] > 4].sum()),
+            },
+            "continued runs": {"scale": float(np.mean(expert.prefix_tail.scale))},
+            "beyond": {"scale": float(np.mean(expert.tail.scale)) * expert.beyond},
+        },
+        outliers=int((states[0].data.weight.numpy() < 0.25).sum()),
+        evaluations=sum(outcome.evaluations for outcome in outcomes),
+        log_posterior=outcomes[0].objective,
+        repairs=repairs_of(max(s.jitter for s in states), sum(outcome.failures for outcome in outcomes)),
+        diverged=0 if expert.divergence is None else expert.divergence.count,
+    )

@@ -119,3 +119,13 @@ def report_from(data: dict[str, Any]) -> FitReport:
     rest: dict[str, Any] = {key: value for key, value in data.items() if key != "experts"}
     rest |= {key: tuple(rest[key]) for key in ("levels", "notes")}
     return FitReport(experts=experts, **rest)
+
+
+def repairs_of(jitter: float, failures: int) -> tuple[str, ...]:
+    """Numerical repairs in sentences."""
+    lines: list[str] = []
+    if jitter:
+        lines.append(f"jitter of {jitter:g} times the mean variance was added to factor the covariance")
+    if failures:
+        lines.append(f"{failures} steps of the optimiser met a singular covariance and were rejected")
+    return tuple(lines)

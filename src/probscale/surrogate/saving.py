@@ -28,8 +28,10 @@ from probscale.model.gp import Observations
 from probscale.model.posterior import Tail
 from probscale.model.transforms import OutputTransform, transform_from
 from probscale.runs import Roles, RunLog
-from probscale.surrogate.curves import CurveSurrogate
+from probscale.surrogate.curves import CurveExpert, CurveSurrogate
 from probscale.surrogate.expert import Expert
+from probscale.surrogate.functional import FunctionalExpert
+from probscale.surrogate.functional_packing import pack_functional, unpack_functional
 from probscale.surrogate.grid import GridExpert
 from probscale.surrogate.packing import (
     pack_encoder,
@@ -129,9 +131,11 @@ def _embedder_for(identity: str | None, choice: str | Path | Embedder | None) ->
     return CachedEmbedder(model, EmbeddingCache())
 
 
-def _pack_expert(expert: Expert | GridExpert, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
+def _pack_expert(expert: CurveExpert, prefix: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     if isinstance(expert, GridExpert):
         return pack_grid(expert, prefix, tensors)
+    if isinstance(expert, FunctionalExpert):
+        return pack_functional(expert, prefix, tensors)
     for number, state in enumerate(expert.states):
         pack_rows(state.data.rows, f"{prefix}/{number}", tensors)
         pack_parameters(state.process, f"{prefix}/{number}/parameter", tensors)
@@ -168,9 +172,11 @@ def _unpack_expert(
     roles: Roles,
     model: CachedEmbedder | None,
     device: torch.device,
-) -> Expert | GridExpert:
+) -> CurveExpert:
     if data.get("kind") == "grid":
         return unpack_grid(data, prefix, tensors, roles, model, device)
+    if data.get("kind") == "functional":
+        return unpack_functional(data, prefix, tensors, roles, model)
     encoder = unpack_encoder(data, prefix, tensors, roles, model)
     transform = transform_from(data["transform"])
     states = tuple(

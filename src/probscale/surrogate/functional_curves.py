@@ -1,0 +1,177 @@
+"""Curves of a log as the functional model sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from probscale.encode.cache import CachedEmbedder
+from probscale.encode.clock import Clock, fit_clock
+from probscale.encode.embedders import Embedder
+from probscale.encode.encoder import Encoder, fit_encoder
+from probscale.model.gp import Observations
+from probscale.model.means import Rows
+from probscale.model.transforms import FLOOR_SHARE, OutputTransform, choose_transform
+from probscale.runs import RunLog
+from probscale.runs.schema import DIVERGED
+from probscale.surrogate.curves import run_codes
+from probscale.surrogate.expert import rows_of
+from probscale.surrogate.fitting import FitOptions
+from probscale.surrogate.functional import Observed, spread_evenly
+from probscale.surrogate.prepare import cells_of, diverged_runs
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
+
+LEARNT_RUNS = 3_000
+MOST_CLASSIFIED = 1_500
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Modelled points of a log's runs.
+
+    Attributes:
+        clock: Axis values to progress.
+        transform: Outputs to the modelled scale.
+        encoder: Configurations to rows.
+        rows: One row per run, at its reference end.
+        horizons: Planned ends, NaN where not given, (runs,).
+        ends: Reference ends, (runs,).
+        at: Axis value of each point, (points,).
+        v: Its progress.
+        y: Its modelled value.
+        codes: Its run, from zero.
+        names: Run codes, (runs,).
+        cells: Cell of each run, (runs,).
+        size_default: Logarithm of the model size assumed where none is given.
+    """
+
+    clock: Clock
+    transform: OutputTransform
+    encoder: Encoder
+    rows: Rows
+    horizons: Array
+    ends: Array
+    at: Array
+    v: Array
+    y: Array
+    codes: Positions
+    names: Array
+    cells: Positions
+    size_default: float
+
+    @property
+    def z(self) -> Array:
+        """Coordinates of configurations, (runs, coordinates)."""
+        return self.rows.x[:, : len(self.encoder.continuous)].numpy()
+
+
+def read_curves(
+    log: RunLog,
+    embedder: Embedder | CachedEmbedder | None,
+    options: FitOptions,
+    generator: np.random.Generator,
+) -> tuple[Curves, tuple[Rows, NDArray[np.bool_]] | None]:
+    """Points of runs that did not diverge; and rows and marks of all runs if some did."""
+    roles = log.roles
+    output = log.points[log.output].to_numpy(dtype=np.float64)
+    marked = log.points[DIVERGED].to_numpy(dtype=bool)
+    codes = log.codes
+    keep = np.flatnonzero(np.isfinite(output) & ~(marked & np.isin(codes, codes[~marked])))
+    at = log.points[roles.axis].to_numpy(dtype=np.float64)[keep]
+    output, codes = output[keep], codes[keep]
+    horizons = np.full(log.n_runs, np.nan)
+    if roles.horizon is not None:
+        horizons = log.configs[roles.horizon].to_numpy(dtype=np.float64)
+    clock = fit_clock(at, codes, horizons, roles.horizon)
+    ends = clock.ends(horizons)
+    encoder, rows, default = _encoded(log, ends, embedder)
+    transform = choose_transform(output, roles.goal, kind=options.transform, share=FLOOR_SHARE)
+    apart = _diverged(log, encoder, transform, output, codes, at, default)
+    present = np.unique(codes)
+    used = present[~apart[present]]
+    if len(used) > LEARNT_RUNS:
+        used = np.sort(generator.permutation(used)[:LEARNT_RUNS])
+    new = np.full(log.n_runs, -1, dtype=np.intp)
+    new[used] = np.arange(len(used))
+    mine = np.flatnonzero(new[codes] >= 0)
+    mine = mine[_thinned(clock.read(at[mine], horizons[codes[mine]]), codes[mine])]
+    transform = choose_transform(output[mine], roles.goal, kind=options.transform, share=FLOOR_SHARE)
+    at, output, codes = at[mine], output[mine], codes[mine]
+    cells = cells_of(log, np.arange(log.n_runs), ends)[used]
+    index = torch.from_numpy(used)
+    curves = Curves(
+        clock,
+        transform,
+        encoder,
+        rows.take(index),
+        horizons[used],
+        ends[used],
+        at,
+        clock.read(at, horizons[codes]),
+        transform.forward(output),
+        new[codes],
+        run_codes(list(log.runs[used])),
+        cells,
+        default,
+    )
+    marks = apart[present]
+    if not marks.any():
+        return curves, None
+    chosen = np.sort(generator.permutation(len(present))[:MOST_CLASSIFIED])
+    return curves, (rows.take(torch.from_numpy(present[chosen])), marks[chosen])
+
+
+def _encoded(
+    log: RunLog, ends: Array, embedder: Embedder | CachedEmbedder | None
+) -> tuple[Encoder, Rows, float]:
+    """Encoder and rows of runs at their reference ends, and the typical model size."""
+    roles = log.roles
+    last = np.r_[np.diff(log.codes) != 0, True]
+    points = log.points.iloc[np.flatnonzero(last)].reset_index(drop=True)
+    points[roles.axis] = ends[log.codes[last]]
+    configs = log.configs.iloc[log.codes[last]]
+    finals = RunLog(configs, points, roles)
+    encoder = fit_encoder(finals, embedder)
+    every = np.arange(log.n_runs)
+    raw = encoder.encode(log.configs, run_codes(list(log.runs)), every, ends)
+    default = float(np.nanmedian(raw.size)) if np.isfinite(raw.size).any() else 0.0
+    return encoder, rows_of(raw, default), default
+
+
+def _diverged(
+    log: RunLog,
+    encoder: Encoder,
+    transform: OutputTransform,
+    output: Array,
+    codes: Positions,
+    at: Array,
+    default: float,
+) -> NDArray[np.bool_]:
+    """Runs whose last point lies beyond a valley above the law, (runs,)."""
+    last = np.flatnonzero(np.append(codes[1:] != codes[:-1], True))
+    rows = rows_of(encoder.encode(log.configs, run_codes(list(log.runs)), codes[last], at[last]), default)
+    y = torch.from_numpy(transform.forward(output[last]))
+    data = Observations(rows, y, torch.ones_like(y))
+    return diverged_runs(encoder, transform, output[last], data, codes[last], log.n_runs)
+
+
+def _thinned(v: Array, codes: Positions) -> Positions:
+    """Positions of at most `MOST_SEEN` points per run, even in progress."""
+    picked = []
+    for where in np.split(np.arange(len(codes)), np.flatnonzero(np.diff(codes)) + 1):
+        picked.append(where[spread_evenly(v[where])])
+    return np.concatenate(picked)
+
+
+def observed_of(curves: Curves) -> dict[float, Observed]:
+    """Points of the runs by run code."""
+    parts = np.split(np.arange(len(curves.codes)), np.flatnonzero(np.diff(curves.codes)) + 1)
+    return {
+        float(curves.names[curves.codes[where[0]]]): Observed(curves.at[where], curves.y[where])
+        for where in parts
+    }

@@ -1,0 +1,123 @@
+"""Functional experts as JSON and tensors, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from probscale.encode.cache import CachedEmbedder
+from probscale.encode.clock import Clock
+from probscale.model.baseline import Baseline
+from probscale.model.basis import Basis
+from probscale.model.continuation import RunDeviations
+from probscale.model.exact import ExactState, solve_exactly
+from probscale.model.gp import Observations
+from probscale.model.posterior import Tail
+from probscale.model.scores import ScoreProcesses
+from probscale.model.transforms import transform_from
+from probscale.runs import Roles
+from probscale.surrogate.functional import FunctionalExpert, Observed
+from probscale.surrogate.packing import (
+    Tensors,
+    pack_encoder,
+    pack_parameters,
+    pack_rows,
+    unpack_classifier,
+    unpack_encoder,
+    unpack_parameters,
+    unpack_rows,
+)
+from probscale.surrogate.processes import build_process, describe_process
+
+
+def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> dict[str, Any]:
+    """Description of a functional expert; arrays go to `tensors`."""
+    seen = list(expert.observed.values())
+    arrays = {f"baseline/{key}": value for key, value in vars(expert.baseline).items()}
+    arrays |= {f"basis/{key}": getattr(expert.basis, key) for key in _BASIS}
+    arrays |= {f"deviations/{key}": getattr(expert.deviations, key) for key in _DEVIATIONS}
+    arrays |= {"centre": expert.centre, "members": expert.scores.members, "excess": expert.scores.excess}
+    arrays |= {
+        "seen/code": np.array(list(expert.observed)),
+        "seen/count": np.array([len(run.at) for run in seen], dtype=np.int64),
+        "seen/at": np.concatenate([run.at for run in seen]),
+        "seen/y": np.concatenate([run.y for run in seen]),
+    }
+    for key, value in arrays.items():
+        tensors[f"{prefix}/{key}"] = torch.from_numpy(np.ascontiguousarray(value))
+    for number, state in enumerate(expert.scores.states):
+        where = f"{prefix}/{number}"
+        pack_rows(state.data.rows, where, tensors)
+        pack_parameters(state.process, f"{where}/parameter", tensors)
+        tensors[f"{where}/y"] = state.data.y.clone()
+        tensors[f"{where}/weight"] = state.data.weight.clone()
+    model = expert.divergence
+    if model is not None:
+        pack_rows(model.rows, f"{prefix}/divergence", tensors)
+        for key in ("gradient", "root"):
+            tensors[f"{prefix}/divergence/{key}"] = getattr(model, key).clone()
+    return pack_encoder(expert.encoder, prefix, tensors) | {
+        "kind": "functional",
+        "clock": asdict(expert.clock),
+        "transform": expert.transform.to_dict(),
+        "remainder": [expert.basis.correlated, expert.basis.length],
+        "processes": [describe_process(state.process) for state in expert.scores.states],
+        "tails": [asdict(expert.tail), asdict(expert.prefix_tail)],
+        "beyond": expert.beyond,
+        "size_default": expert.size_default,
+        "largest": list(expert.largest),
+        "divergence": None if model is None else model.offset,
+    }
+
+
+_BASIS = ("knots", "functions", "variance", "noise")
+_DEVIATIONS = ("pattern", "kinds", "weights")
+
+
+def unpack_functional(
+    data: dict[str, Any], prefix: str, tensors: Tensors, roles: Roles, model: CachedEmbedder | None
+) -> FunctionalExpert:
+    """The expert that `pack_functional` described."""
+    encoder = unpack_encoder(data, prefix, tensors, roles, model)
+    transform = transform_from(data["transform"])
+
+    def array(key: str) -> Any:
+        return tensors[f"{prefix}/{key}"].numpy()
+
+    states = []
+    for number, description in enumerate(data["processes"]):
+        process = build_process(description, encoder, transform)
+        states.append(_state(process, f"{prefix}/{number}", tensors))
+    cuts = np.cumsum(array("seen/count"))[:-1]
+    runs = zip(np.split(array("seen/at"), cuts), np.split(array("seen/y"), cuts), strict=True)
+    observed = {float(c): Observed(*run) for c, run in zip(array("seen/code"), runs, strict=True)}
+    offset = data["divergence"]
+    tail, prefix_tail = (Tail(**tail) for tail in data["tails"])
+    return FunctionalExpert(
+        encoder=encoder,
+        clock=Clock(**data["clock"]),
+        transform=transform,
+        baseline=Baseline(*(array(f"baseline/{key}") for key in ("knots", "times", "coefficients"))),
+        centre=array("centre"),
+        basis=Basis(*(array(f"basis/{key}") for key in _BASIS), *data["remainder"]),
+        scores=ScoreProcesses(tuple(states), array("members"), array("excess")),
+        deviations=RunDeviations(*(array(f"deviations/{key}") for key in _DEVIATIONS)),
+        tail=tail,
+        prefix_tail=prefix_tail,
+        beyond=data["beyond"],
+        size_default=data["size_default"],
+        largest=(data["largest"][0], data["largest"][1]),
+        observed=observed,
+        divergence=None
+        if offset is None
+        else unpack_classifier(states[0].process, offset, f"{prefix}/divergence", tensors),
+    )
+
+
+def _state(process: Any, prefix: str, tensors: Tensors) -> ExactState:
+    unpack_parameters(process, f"{prefix}/parameter", tensors)
+    rows = unpack_rows(prefix, tensors)
+    return solve_exactly(process, Observations(rows, tensors[f"{prefix}/y"], tensors[f"{prefix}/weight"]))

@@ -1,0 +1,129 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+import probscale as ps
+
+END = 1000.0
+
+
+def table(runs=120, points=30, seed=0, partial=0.3):
+    """Curves of a decaying schedule with a known law; some runs unfinished, two unstable."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for i in range(runs):
+        size = 10 ** rng.uniform(6, 8)
+        rate = 10 ** rng.uniform(-4, -2)
+        horizon = END * 2.0 ** rng.integers(0, 4)
+        share = np.linspace(0.02, 1.0, points)
+        penalty = 0.05 * (np.log10(rate) + 3) ** 2
+        loss = 1.5 + 20 * size**-0.2 + 3 * (horizon * share) ** -0.3 + penalty * (1 + 2 * np.exp(-4 * share))
+        loss = loss + 0.15 * np.sqrt(1 - share) + rng.normal(0, 0.004)
+        loss = loss * (1 + rng.normal(0, 0.001, points))
+        if i in (7, 31):
+            loss = loss + 0.6 * np.exp(-(((share - 0.4) / 0.1) ** 2))
+        keep = share <= (rng.uniform(0.2, 0.9) if i % 10 < 10 * partial and i > 20 else 1.0)
+        frames.append(
+            pd.DataFrame(
+                {
+                    **{"run": f"r{i}", "step": (horizon * share)[keep], "loss": loss[keep]},
+                    **{"params": size, "lr": rate, "horizon": horizon},
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+ROLES = {"run": "run", "axis": "step", "output": "loss", "params": "params", "horizon": "horizon"}
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    log = ps.RunLog.from_frame(table(), **ROLES)
+    return ps.fit_surrogate(log, embedder=None, model="functional")
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    frame = table(30, seed=1, partial=0.0)
+    return ps.RunLog.from_frame(frame.assign(run="new " + frame["run"]), **ROLES)
+
+
+def asked(log):
+    at = log.points["step"].to_numpy().reshape(log.n_runs, -1)
+    return log.configs, at, log.points["loss"].to_numpy().reshape(at.shape)
+
+
+def test_a_long_log_of_many_curves_chooses_the_functional_engine(fitted):
+    assert fitted.report.experts[0].engine.startswith("functional")
+    from probscale.surrogate.functional_fit import is_functional
+
+    assert is_functional(fitted.log, 2_000)
+    assert not is_functional(fitted.log, 10_000)
+
+
+def test_new_curves_are_foretold_with_honest_intervals(fitted, fresh):
+    configs, at, truth = asked(fresh)
+    curves = fitted.predict(configs, at)
+    stable = np.delete(np.arange(len(configs)), 7)
+    assert np.abs(curves.mean - truth)[stable].mean() < 0.02
+    lower, upper = curves.interval(0.9)
+    assert 0.75 <= ((truth >= lower) & (truth <= upper))[stable].mean() <= 1.0
+
+
+def test_a_prefix_sharpens_what_is_left_of_a_run(fitted, fresh):
+    configs, at, truth = asked(fresh)
+    known = fitted.condition(fresh.truncate(fraction=0.5))
+    rest = at.shape[1] // 2 + 1
+    before = fitted.predict(configs, at[:, rest:])
+    after = known.predict(configs.reset_index(), at[:, rest:])
+    error = [np.abs(c.mean - truth[:, rest:]).mean() for c in (before, after)]
+    assert error[1] < 0.8 * error[0]
+    assert after.std.mean() < before.std.mean()
+
+
+def test_the_same_points_at_once_or_in_two_parts_say_the_same(fitted, fresh):
+    one = fresh.select(list(fresh.runs[:1]))
+    at = one.points["step"].to_numpy()[-3:]
+    once = fitted.condition(one.truncate(fraction=0.6))
+    twice = fitted.condition(one.truncate(fraction=0.3)).condition(one.truncate(fraction=0.6))
+    first, second = (s.predict(one.configs.reset_index(), at) for s in (once, twice))
+    np.testing.assert_allclose(first.mean, second.mean, rtol=1e-6)
+    np.testing.assert_allclose(first.std, second.std, rtol=1e-4)
+
+
+def test_draws_have_the_moments_of_the_marginals(fitted, fresh):
+    configs, at, _ = asked(fresh)
+    curves = fitted.predict(configs.iloc[:4], at[:4, ::6])
+    draws = curves.sample(4000, seed=0)
+    error = curves.std / np.sqrt(4000)
+    assert np.all(np.abs(draws.mean(0) - curves.mean) < 5 * error + 1e-4)
+    middle = np.quantile(draws, [0.25, 0.75], axis=0)
+    expected = np.stack([curves.quantile(0.25), curves.quantile(0.75)])
+    assert np.all(np.abs(middle - expected) < 0.1 * curves.std)
+
+
+def test_neighbouring_points_of_a_curve_move_together(fitted, fresh):
+    configs, at, _ = asked(fresh)
+    draws = fitted.predict(configs.iloc[:1], at[:1, 20:22]).sample(2000, seed=0)[:, 0]
+    assert np.corrcoef(draws.T)[0, 1] > 0.5
+
+
+def test_saved_and_loaded_it_says_the_same(fitted, fresh, tmp_path):
+    configs, at, _ = asked(fresh)
+    known = fitted.condition(fresh.truncate(fraction=0.4))
+    known.save(tmp_path / "s.safetensors")
+    loaded = ps.load_surrogate(tmp_path / "s.safetensors", embedder=None)
+    for frame in (configs, configs.reset_index()):
+        first, second = (s.predict(frame, at) for s in (known, loaded))
+        np.testing.assert_allclose(first.mean, second.mean, rtol=1e-10)
+        np.testing.assert_allclose(first.std, second.std, rtol=1e-8)
+
+
+def test_a_log_without_a_horizon_is_fitted_too():
+    frame = table(110, seed=3, partial=0.0).drop(columns="horizon")
+    log = ps.RunLog.from_frame(frame, run="run", axis="step", output="loss", params="params")
+    surrogate = ps.fit_surrogate(log, embedder=None, model="functional")
+    curves = surrogate.predict(log.configs.iloc[:3], [500.0, 1000.0])
+    assert np.isfinite(curves.mean).all()
+    assert (curves.std > 0).all()
