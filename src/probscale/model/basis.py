@@ -7,7 +7,7 @@ so that the first score is the end point itself and the others say how a run got
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,12 @@ Positions = NDArray[np.intp]
 
 KNOTS = 33
 NOISE_FLOOR = 1e-6
+UNSTABLE = 3.0
+"""Factor on the remainder from which on a run is unstable."""
+
+SPIKE = 0.05
+"""Progress over which the remainder of an unstable run stays correlated."""
+
 _FREEDOM = 4.0
 _ROUGHNESS = 3.0
 
@@ -57,6 +63,11 @@ class Basis:
         """Variance of the remainder at progress values, (points,)."""
         left, weight = hat_weights(self.knots, v)
         return (1 - weight) * self.noise[left] + weight * self.noise[left + 1]
+
+    def roughened(self, factor: float) -> Basis:
+        """The basis of a run whose remainder is wider by a factor; spikes of unstable runs last longer."""
+        length = self.length if factor < UNSTABLE else max(self.length, SPIKE)
+        return replace(self, noise=self.noise * factor**2, length=length)
 
     def remainder(self, v: Array, other: Array) -> Array:
         """Covariance of the correlated part of the remainder of one run, (points, other points)."""

@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from probscale.model.basis import Basis
+from probscale.model.basis import UNSTABLE, Basis
 
 Array = NDArray[np.float64]
 
 SCALES = (0.4, 0.8, 1.6, 4.0, 12.0)
 ROUGHNESS = (0.5, 1.0, 2.0, 5.0, 15.0, 50.0)
 _NEGLIGIBLE = 1e-3
+_RARE = 4e-3
+"""Share of a kind below which a run that has shown nothing is not expected to be of it."""
+_PSEUDO = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +95,7 @@ def new_run(basis: Basis, v: Array, mean: Array, root: Array, shared: Array, kin
     wander, nugget = basis.correlated * noise * fade**2, (1 - basis.correlated) * noise * fade**2
 
     def remainder(rough: float) -> Callable[[], Array]:
-        return lambda: rough**2 * basis.remainder(v, v) * np.outer(fade, fade)
+        return lambda: basis.roughened(rough).remainder(v, v) * np.outer(fade, fade)
 
     return [
         Outlook(
@@ -157,7 +160,7 @@ def _fade(basis: Basis, v: Array) -> Array:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the points of one run say, with the remainder at scale one.
+    """What the points of one run say, with the remainder at factor one.
 
     Attributes:
         precision: Information about the scores, (scores, scores).
@@ -174,25 +177,25 @@ class Shown:
     count: int
 
 
-def shown_by(basis: Basis, v: Array, residual: Array) -> Shown:
-    """Summary of a run's points from which its evidence at any scale follows.
+def shown_by(basis: Basis, v: Array, residual: Array) -> tuple[Shown, Shown]:
+    """Summaries of a run's points, taken for a calm run and for an unstable one.
 
     Cost: O(points³).
     """
+    unit = replace(basis.roughened(UNSTABLE), noise=basis.noise)
+    return _summary(basis, v, residual), _summary(unit, v, residual)
+
+
+def _summary(basis: Basis, v: Array, residual: Array) -> Shown:
     design = basis.at(v)
     factor = np.linalg.cholesky(basis.covariance(v))
     white = np.linalg.solve(factor, np.column_stack([design, residual]))
     scores, last = white[:, :-1], white[:, -1]
-    return Shown(
-        scores.T @ scores,
-        scores.T @ last,
-        float(last @ last),
-        2 * float(np.log(factor.diagonal()).sum()),
-        len(v),
-    )
+    volume = 2 * float(np.log(factor.diagonal()).sum())
+    return Shown(scores.T @ scores, scores.T @ last, float(last @ last), volume, len(v))
 
 
-def log_evidence(runs: RunDeviations, shown: Shown, mean: Array, prior: Array) -> Array:
+def log_evidence(runs: RunDeviations, shown: tuple[Shown, Shown], mean: Array, prior: Array) -> Array:
     """Log density of a run's points under each kind, (kinds,).
 
     Args:
@@ -205,9 +208,25 @@ def log_evidence(runs: RunDeviations, shown: Shown, mean: Array, prior: Array) -
 
 
 def _evidence(
-    runs: RunDeviations, shown: list[Shown], mean: Array, prior: Array
+    runs: RunDeviations, shown: list[tuple[Shown, Shown]], mean: Array, prior: Array
 ) -> tuple[Array, Array, Array]:
     """Log densities (runs, kinds), posterior means and covariances of deviations in units of D^½."""
+    unstable = runs.kinds[:, 1] >= UNSTABLE
+    parts = []
+    for view in (0, 1):
+        which = np.flatnonzero(unstable == bool(view))
+        parts.append((which, _evidence_of(runs, runs.kinds[which], [s[view] for s in shown], mean, prior)))
+    order = np.argsort(np.concatenate([which for which, _ in parts]), kind="stable")
+    density, centre, covariance = (
+        np.concatenate([part[i] for _, part in parts], axis=1)[:, order] for i in range(3)
+    )
+    return density, centre, covariance
+
+
+def _evidence_of(
+    runs: RunDeviations, kinds: Array, shown: list[Shown], mean: Array, prior: Array
+) -> tuple[Array, Array, Array]:
+    """The same for kinds of one sort."""
     pattern = np.linalg.inv(runs.pattern)
     root = np.sqrt(prior)
     precision = np.stack([s.precision for s in shown])
@@ -217,7 +236,7 @@ def _evidence(
     )
     moment = root * (moment - np.einsum("iqp,ip->iq", precision, mean))
     precision = root[:, :, None] * precision * root[:, None, :]
-    scales, rough = runs.kinds[:, 0], runs.kinds[:, 1] ** 2
+    scales, rough = kinds[:, 0], kinds[:, 1] ** 2
     joint = precision[:, None] / rough[:, None, None] + pattern / scales[:, None, None] ** 2
     covariance = np.asarray(np.linalg.inv(joint), np.float64)
     told = moment[:, None] / rough[:, None]
@@ -253,20 +272,24 @@ def outlooks_of(
     prior = variance + deviation
     root, shared = np.sqrt(prior)[:, None] * runs.half, variance / prior
     if seen is None:
-        views = new_run(basis, v, mean, root, shared, runs.kinds)
-        return [replace(view, weight=float(w)) for view, w in zip(views, runs.weights, strict=True)]
+        common = np.flatnonzero(runs.weights > _RARE)
+        views = new_run(basis, v, mean, root, shared, runs.kinds[common])
+        shares = runs.weights[common] / runs.weights[common].sum()
+        return [replace(view, weight=float(w)) for view, w in zip(views, shares, strict=True)]
     log_weights = np.log(runs.weights) + log_evidence(runs, shown_by(basis, *seen), mean, prior)
     weights = np.exp(log_weights - logsumexp(log_weights))
     keep = np.flatnonzero(weights > _NEGLIGIBLE)
     out = []
     for (scale, rough), weight in zip(runs.kinds[keep], weights[keep] / weights[keep].sum(), strict=True):
-        here = replace(basis, noise=basis.noise * rough**2)
+        here = basis.roughened(rough)
         view = continued_run(here, v, *seen, mean, scale * root, shared)
         out.append(replace(view, weight=float(weight)))
     return out
 
 
-def fit_deviations(shown: list[Shown], mean: Array, prior: Array, *, rounds: int = 40) -> RunDeviations:
+def fit_deviations(
+    shown: list[tuple[Shown, Shown]], mean: Array, prior: Array, *, rounds: int = 40
+) -> RunDeviations:
     """Pattern and shares of kinds under which left-out runs are most likely.
 
     Args:
@@ -289,10 +312,9 @@ def fit_deviations(shown: list[Shown], mean: Array, prior: Array, *, rounds: int
         share = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
         second = covariance + centre[..., :, None] * centre[..., None, :]
         pattern = np.einsum("is,isqp->qp", share / kinds[:, 0] ** 2, second) + 10 * np.eye(count)
-        weights = share.sum(axis=0) + 0.1
+        weights = share.sum(axis=0) + _PSEUDO
         runs = RunDeviations(pattern / (len(shown) + 10), kinds, weights / weights.sum())
-    keep = runs.weights > _NEGLIGIBLE
-    return replace(runs, kinds=kinds[keep], weights=runs.weights[keep] / runs.weights[keep].sum())
+    return runs
 
 
 def plain_deviations(scores: int) -> RunDeviations:
