@@ -2,8 +2,8 @@
 
     python benchmarks/ncpl_curves.py
 
-Writes benchmarks/results/ncpl_curves.md. Test rows are the paper's in-distribution split, and the largest size of
-each source held out of the training split.
+Writes benchmarks/results/ncpl_curves.md. Test rows are the paper's in-distribution split, and the largest
+size of each source held out of the training split.
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ def main() -> None:
     rows += rows_of("largest size out", predicted(smaller, held.select(list(held.runs[::2]))))
     speed = (
         f"Fit of {log.n_points:,} points of {log.n_runs:,} runs: {seconds:.0f} s, {memory:.1f} GiB; "
-        f"1,000 new curves of 60 points with intervals: {many:.1f} s; a prefix of a new run: {conditioned:.2f} s."
+        f"1,000 new curves of 60 points with intervals: {many:.1f} s; "
+        f"a prefix of a new run: {conditioned:.2f} s."
     )
     page = [scoring.markdown(HEADER, rows), speed, f"```\n{surrogate.report}\n```", scoring.environment()]
     print(scoring.write_page("ncpl_curves", "Whole curves of the NCPL logs", page))

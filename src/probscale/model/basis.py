@@ -251,7 +251,7 @@ def _anchored(knots: Array, phi: Array) -> tuple[Array, Array]:
     variances = np.append(variance, (keep / scale) ** 2)
     useful = variances > 1e-4 * variances[1:].sum() if len(keep) else np.array([True])
     useful[0] = True
-    return np.asarray(functions[useful], np.float64), np.asarray(variances[useful], np.float64)
+    return np.asarray(functions[useful], dtype=np.float64), np.asarray(variances[useful], dtype=np.float64)
 
 
 def _with_correlation(basis: Basis, v: Array, residual: Array, codes: Positions) -> Basis:
