@@ -210,7 +210,8 @@ def _maximised(
     for q in range(rank):
         system[:, q, :, q] += scale * bend.T @ bend + 1e-9 * scale * np.eye(count)
     size = count * rank
-    return np.linalg.solve(system.reshape(size, size), target.ravel()).reshape(count, rank)
+    solved = np.linalg.solve(system.reshape(size, size), target.ravel())
+    return np.asarray(solved.reshape(count, rank), dtype=np.float64)
 
 
 def _noise(

@@ -35,11 +35,13 @@ class RunDeviations:
         pattern: C, (scores, scores).
         kinds: Pairs (s, ρ), (kinds, 2).
         weights: Share of runs of each kind, (kinds,).
+        trust: How many independent points a point of a prefix counts for.
     """
 
     pattern: Array
     kinds: Array
     weights: Array
+    trust: float = 1.0
 
     @cached_property
     def half(self) -> Array:
@@ -113,7 +115,14 @@ def new_run(basis: Basis, v: Array, mean: Array, root: Array, shared: Array, kin
 
 
 def continued_run(
-    basis: Basis, v: Array, seen: Array, residual: Array, mean: Array, root: Array, shared: Array
+    basis: Basis,
+    v: Array,
+    seen: Array,
+    residual: Array,
+    mean: Array,
+    root: Array,
+    shared: Array,
+    trust: float = 1.0,
 ) -> Outlook:
     """A run with observed points; exact given what other runs say.
 
@@ -125,12 +134,13 @@ def continued_run(
         mean: Scores expected from the other runs, (scores,).
         root: Square root of their covariance, run deviation included, (scores, scores).
         shared: Share of each variance that configurations share, (scores,).
+        trust: Factor on the information of the observed points.
 
     Cost: O(observed³).
     """
     design = basis.at(seen)
     across = basis.remainder(v, seen)
-    gain = np.linalg.solve(basis.covariance(seen), np.column_stack([design, residual, across.T]))
+    gain = np.linalg.solve(basis.covariance(seen) / trust, np.column_stack([design, residual, across.T]))
     scores = len(mean)
     # In units of the prior's root the posterior is near the identity where little was seen.
     precision = root.T @ (design.T @ gain[:, :scores]) @ root
@@ -175,6 +185,16 @@ class Shown:
     square: float
     volume: float
     count: int
+
+    def tempered(self, trust: float) -> Shown:
+        """The same points with their information multiplied by a factor."""
+        return Shown(
+            trust * self.precision,
+            trust * self.moment,
+            trust * self.square,
+            self.volume - self.count * float(np.log(trust)),
+            self.count,
+        )
 
 
 def shown_by(basis: Basis, v: Array, residual: Array) -> tuple[Shown, Shown]:
@@ -276,13 +296,14 @@ def outlooks_of(
         views = new_run(basis, v, mean, root, shared, runs.kinds[common])
         shares = runs.weights[common] / runs.weights[common].sum()
         return [replace(view, weight=float(w)) for view, w in zip(views, shares, strict=True)]
-    log_weights = np.log(runs.weights) + log_evidence(runs, shown_by(basis, *seen), mean, prior)
+    calm, unstable = (part.tempered(runs.trust) for part in shown_by(basis, *seen))
+    log_weights = np.log(runs.weights) + log_evidence(runs, (calm, unstable), mean, prior)
     weights = np.exp(log_weights - logsumexp(log_weights))
     keep = np.flatnonzero(weights > _NEGLIGIBLE)
     out = []
     for (scale, rough), weight in zip(runs.kinds[keep], weights[keep] / weights[keep].sum(), strict=True):
         here = basis.roughened(rough)
-        view = continued_run(here, v, *seen, mean, scale * root, shared)
+        view = continued_run(here, v, *seen, mean, scale * root, shared, runs.trust)
         out.append(replace(view, weight=float(weight)))
     return out
 

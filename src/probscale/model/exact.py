@@ -130,7 +130,7 @@ class ExactState:
         _, cross, slopes = self._against(rows)
         left = torch.linalg.solve_triangular(self.factor, cross, upper=False)
         if others is rows:
-            return self.process.kernel(rows.x) + slopes @ slopes.mT - left.mT @ left
+            return (self._process.kernel(rows.x) + slopes @ slopes.mT - left.mT @ left).cpu()
         _, cross_others, slopes_others = self._against(others)
         right = torch.linalg.solve_triangular(self.factor, cross_others, upper=False)
         prior = self._process.kernel(rows.x, others.x) + slopes @ slopes_others.mT

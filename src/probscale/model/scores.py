@@ -88,7 +88,7 @@ class ScoreProcesses:
         """Correlation between rows of each expected score, (scores, rows, rows)."""
         out = []
         for state in self.states:
-            joint = state.covariance(rows, rows).numpy()
+            joint = state.covariance(rows, rows).cpu().numpy()
             scale = np.sqrt(np.maximum(joint.diagonal(), 1e-300))
             out.append(joint / np.outer(scale, scale))
         return np.stack(out)
@@ -116,9 +116,10 @@ class ScoreProcesses:
         columns = torch.zeros(len(self.members), len(every), dtype=torch.float64)
         columns[torch.from_numpy(every), torch.arange(len(every))] = 1.0
         for q, state in enumerate(self.states):
-            half = torch.linalg.solve_triangular(state.factor, columns, upper=False)
+            here = columns.to(state.device)
+            half = torch.linalg.solve_triangular(state.factor, here, upper=False).cpu()
             noise = (state.process.noise(state.data.rows) / state.data.weight).numpy()
-            solved, y = state.solved.numpy(), state.data.y.numpy()
+            solved, y = state.solved.cpu().numpy(), state.data.y.numpy()
             for i, part in zip(asked, parts, strict=True):
                 where = own[i]
                 block = (half[:, part].mT @ half[:, part]).numpy()

@@ -7,12 +7,19 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.model.baseline import fit_baseline
 from probscale.model.basis import Basis, fit_basis
-from probscale.model.continuation import fit_deviations, plain_deviations, shown_by
+from probscale.model.continuation import (
+    Outlook,
+    fit_deviations,
+    outlooks_of,
+    plain_deviations,
+    shown_by,
+)
 from probscale.model.divergence import fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights, threads_for
@@ -39,6 +46,10 @@ SHARP = 0.1
 """Site variance, as a share of a score's variance, below which a run counts as having shown that score."""
 
 CALIBRATED_RUNS = 1_000
+BEGUN_RUNS = 200
+FEWEST_BEGUN = 30
+TRUSTS = (1.0, 0.4, 0.15, 0.05, 0.02)
+SPREADS = (0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
 
 
 def is_functional(log: RunLog, most: int) -> bool:
@@ -180,7 +191,8 @@ def _fit_score(
     share = float(np.clip(1 - np.mean(np.minimum(variance[sharp], noise)) / noise, 0.05, 1.0))
     blunt = np.maximum(variance - np.mean(variance[sharp]), 0.0)
     weight = noise / (noise / np.minimum(trust, 1.0) + blunt)
-    return solve_exactly(process, replace(data, weight=torch.from_numpy(weight))), outcome, share
+    weighted = replace(data, weight=torch.from_numpy(weight))
+    return solve_exactly(process, weighted, options.device), outcome, share
 
 
 def _scale(curves: Curves, value: Array, which: Positions) -> LawScale:
@@ -210,7 +222,7 @@ def _refined(
         weight = noise / (deviation[q] / np.minimum(trust, 1.0) + sites.variance[:, q])
         weights = torch.from_numpy(np.minimum(weight, 1.5))
         data = replace(state.data, y=torch.from_numpy(value), weight=weights)
-        states.append(solve_exactly(state.process, data))
+        states.append(solve_exactly(state.process, data, state.device))
     return replace(scores, states=tuple(states))
 
 
@@ -237,7 +249,54 @@ def _calibrated(expert: FunctionalExpert, curves: Curves, residual: Array, level
         where = np.flatnonzero(curves.codes == run)
         shown.append(shown_by(expert.basis, curves.v[where], residual[where]))
     deviations = fit_deviations(shown, location[chosen], variance[chosen] + deviation)
-    return replace(expert, deviations=deviations)
+    expert = replace(expert, deviations=deviations)
+    begun = []
+    for run in chosen[:BEGUN_RUNS]:
+        where = np.flatnonzero(curves.codes == run)
+        v, cut = curves.v[where], int(len(where) * generator.uniform(0.1, 0.6))
+        if cut:
+            begun.append((v, residual[where], cut, location[run], variance[run]))
+    trust, scale = _begun(expert, begun)
+    return replace(expert, deviations=replace(deviations, trust=trust), prefix_tail=Tail(scale=scale))
+
+
+def _begun(
+    expert: FunctionalExpert, runs: list[tuple[Array, Array, int, Array, Array]]
+) -> tuple[float, float]:
+    """How far prefixes are trusted, and the spread under which the rest of runs is likeliest.
+
+    Args:
+        expert: With the deviations of runs.
+        runs: Per run: progress, residual, number of points taken as its prefix, scores expected without its
+            cell and their variance.
+    """
+    best, choice = -np.inf, (1.0, 1.0)
+    if len(runs) < FEWEST_BEGUN:
+        return choice
+    deviation = expert.scores.deviation()
+    for trust in TRUSTS:
+        kinds = replace(expert.deviations, trust=trust)
+        density = np.zeros(len(SPREADS))
+        for v, residual, cut, location, variance in runs:
+            rest = np.unique(np.linspace(cut, len(v) - 1, 8).round().astype(int))
+            views = outlooks_of(
+                expert.basis, kinds, v[rest], (v[:cut], residual[:cut]), location, variance, deviation
+            )
+            density += _log_mixture(views, residual[rest])
+        if density.max() > best:
+            best, choice = float(density.max()), (trust, SPREADS[int(density.argmax())])
+    return choice
+
+
+def _log_mixture(views: list[Outlook], values: Array) -> Array:
+    """Mean log density of values at points under each of `SPREADS`, (spreads,)."""
+    parts = []
+    for view in views:
+        centre = view.offset + view.loading @ view.location
+        variance = ((view.loading @ view.common) ** 2).sum(1) + ((view.loading @ view.own) ** 2).sum(1)
+        wide = (variance + view.wander + view.nugget) * np.square(SPREADS)[:, None]
+        parts.append(np.log(view.weight) - 0.5 * (values - centre) ** 2 / wide - 0.5 * np.log(wide))
+    return logsumexp(np.stack(parts), axis=0).mean(axis=1)
 
 
 def _beyond(
@@ -295,7 +354,7 @@ def functional_report(
                 "typical run": typical,
                 "unstable share": float(kinds.weights[kinds.kinds[:, 1] > 4].sum()),
             },
-            "continued runs": {"scale": float(np.mean(expert.prefix_tail.scale))},
+            "continued runs": {"scale": float(np.mean(expert.prefix_tail.scale)), "trust": kinds.trust},
             "beyond": {"scale": float(np.mean(expert.tail.scale)) * expert.beyond},
         },
         outliers=int((states[0].data.weight.numpy() < 0.25).sum()),

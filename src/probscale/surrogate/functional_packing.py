@@ -14,7 +14,7 @@ from probscale.model.baseline import Baseline
 from probscale.model.basis import Basis
 from probscale.model.continuation import RunDeviations
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.gp import Observations
+from probscale.model.gp import CurveProcess, Observations
 from probscale.model.posterior import Tail
 from probscale.model.scores import ScoreProcesses
 from probscale.model.transforms import transform_from
@@ -63,6 +63,7 @@ def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> 
         "kind": "functional",
         "clock": asdict(expert.clock),
         "transform": expert.transform.to_dict(),
+        "trust": expert.deviations.trust,
         "remainder": [expert.basis.correlated, expert.basis.length],
         "processes": [describe_process(state.process) for state in expert.scores.states],
         "tails": [asdict(expert.tail), asdict(expert.prefix_tail)],
@@ -78,7 +79,12 @@ _DEVIATIONS = ("pattern", "kinds", "weights")
 
 
 def unpack_functional(
-    data: dict[str, Any], prefix: str, tensors: Tensors, roles: Roles, model: CachedEmbedder | None
+    data: dict[str, Any],
+    prefix: str,
+    tensors: Tensors,
+    roles: Roles,
+    model: CachedEmbedder | None,
+    device: torch.device,
 ) -> FunctionalExpert:
     """The expert that `pack_functional` described."""
     encoder = unpack_encoder(data, prefix, tensors, roles, model)
@@ -90,7 +96,7 @@ def unpack_functional(
     states = []
     for number, description in enumerate(data["processes"]):
         process = build_process(description, encoder, transform)
-        states.append(_state(process, f"{prefix}/{number}", tensors))
+        states.append(_state(process, f"{prefix}/{number}", tensors, device))
     cuts = np.cumsum(array("seen/count"))[:-1]
     runs = zip(np.split(array("seen/at"), cuts), np.split(array("seen/y"), cuts), strict=True)
     observed = {float(c): Observed(*run) for c, run in zip(array("seen/code"), runs, strict=True)}
@@ -104,7 +110,7 @@ def unpack_functional(
         centre=array("centre"),
         basis=Basis(*(array(f"basis/{key}") for key in _BASIS), *data["remainder"]),
         scores=ScoreProcesses(tuple(states), array("members"), array("excess")),
-        deviations=RunDeviations(*(array(f"deviations/{key}") for key in _DEVIATIONS)),
+        deviations=RunDeviations(*(array(f"deviations/{key}") for key in _DEVIATIONS), trust=data["trust"]),
         tail=tail,
         prefix_tail=prefix_tail,
         beyond=data["beyond"],
@@ -117,7 +123,8 @@ def unpack_functional(
     )
 
 
-def _state(process: Any, prefix: str, tensors: Tensors) -> ExactState:
+def _state(process: CurveProcess, prefix: str, tensors: Tensors, device: torch.device) -> ExactState:
     unpack_parameters(process, f"{prefix}/parameter", tensors)
     rows = unpack_rows(prefix, tensors)
-    return solve_exactly(process, Observations(rows, tensors[f"{prefix}/y"], tensors[f"{prefix}/weight"]))
+    data = Observations(rows, tensors[f"{prefix}/y"], tensors[f"{prefix}/weight"])
+    return solve_exactly(process, data, device)

@@ -176,7 +176,7 @@ def _unpack_expert(
     if data.get("kind") == "grid":
         return unpack_grid(data, prefix, tensors, roles, model, device)
     if data.get("kind") == "functional":
-        return unpack_functional(data, prefix, tensors, roles, model)
+        return unpack_functional(data, prefix, tensors, roles, model, device)
     encoder = unpack_encoder(data, prefix, tensors, roles, model)
     transform = transform_from(data["transform"])
     states = tuple(
