@@ -6,12 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-import toy
-
 from probscale.budget import allocate
 from probscale.integrations import executor_named
 
 if __name__ == "__main__":
+    import toy  # beside the budget tests, on the path of this process alone
+
     folder, name, pause = sys.argv[1:4]
     options = {"folder": Path(folder) / "slurm", "cluster": "local"} if name == "slurm" else {}
     result = allocate(

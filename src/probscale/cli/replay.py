@@ -264,9 +264,11 @@ def play_budget(
     ) as bar:
         options = {"settings": pairs, "seeds": range(asked.seeds), "ledger": asked.store}
         with players(asked.workers) as executor:
-            results = replay_budgets(
-                [task], spenders, executor=executor, progress=lambda line: bar.update() and None, **options
-            )
+
+            def played(_: str) -> None:
+                bar.update()
+
+            results = replay_budgets([task], spenders, executor=executor, progress=played, **options)
     table = gain_table(results, base)
 
     def draw(ax: Axes) -> Axes:

@@ -55,7 +55,11 @@ def boosting(train: RunLog, asked: RunLog, *, seed: int) -> Array:
     logged = train.roles.goal == "min" and bool((y[keep] > 0).all())
     leaf = int(np.clip(len(keep) // 20, 2, 20))
     model = HistGradientBoostingRegressor(
-        max_iter=300, learning_rate=0.06, min_samples_leaf=leaf, early_stopping=False, random_state=seed
+        max_iter=300,
+        learning_rate=0.06,
+        min_samples_leaf=leaf,
+        early_stopping=False,  # pyright: ignore[reportArgumentType]
+        random_state=seed,
     )
     model.fit(x[keep], np.log(y[keep]) if logged else y[keep])
     forecast = model.predict(x_asked)

@@ -48,10 +48,15 @@ class CheckReport:
         """Regimes that were checked."""
         return tuple(str(name) for name in self.table.index)
 
+    def _regime(self, name: str) -> pd.Series:
+        row = self.table.loc[name]
+        assert isinstance(row, pd.Series)
+        return row
+
     @property
     def verdicts(self) -> dict[str, str]:
         """What the figures say, a sentence or two per regime."""
-        return {name: verdict(self.table.loc[name]) for name in self.regimes}
+        return {name: verdict(self._regime(name)) for name in self.regimes}
 
     def to_frame(self) -> pd.DataFrame:
         """The table with the regime as a column, and its verdict."""
@@ -62,7 +67,7 @@ class CheckReport:
         head = ["regime", "runs", "points", "MAE", "best plain method", "ratio", "CRPS"]
         head += [f"{level} % holds" for level in (50, 80, 90, 95)] + ["widen by"]
         lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)]
-        lines += ["| " + " | ".join(_cells(name, self.table.loc[name])) + " |" for name in self.regimes]
+        lines += ["| " + " | ".join(_cells(name, self._regime(name))) + " |" for name in self.regimes]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,10 +103,11 @@ def _row(part: pd.DataFrame) -> dict[str, Any]:
     # Runs of a new task are wrong together; only with several tasks can their scatter be judged.
     shared = regime in (UNSEEN_LEVEL, UNSEEN_SOURCE) and part["cluster"].nunique() >= FEWEST_CLUSTERS
     cluster = "cluster" if shared else "run"
-    row: dict[str, Any] = pooled(part, cluster=cluster).iloc[0].to_dict()
+    figures = pooled(part, cluster=cluster).iloc[0]
+    row: dict[str, Any] = {str(key): value for key, value in figures.items()}
     row["clusters"] = int(part[cluster].nunique())
     plain = {
-        name.removeprefix(BASELINE): float((part[name] - part["truth"]).abs().mean())
+        str(name).removeprefix(BASELINE): float((part[name] - part["truth"]).abs().mean())
         for name in part
         if str(name).startswith(BASELINE)
     }

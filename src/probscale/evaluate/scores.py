@@ -86,7 +86,8 @@ def pooled(
         return pd.DataFrame([_pooled(points, cluster, delta)], index=pd.Index(["all"]))
     groups = points.groupby(keys if len(keys) > 1 else keys[0], sort=False)
     rows = {name: _pooled(part, cluster, delta) for name, part in groups}
-    index = pd.MultiIndex.from_tuples(rows, names=keys) if len(keys) > 1 else pd.Index(rows, name=keys[0])
+    labels: list[Any] = list(rows)
+    index = pd.MultiIndex.from_tuples(labels, names=keys) if len(keys) > 1 else pd.Index(labels, name=keys[0])
     return pd.DataFrame(list(rows.values()), index=index)
 
 

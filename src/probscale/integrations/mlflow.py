@@ -170,7 +170,7 @@ def _from_database(file: Path, wanted: tuple[str, ...] | None) -> list[LoggedRun
 def _from_server(address: str, wanted: tuple[str, ...] | None) -> list[LoggedRun]:
     """Runs of a tracking server, a page of runs at a time, each metric with its whole history."""
     try:
-        from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]
+        from mlflow import MlflowClient  # pyright: ignore
     except ImportError as error:
         raise MissingExtraError("mlflow", "from_mlflow with a tracking server") from error
     client = MlflowClient(tracking_uri=address)

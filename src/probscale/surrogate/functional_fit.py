@@ -296,7 +296,7 @@ def _log_mixture(views: list[Outlook], values: Array) -> Array:
         variance = ((view.loading @ view.common) ** 2).sum(1) + ((view.loading @ view.own) ** 2).sum(1)
         wide = (variance + view.wander + view.nugget) * np.square(SPREADS)[:, None]
         parts.append(np.log(view.weight) - 0.5 * (values - centre) ** 2 / wide - 0.5 * np.log(wide))
-    return logsumexp(np.stack(parts), axis=0).mean(axis=1)
+    return np.asarray(logsumexp(np.stack(parts), axis=0)).mean(axis=1)
 
 
 def _beyond(
