@@ -82,37 +82,51 @@ def fit_surrogate(
             f"the log has {finite} finite value(s) of {log.output!r}; a fit needs at least {FEWEST_POINTS}",
             points=finite,
         )
-    options = replace(options or FitOptions(), transform=transform, device=find_device(device))
+    options = replace(options or FitOptions(), transform=transform, device=str(find_device(device)))
     language = get_embedder(embedder)
     source = None if language is None else CachedEmbedder(language, EmbeddingCache())
     parts = _parts(log, np.random.default_rng(seed)) if not model.startswith("latent") else {POOLED: log}
     experts: dict[str, CurveExpert] = {}
     reports: list[ExpertReport] = []
     for name, part in tqdm(parts.items(), desc="fitting", disable=not progress):
-        generator, orders = np.random.default_rng(seed), dict[str, float]()
-        if model == "grid" or (model == "auto" and _suits_grid(part, options)):
-            expert, outcomes = fit_grid_expert(part, source, options, generator)
-            experts[name] = expert
-            reports.append(grid_report(name, part, expert, outcomes))
-            continue
-        if model == "functional" or (model == "auto" and is_functional(part, options.most)):
-            expert, outcomes = fit_functional(part, source, options, generator)
-            experts[name] = expert
-            reports.append(functional_report(name, part, expert, outcomes))
-            continue
-        if model.startswith("latent"):
-            expert, outcomes, orders = fit_latent_expert(
-                part, source, options, generator, variational=model == "latent-variational"
-            )
-        else:
-            expert, outcomes = fit_expert(part, source, options, generator)
-        experts[name] = expert
-        reports.append(_report(name, part, expert, outcomes, orders))
+        engine = _engine(part, options) if model == "auto" else model
+        experts[name], described = _fit_part(name, part, source, engine, options, np.random.default_rng(seed))
+        reports.append(described)
     identity = (
         None if source is None or not any(e.encoder.embedder for e in experts.values()) else source.identity
     )
     report = FitReport(tuple(reports), log.roles.levels, time.perf_counter() - start, identity, log.notes)
     return CurveSurrogate(log, experts, report)
+
+
+def _engine(log: RunLog, options: FitOptions) -> str:
+    """Engine that suits the size and shape of a log."""
+    if _suits_grid(log, options):
+        return "grid"
+    return "functional" if is_functional(log, options.most) else "exact"
+
+
+def _fit_part(
+    name: str,
+    log: RunLog,
+    source: CachedEmbedder | None,
+    engine: str,
+    options: FitOptions,
+    generator: np.random.Generator,
+) -> tuple[CurveExpert, ExpertReport]:
+    """Expert of some runs by an engine, and what was fitted."""
+    if engine == "grid":
+        grid, outcomes = fit_grid_expert(log, source, options, generator)
+        return grid, grid_report(name, log, grid, outcomes)
+    if engine == "functional":
+        functional, outcomes = fit_functional(log, source, options, generator)
+        return functional, functional_report(name, log, functional, outcomes)
+    if engine.startswith("latent"):
+        variational = engine == "latent-variational"
+        latent, outcomes, orders = fit_latent_expert(log, source, options, generator, variational=variational)
+        return latent, _report(name, log, latent, outcomes, orders)
+    expert, outcomes = fit_expert(log, source, options, generator)
+    return expert, _report(name, log, expert, outcomes, {})
 
 
 def _suits_grid(log: RunLog, options: FitOptions) -> bool:

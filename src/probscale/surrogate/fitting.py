@@ -29,7 +29,6 @@ from probscale.surrogate.prepare import Prepared, choose_subset, prepare
 
 Array = NDArray[np.float64]
 
-CPU = torch.device("cpu")
 
 MOST_CLASSIFIED = 1_500
 FEWEST_GRID_RUNS = 12
@@ -63,7 +62,12 @@ class FitOptions:
     rounds: int = 4
     transform: str = "auto"
     spread: float = 1.5
-    device: torch.device = CPU
+    device: str = "cpu"
+
+    @property
+    def place(self) -> torch.device:
+        """The device as PyTorch names it."""
+        return torch.device(self.device)
 
 
 def fit_expert(
@@ -156,13 +160,13 @@ def _fit_state(
 ) -> tuple[ExactState, FitOutcome]:
     mean = curve_mean(points.transform, points.law_scale, points.data.y, kind)
     layout = layout_of(points.encoder, points.transform)
-    data = points.data.to(options.device)
-    mean = mean.to(options.device)
+    data = points.data.to(options.place)
+    mean = mean.to(options.place)
     with threads_for(len(subset)):
-        spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1).to(options.device), data)
+        spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1).to(options.place), data)
         spread = min(max(options.spread * spread, 0.01), 1.0)
-        process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread).to(options.device)
-        some = data.take(subset.to(options.device))
+        process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread).to(options.place)
+        some = data.take(subset.to(options.place))
         # Left free, the law of few sizes drifts to where the kernel explains them best, not to where it
         # foretells more; its uncertainty enters in closed form later. Curves need the joint fit: neighbouring
         # points share their errors.
@@ -171,7 +175,7 @@ def _fit_state(
     for _ in range(2):
         data = replace(data, weight=robust_weights(process, data))
     weighed = replace(points.data, weight=data.weight.cpu())
-    return solve_exactly(process.cpu(), weighed, options.device), outcome
+    return solve_exactly(process.cpu(), weighed, options.place), outcome
 
 
 def quick_fit(kind: str, options: FitOptions) -> Callable[[Prepared], ExactState]:

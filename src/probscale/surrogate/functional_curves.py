@@ -84,9 +84,7 @@ def read_curves(
     keep = np.flatnonzero(np.isfinite(output) & ~(marked & np.isin(codes, codes[~marked])))
     at = log.points[roles.axis].to_numpy(dtype=np.float64)[keep]
     output, codes = output[keep], codes[keep]
-    horizons = np.full(log.n_runs, np.nan)
-    if roles.horizon is not None:
-        horizons = log.configs[roles.horizon].to_numpy(dtype=np.float64)
+    horizons = _horizons(log)
     clock = fit_clock(at, codes, horizons, roles.horizon)
     ends = clock.ends(horizons)
     encoder, rows, default = _encoded(log, ends, embedder)
@@ -119,11 +117,24 @@ def read_curves(
         cells,
         default,
     )
+    return curves, _classified(rows, apart, present, generator)
+
+
+def _classified(
+    rows: Rows, apart: NDArray[np.bool_], present: Positions, generator: np.random.Generator
+) -> tuple[Rows, NDArray[np.bool_]] | None:
+    """Rows and marks from which divergence is learnt; None when no run diverged."""
     marks = apart[present]
     if not marks.any():
-        return curves, None
+        return None
     chosen = np.sort(generator.permutation(len(present))[:MOST_CLASSIFIED])
-    return curves, (rows.take(torch.from_numpy(present[chosen])), marks[chosen])
+    return rows.take(torch.from_numpy(present[chosen])), marks[chosen]
+
+
+def _horizons(log: RunLog) -> Array:
+    """Planned end of each run, NaN without the role, (runs,)."""
+    name = log.roles.horizon
+    return np.full(log.n_runs, np.nan) if name is None else log.configs[name].to_numpy(dtype=np.float64)
 
 
 def _encoded(

@@ -192,7 +192,7 @@ def _fit_score(
     blunt = np.maximum(variance - np.mean(variance[sharp]), 0.0)
     weight = noise / (noise / np.minimum(trust, 1.0) + blunt)
     weighted = replace(data, weight=torch.from_numpy(weight))
-    return solve_exactly(process, weighted, options.device), outcome, share
+    return solve_exactly(process, weighted, options.place), outcome, share
 
 
 def _scale(curves: Curves, value: Array, which: Positions) -> LawScale:

@@ -117,12 +117,12 @@ def fit_grid_expert(
     with threads_for(len(chosen)):
         candidates = [_candidate(log, encoder, stable, chosen, s, options) for s in FLOOR_SHARES]
         best = max(candidates, key=lambda candidate: candidate.evidence)
-        tail, prefix_tail = _tails(best, torch.from_numpy(chosen), options.device, generator)
+        tail, prefix_tail = _tails(best, torch.from_numpy(chosen), options.place, generator)
     size = points.data.rows.size
     expert = GridExpert(
         encoder=encoder,
         transform=best.transform,
-        state=solve_grid(best.process, best.data, options.device),
+        state=solve_grid(best.process, best.data, options.place),
         grid=np.unique(log.points[log.roles.axis].to_numpy(dtype=np.float64)),
         members=run_codes(log.runs)[stable],
         tail=tail,
@@ -170,8 +170,8 @@ def _candidate(
         centre=float(np.median(y[seen])),
         ends=(float(axis[0]), float(axis[-1])),
     )
-    subset = data.take(torch.from_numpy(chosen)).to(options.device)
-    outcome = fit_process(process.to(options.device), subset, iterations=2 * options.iterations, bound=BOUND)
+    subset = data.take(torch.from_numpy(chosen)).to(options.place)
+    outcome = fit_process(process.to(options.place), subset, iterations=2 * options.iterations, bound=BOUND)
     slope = log_slope(transform, output[keep][np.isin(run, chosen)]).sum()
     return GridCandidate(transform, data, process.cpu(), outcome, outcome.objective + float(slope))
 

@@ -112,7 +112,7 @@ def fit_latent_expert(
         with threads_for(len(subset)):
             fits[0] = _variational(fits[0], subset, options, generator)
     evidence = {" > ".join(fit.order): fit.evidence for fit in fits}
-    return latent_expert(points, fits[0].process, options.device), [fit.outcome for fit in fits], evidence
+    return latent_expert(points, fits[0].process, options.place), [fit.outcome for fit in fits], evidence
 
 
 def latent_expert(points: Prepared, process: LatentProcess, device: torch.device) -> Expert:
@@ -176,12 +176,12 @@ def _fit_order(
     level = float(data.y.median())
     scale = max(float((data.y - level).std()), 1e-3) if len(data) > 1 else 1.0
     best: tuple[LatentProcess, FitOutcome] | None = None
-    there = data.to(options.device)
+    there = data.to(options.place)
     for start in _starts(columns, codes, data, generator):
         tasks = LatentTasks(columns, codes, *start)
         mean = LevelMean(level=level, spread=scale)
         process = LatentProcess(layout, tasks, mean, scale=scale, noise=NOISE_SHARE * scale)
-        outcome = fit_process(process.to(options.device), there, iterations=3 * options.iterations)
+        outcome = fit_process(process.to(options.place), there, iterations=3 * options.iterations)
         if best is None or outcome.objective > best[1].objective:
             best = process, outcome
     assert best is not None
@@ -201,8 +201,8 @@ def _variational(
     some = np.sort(generator.permutation(tasks)[:MOST_PLACES])
     with torch.no_grad():
         places = process.tasks.positions(data.rows.x[torch.from_numpy(some)])[0]
-    bound = LatentBound(process, data.rows.x[torch.from_numpy(chosen)], places).to(options.device)
-    outcome = fit_process(bound, data.to(options.device), iterations=2 * options.iterations)
+    bound = LatentBound(process, data.rows.x[torch.from_numpy(chosen)], places).to(options.place)
+    outcome = fit_process(bound, data.to(options.place), iterations=2 * options.iterations)
     bound.cpu()
     process.tasks.spread.copy_(bound.variances.detach())
     return replace(fit, outcome=outcome)
