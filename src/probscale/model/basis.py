@@ -34,6 +34,13 @@ def hat_weights(knots: Array, v: Array) -> tuple[Positions, Array]:
     return left, position - left
 
 
+def interpolated(values: Array, hats: tuple[Positions, Array]) -> Array:
+    """Values on knots, (knots, ...), read off at points given by `hat_weights`, (points, ...)."""
+    left, weight = hats
+    right = weight.reshape(-1, *(1,) * (values.ndim - 1))
+    return (1 - right) * values[left] + right * values[left + 1]
+
+
 @dataclass(frozen=True)
 class Basis:
     """Basis functions on knots.
@@ -56,13 +63,11 @@ class Basis:
 
     def at(self, v: Array) -> Array:
         """Basis functions at progress values, (points, functions)."""
-        left, weight = hat_weights(self.knots, v)
-        return ((1 - weight) * self.functions[:, left] + weight * self.functions[:, left + 1]).T
+        return interpolated(self.functions.T, hat_weights(self.knots, v))
 
     def noise_at(self, v: Array) -> Array:
         """Variance of the remainder at progress values, (points,)."""
-        left, weight = hat_weights(self.knots, v)
-        return (1 - weight) * self.noise[left] + weight * self.noise[left + 1]
+        return interpolated(self.noise, hat_weights(self.knots, v))
 
     def roughened(self, factor: float) -> Basis:
         """The basis of a run whose remainder is wider by a factor; spikes of unstable runs last longer."""
@@ -101,17 +106,13 @@ def fit_basis(v: Array, residual: Array, codes: Positions, *, rank: int, rounds:
         Sugar 2000 for sparse curves), Student-t weights per run, a roughness penalty on the functions.
     """
     knots = _knots(v)
-    left, weight = hat_weights(knots, v)
+    left, weight = hats = hat_weights(knots, v)
     phi = _first_functions(knots, left, weight, residual, codes, rank)
     noise = np.full(len(knots), max(float(np.var(residual)) * 0.05, 1e-6))
     runs = int(codes.max()) + 1
-    trust = np.ones(runs)
     for _ in range(rounds):
-        design = (1 - weight)[:, None] * phi[left] + weight[:, None] * phi[left + 1]
-        precision = 1 / ((1 - weight) * noise[left] + weight * noise[left + 1])
-        gram, moment = _run_sums(design, precision, residual, codes, runs)
-        posterior = np.linalg.inv(gram + np.eye(rank))
-        scores = np.einsum("iqp,ip->iq", posterior, moment)
+        precision = 1 / interpolated(noise, hats)
+        scores, posterior = _expected(interpolated(phi, hats), precision, residual, codes, runs)
         second = posterior + scores[:, :, None] * scores[:, None, :]
         trust = (_FREEDOM + rank) / (_FREEDOM + (scores**2).sum(1))
         point_trust = np.minimum(trust, 1.0)[codes] * precision
@@ -119,10 +120,8 @@ def fit_basis(v: Array, residual: Array, codes: Positions, *, rank: int, rounds:
         # Scores keep unit variance over runs that are not outlying.
         spread = np.average(second, axis=0, weights=np.minimum(trust, 1.0))
         phi = phi @ np.linalg.cholesky(spread + 1e-9 * np.eye(rank))
-        design = (1 - weight)[:, None] * phi[left] + weight[:, None] * phi[left + 1]
-        gram, moment = _run_sums(design, precision, residual, codes, runs)
-        posterior = np.asarray(np.linalg.inv(gram + np.eye(rank)), np.float64)
-        scores = np.einsum("iqp,ip->iq", posterior, moment)
+        design = interpolated(phi, hats)
+        scores, posterior = _expected(design, precision, residual, codes, runs)
         noise = _noise(left, weight, design, residual, codes, scores, posterior, len(knots))
     functions, variance = _anchored(knots, phi)
     basis = Basis(knots, functions, variance, noise)
@@ -163,6 +162,15 @@ def _first_functions(
     phi = np.zeros((count, rank))
     phi[:, :got] = (values[:got, None] * vectors[:got]).T / np.sqrt(runs)
     return phi + 1e-6 * np.cos(np.outer(grid, np.arange(1, rank + 1)))
+
+
+def _expected(
+    design: Array, precision: Array, residual: Array, codes: Positions, runs: int
+) -> tuple[Array, Array]:
+    """Scores of unit variance given the points: means, (runs, rank), and covariances, (runs, rank, rank)."""
+    gram, moment = _run_sums(design, precision, residual, codes, runs)
+    posterior = np.asarray(np.linalg.inv(gram + np.eye(design.shape[1])), np.float64)
+    return np.einsum("iqp,ip->iq", posterior, moment), posterior
 
 
 def _run_sums(
@@ -240,8 +248,7 @@ def _noise(
 
 def _anchored(knots: Array, phi: Array) -> tuple[Array, Array]:
     """Rotate functions so that the first score is the value at progress one, and the rest vanish there."""
-    left, weight = hat_weights(knots, np.ones(1))
-    end = ((1 - weight)[:, None] * phi[left] + weight[:, None] * phi[left + 1])[0]
+    end = interpolated(phi, hat_weights(knots, np.ones(1)))[0]
     variance = max(float(end @ end), 1e-12)
     first = phi @ end / variance
     rest = phi - np.outer(first, end)

@@ -80,6 +80,21 @@ class Outlook:
     weight: float = 1.0
     seen: bool = False
 
+    @property
+    def centre(self) -> Array:
+        """Expected curve, (points,)."""
+        return self.offset + self.loading @ self.location
+
+    @property
+    def shared_variance(self) -> Array:
+        """Variance that configurations share, (points,)."""
+        return ((self.loading @ self.common) ** 2).sum(1)
+
+    @property
+    def own_variance(self) -> Array:
+        """Variance that is this run's: of its scores and of its remainder, (points,)."""
+        return ((self.loading @ self.own) ** 2).sum(1) + self.wander
+
 
 def new_run(basis: Basis, v: Array, mean: Array, root: Array, shared: Array, kinds: Array) -> list[Outlook]:
     """Outlooks of a run that has shown nothing yet, one per kind.

@@ -45,10 +45,9 @@ class Outlooks:
                 continue
             view = views[k]
             weight[i] = view.weight
-            location[i] += view.offset + view.loading @ view.location
-            variance[i] = ((view.loading @ view.common) ** 2).sum(1)
-            own = ((view.loading @ view.own) ** 2).sum(1) + view.wander
-            variance[i] += own if view.seen else 0.0
+            location[i] += view.centre
+            own = view.own_variance
+            variance[i] = view.shared_variance + (own if view.seen else 0.0)
             noise[i] = view.nugget + (0.0 if view.seen else own)
         return Component(weight, location, variance, noise)
 
@@ -66,7 +65,7 @@ class Outlooks:
             chosen = generator.choice(len(views), size=n, p=weights / weights.sum())
             for k in np.unique(chosen):
                 which, view = chosen == k, views[k]
-                centre[which, i] = self.fixed[i] + view.offset + view.loading @ view.location
+                centre[which, i] = self.fixed[i] + view.centre
                 part = shared[which, i] @ (view.loading @ view.common).T
                 if noisy or view.seen:
                     part = part + _own(view, generator, int(which.sum()))
@@ -94,7 +93,7 @@ def _particular(views: list[Outlook]) -> Array:
     """Latent covariance of one run's points, (points, points)."""
     weights = np.array([view.weight for view in views])
     weights = weights / weights.sum()
-    centres = np.stack([view.offset + view.loading @ view.location for view in views])
+    centres = np.stack([view.centre for view in views])
     middle = weights @ centres
     out = np.einsum("k,kp,kr->pr", weights, centres - middle, centres - middle)
     for weight, view in zip(weights, views, strict=True):

@@ -69,10 +69,32 @@ class ScoreProcesses:
     excess: Array
 
     @torch.no_grad()
+    def noise(self) -> Array:
+        """Noise variance of each process, error of sites included, (scores,)."""
+        first = (state.process.noise(state.data.rows.take(slice(0, 1))) for state in self.states)
+        return np.array([float(noise[0]) for noise in first])
+
     def deviation(self) -> Array:
         """Variance of a run's scores around what its configuration says, (scores,)."""
-        noise = [float(state.process.noise(state.data.rows.take(slice(0, 1)))[0]) for state in self.states]
-        return np.array(noise) * self.excess
+        return self.noise() * self.excess
+
+    def left_out(self, groups: Positions) -> tuple[Array, Array]:
+        """Scores expected of each row given the rows of all other groups, and their variance.
+
+        Args:
+            groups: Group of each row, (rows,).
+
+        Returns:
+            Shapes (rows, scores).
+
+        Cost: O(rows³) per score.
+        """
+        location, variance = [], []
+        for state in self.states:
+            residual, left = state.leave_groups_out(groups)
+            location.append((state.data.y - residual).numpy())
+            variance.append(np.maximum(left.numpy(), 1e-12))
+        return np.stack(location, 1), np.stack(variance, 1)
 
     def marginals(self, rows: Rows) -> tuple[Array, Array]:
         """Mean and variance of the scores a configuration is expected to have, (rows, scores) each."""

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
 
-from probscale.encode.fields import label, label_code
+from probscale.encode.fields import label
 from probscale.errors import RunLogError
-from probscale.model.gp import Observations
 from probscale.runs import RunLog
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.grid import GridExpert
+from probscale.surrogate.known_points import run_codes
 from probscale.surrogate.posterior import CurvePosterior
 from probscale.surrogate.query import Configs, read_at, read_configs
 from probscale.surrogate.report import FitReport
@@ -32,19 +31,8 @@ Array = NDArray[np.float64]
 
 POOLED = "all runs"
 
-FEWEST_PER_RUN = 6
-"""Points of a run below which a curve is no longer a curve: then runs are left out instead."""
-
 CurveExpert = Expert | FunctionalExpert | GridExpert
 """A fitted model of some runs, whatever its engine."""
-
-PREFIX_POINTS = 12
-"""Points of an observed prefix that enter a prediction when the log was too long to hold it."""
-
-
-def run_codes(runs: pd.Index | list[object]) -> Array:
-    """Codes of run identifiers: equal for equal identifiers, the same in every process."""
-    return np.array([label_code(f"run {label(run)}") for run in runs], dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +77,9 @@ class CurveSurrogate:
         blocks = [
             (
                 where,
-                self._with_prefixes(self.experts[name], codes[where]).block(
-                    frame.iloc[where], codes[where], values[where]
-                ),
+                self.experts[name]
+                .begun(self.log, codes[where])
+                .block(frame.iloc[where], codes[where], values[where]),
             )
             for name, where in self._assigned(frame).items()
         ]
@@ -113,7 +101,7 @@ class CurveSurrogate:
         for name, where in members.items():
             keep = new & np.isin(more.codes, where)
             if keep.any():
-                experts[name] = _extended(experts[name], more, codes, np.flatnonzero(keep))
+                experts[name] = experts[name].extended(more, codes, np.flatnonzero(keep))
         return replace(self, log=log, experts=experts)
 
     def best(
@@ -143,37 +131,6 @@ class CurveSurrogate:
         from probscale.surrogate.saving import save_surrogate
 
         save_surrogate(self, path)
-
-    def _with_prefixes(self, expert: CurveExpert, codes: Array) -> CurveExpert:
-        """The expert with the prefixes of asked runs that a long log left out of its data."""
-        if isinstance(expert, GridExpert):
-            return expert
-        if isinstance(expert, FunctionalExpert):
-            return self._with_observed(expert, codes)
-        column = expert.encoder.run_column
-        asked = codes[codes >= 0]
-        if column is None or not len(asked):
-            return expert
-        absent = asked[~np.isin(asked, expert.states[0].data.rows.x[:, column].numpy())]
-        if not len(absent):
-            return expert
-        known = run_codes(self.log.runs)
-        output = self.log.points[self.log.output].to_numpy(dtype=np.float64)
-        mine = np.isin(known[self.log.codes], absent) & np.isfinite(output)
-        where = np.flatnonzero(mine)
-        most = PREFIX_POINTS * len(np.unique(absent))
-        where = where[thinned(self.log.codes[where], most, np.random.default_rng(0))]
-        return _extended(expert, self.log, known, where) if len(where) else expert
-
-    def _with_observed(self, expert: FunctionalExpert, codes: Array) -> FunctionalExpert:
-        """The expert with the points of asked runs that were too many to learn from."""
-        absent = [code for code in codes if code >= 0 and code not in expert.observed]
-        if not absent:
-            return expert
-        known = run_codes(self.log.runs)
-        output = self.log.points[self.log.output].to_numpy(dtype=np.float64)
-        where = np.flatnonzero(np.isin(known[self.log.codes], absent) & np.isfinite(output))
-        return expert.shown(self.log, known, where)
 
     def _codes(self, frame: pd.DataFrame) -> Array:
         """Run codes: of the log for its own runs, negative and distinct for new ones."""
@@ -206,40 +163,3 @@ class CurveSurrogate:
         old = pd.MultiIndex.from_frame(self.log.points[[run, axis]])
         asked = pd.MultiIndex.from_frame(more.points[[run, axis]])
         return ~asked.isin(old) & np.isfinite(more.points[self.log.output].to_numpy(dtype=np.float64))
-
-
-def thinned(codes: NDArray[np.intp], most: int, generator: np.random.Generator) -> NDArray[np.intp]:
-    """Positions of at most `most` points: fewer points of every run, then fewer runs."""
-    if len(codes) <= most:
-        return np.arange(len(codes))
-    runs, starts, counts = np.unique(codes, return_index=True, return_counts=True)
-    per_run = max(int(most // len(runs)), min(FEWEST_PER_RUN, int(counts.max())))
-    fit = max(most // per_run, 1)
-    chosen = runs if len(runs) <= fit else np.sort(generator.permutation(runs)[:fit])
-    picked = []
-    for run in np.flatnonzero(np.isin(runs, chosen)):
-        # Dense towards the end, where curves are judged; the last point always stays.
-        share = 1 - np.linspace(0, 1, min(per_run, counts[run]))[::-1] ** 1.5 if per_run > 1 else np.ones(1)
-        picked.append(starts[run] + np.unique(np.round(share * (counts[run] - 1)).astype(np.intp)))
-    return np.concatenate(picked)
-
-
-def _extended(expert: CurveExpert, more: RunLog, codes: Array, where: NDArray[np.intp]) -> CurveExpert:
-    """Expert after the points `where` of a log."""
-    if not isinstance(expert, Expert):
-        return expert.extended(more, codes, where)
-    at = more.points[more.roles.axis].to_numpy(dtype=np.float64)[where]
-    output = more.points[more.output].to_numpy(dtype=np.float64)[where]
-    rows = expert.rows(more.configs, codes, more.codes[where], at)
-    y = expert.transform.forward(output)
-    y = np.where(np.isfinite(y), y, _lowest(expert))
-    states = tuple(
-        state.extend(Observations(rows, torch.from_numpy(y), torch.ones(len(y), dtype=torch.float64)))
-        for state in expert.states
-    )
-    return expert.with_states(states)
-
-
-def _lowest(expert: Expert) -> float:
-    """Stand-in for outputs at or below the floor: the smallest modelled value seen."""
-    return float(expert.states[0].data.y.min())

@@ -12,12 +12,18 @@ from numpy.typing import NDArray
 from probscale.encode.encoder import CurveSet, Encoder
 from probscale.model.divergence import DivergenceModel
 from probscale.model.exact import ExactState
+from probscale.model.gp import Observations
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.means import Rows
 from probscale.model.posterior import Component, CurveBlock, Tail
 from probscale.model.transforms import LogScore, OutputTransform
+from probscale.runs import RunLog
+from probscale.surrogate.known_points import points_of, thinned
 
 Array = NDArray[np.float64]
+
+PREFIX_POINTS = 12
+"""Points of an observed prefix that enter a prediction when the log was too long to hold it."""
 
 
 def layout_of(encoder: Encoder, transform: OutputTransform | None = None) -> Layout:
@@ -35,6 +41,28 @@ def rows_of(curves: CurveSet, size_default: float) -> Rows:
     return Rows(
         torch.from_numpy(curves.x.copy()), torch.from_numpy(size), torch.from_numpy(curves.progress.copy())
     )
+
+
+def exceeds(rows: Rows, largest: tuple[float, float]) -> NDArray[np.bool_]:
+    """Which rows exceed the largest logarithms of model size or axis value by more than 5 %, (rows,)."""
+    size, progress = largest
+    return (rows.size.numpy() > size + 0.05) | (rows.progress.numpy() > progress + 0.05)
+
+
+def run_tail(
+    tail: Tail, prefix: Tail, beyond: float, outside: NDArray[np.bool_], continued: NDArray[np.bool_]
+) -> Tail:
+    """Spread of some runs, of engines that tell new runs from continued ones.
+
+    Args:
+        tail: Spread of new runs within the observed scales.
+        prefix: Spread of continued runs.
+        beyond: Factor on the spread of new runs outside these scales.
+        outside: Which runs lie outside, (runs,).
+        continued: Which runs are continued, (runs,).
+    """
+    scale = np.where(continued, prefix.scale, tail.scale) * np.where(outside & ~continued, beyond, 1.0)
+    return replace(tail, scale=scale[:, None])
 
 
 @dataclass(frozen=True)
@@ -94,8 +122,7 @@ class Expert:
 
     def is_beyond(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows lie beyond the observed model sizes or axis values, by more than 5 %, (rows,)."""
-        size, progress = self.largest
-        return (rows.size.numpy() > size + 0.05) | (rows.progress.numpy() > progress + 0.05)
+        return exceeds(rows, self.largest)
 
     def is_continued(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows belong to runs whose beginning is among the data, (rows,)."""
@@ -112,9 +139,34 @@ class Expert:
             scale = np.where(begun, self.continued, scale)
         return replace(self.tail, scale=scale)
 
-    def with_states(self, states: tuple[ExactState, ...]) -> Expert:
-        """The same expert with updated posteriors."""
-        return replace(self, states=states)
+    def begun(self, log: RunLog, codes: Array) -> Expert:
+        """The expert with the beginnings of asked runs that a long log left out of its data."""
+        column, asked = self.encoder.run_column, codes[codes >= 0]
+        if column is None or not len(asked):
+            return self
+        absent = asked[~np.isin(asked, self.states[0].data.rows.x[:, column].numpy())]
+        if not len(absent):
+            return self
+        known, where = points_of(log, absent)
+        most = PREFIX_POINTS * len(np.unique(absent))
+        where = where[thinned(log.codes[where], most, np.random.default_rng(0))]
+        return self.extended(log, known, where) if len(where) else self
+
+    def extended(self, more: RunLog, codes: Array, where: NDArray[np.intp]) -> Expert:
+        """The expert after further points, parameters unchanged.
+
+        Args:
+            more: Log with the new points.
+            codes: Run codes of its runs.
+            where: Positions of the points that are new.
+        """
+        at = more.points[more.roles.axis].to_numpy(dtype=np.float64)[where]
+        rows = self.rows(more.configs, codes, more.codes[where], at)
+        y = self.transform.forward(more.points[more.output].to_numpy(dtype=np.float64)[where])
+        # Outputs at or below the floor stand for the smallest value seen.
+        y = np.where(np.isfinite(y), y, float(self.states[0].data.y.min()))
+        new = Observations(rows, torch.from_numpy(y), torch.ones(len(y), dtype=torch.float64))
+        return replace(self, states=tuple(state.extend(new) for state in self.states))
 
 
 def _component(state: ExactState, rows: Rows, weight: float, shape: tuple[int, int]) -> Component:

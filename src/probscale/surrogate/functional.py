@@ -21,7 +21,8 @@ from probscale.model.posterior import CurveBlock, Tail
 from probscale.model.scores import ScoreProcesses, sites_of
 from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
-from probscale.surrogate.expert import rows_of
+from probscale.surrogate.expert import exceeds, rows_of, run_tail
+from probscale.surrogate.known_points import points_of
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -130,6 +131,11 @@ class FunctionalExpert:
             draws=views,
         )
 
+    def begun(self, log: RunLog, codes: Array) -> FunctionalExpert:
+        """The expert with the points of asked runs that were too many to learn from."""
+        absent = np.array([code for code in codes if code >= 0 and code not in self.observed])
+        return self.shown(log, *points_of(log, absent)) if len(absent) else self
+
     def extended(self, more: RunLog, codes: Array, where: Positions) -> FunctionalExpert:
         """The expert after further points of runs, parameters unchanged.
 
@@ -230,11 +236,8 @@ class FunctionalExpert:
         return np.where(np.isfinite(horizons), horizons, at.max(axis=1))
 
     def _tail_for(self, rows: Rows, continued: NDArray[np.bool_]) -> Tail:
-        size, progress = self.largest
-        outside = (rows.size.numpy() > size + 0.05) | (rows.progress.numpy() > progress + 0.05)
-        scale = np.where(continued, self.prefix_tail.scale, self.tail.scale)
-        scale = scale * np.where(outside & ~continued, self.beyond, 1.0)
-        return replace(self.tail, scale=scale[:, None])
+        outside = exceeds(rows, self.largest)
+        return run_tail(self.tail, self.prefix_tail, self.beyond, outside, continued)
 
 
 def spread_evenly(v: Array, most: int = MOST_SEEN) -> Positions:

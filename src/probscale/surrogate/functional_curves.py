@@ -17,10 +17,10 @@ from probscale.model.means import Rows
 from probscale.model.transforms import FLOOR_SHARE, OutputTransform, choose_transform
 from probscale.runs import RunLog
 from probscale.runs.schema import DIVERGED
-from probscale.surrogate.curves import run_codes
 from probscale.surrogate.expert import rows_of
 from probscale.surrogate.fitting import FitOptions
 from probscale.surrogate.functional import Observed, spread_evenly
+from probscale.surrogate.known_points import run_codes
 from probscale.surrogate.prepare import cells_of, diverged_runs
 
 Array = NDArray[np.float64]

@@ -206,18 +206,12 @@ def _refined(
 ) -> ScoreProcesses:
     """One more sweep over the sites of runs that have not shown everything, given what the others say."""
     deviation = scores.deviation()
-    location = np.empty((len(curves.names), len(scores.states)))
-    variance = np.empty_like(location)
-    for q, state in enumerate(scores.states):
-        residual, left = state.leave_groups_out(np.arange(len(curves.names)))
-        location[:, q], variance[:, q] = (state.data.y - residual).numpy(), left.numpy()
+    location, variance = scores.left_out(np.arange(len(curves.names)))
     location[:, 0] -= level
-    sites = sites_of(precision, moment, location, np.maximum(variance, 1e-12) + deviation)
+    sites = sites_of(precision, moment, location, variance + deviation)
     states = []
-    for q, state in enumerate(scores.states):
-        noise = float(state.process.noise(state.data.rows.take(slice(0, 1))).detach()[0])
+    for q, (state, noise) in enumerate(zip(scores.states, scores.noise(), strict=True)):
         value = sites.location[:, q] + (level if q == 0 else 0.0)
-        trust = np.minimum(state.data.weight.numpy() * (noise + sites.variance[:, q]) / noise, 1.0)
         trust = np.where(sites.variance[:, q] < noise, state.data.weight.numpy(), 1.0)
         weight = noise / (deviation[q] / np.minimum(trust, 1.0) + sites.variance[:, q])
         weights = torch.from_numpy(np.minimum(weight, 1.5))
@@ -226,21 +220,10 @@ def _refined(
     return replace(scores, states=tuple(states))
 
 
-def _left_out(expert: FunctionalExpert, curves: Curves, level: Array) -> tuple[Array, Array]:
-    """Scores expected of each run when all runs of its cell are left out, and their variance."""
-    location, variance = [], []
-    for state in expert.scores.states:
-        left, spread = state.leave_groups_out(curves.cells)
-        location.append((state.data.y - left).numpy())
-        variance.append(np.maximum(spread.numpy(), 1e-12))
-    expected = np.stack(location, 1)
-    expected[:, 0] -= level
-    return expected, np.stack(variance, 1)
-
-
 def _calibrated(expert: FunctionalExpert, curves: Curves, residual: Array, level: Array) -> FunctionalExpert:
     """The expert with scales of runs and tails, learnt from runs whose cell is left out."""
-    location, variance = _left_out(expert, curves, level)
+    location, variance = expert.scores.left_out(curves.cells)
+    location[:, 0] -= level
     deviation = expert.scores.deviation()
     generator = np.random.default_rng(0)
     chosen = generator.permutation(len(curves.names))[:CALIBRATED_RUNS]
@@ -292,10 +275,9 @@ def _log_mixture(views: list[Outlook], values: Array) -> Array:
     """Mean log density of values at points under each of `SPREADS`, (spreads,)."""
     parts = []
     for view in views:
-        centre = view.offset + view.loading @ view.location
-        variance = ((view.loading @ view.common) ** 2).sum(1) + ((view.loading @ view.own) ** 2).sum(1)
-        wide = (variance + view.wander + view.nugget) * np.square(SPREADS)[:, None]
-        parts.append(np.log(view.weight) - 0.5 * (values - centre) ** 2 / wide - 0.5 * np.log(wide))
+        variance = view.shared_variance + view.own_variance + view.nugget
+        wide = variance * np.square(SPREADS)[:, None]
+        parts.append(np.log(view.weight) - 0.5 * (values - view.centre) ** 2 / wide - 0.5 * np.log(wide))
     return np.asarray(logsumexp(np.stack(parts), axis=0)).mean(axis=1)
 
 

@@ -13,8 +13,6 @@ from probscale.encode.clock import Clock
 from probscale.model.baseline import Baseline
 from probscale.model.basis import Basis
 from probscale.model.continuation import RunDeviations
-from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.gp import CurveProcess, Observations
 from probscale.model.posterior import Tail
 from probscale.model.scores import ScoreProcesses
 from probscale.model.transforms import transform_from
@@ -23,14 +21,12 @@ from probscale.surrogate.functional import FunctionalExpert, Observed
 from probscale.surrogate.packing import (
     Tensors,
     pack_encoder,
-    pack_parameters,
-    pack_rows,
+    pack_mode,
+    pack_state,
     unpack_classifier,
     unpack_encoder,
-    unpack_parameters,
-    unpack_rows,
+    unpack_state,
 )
-from probscale.surrogate.processes import build_process, describe_process
 
 
 def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> dict[str, Any]:
@@ -48,24 +44,17 @@ def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> 
     }
     for key, value in arrays.items():
         tensors[f"{prefix}/{key}"] = torch.from_numpy(np.ascontiguousarray(value))
-    for number, state in enumerate(expert.scores.states):
-        where = f"{prefix}/{number}"
-        pack_rows(state.data.rows, where, tensors)
-        pack_parameters(state.process, f"{where}/parameter", tensors)
-        tensors[f"{where}/y"] = state.data.y.clone()
-        tensors[f"{where}/weight"] = state.data.weight.clone()
+    described = [pack_state(s, f"{prefix}/{i}", tensors) for i, s in enumerate(expert.scores.states)]
     model = expert.divergence
     if model is not None:
-        pack_rows(model.rows, f"{prefix}/divergence", tensors)
-        for key in ("gradient", "root"):
-            tensors[f"{prefix}/divergence/{key}"] = getattr(model, key).clone()
+        pack_mode(model, f"{prefix}/divergence", tensors)
     return pack_encoder(expert.encoder, prefix, tensors) | {
         "kind": "functional",
         "clock": asdict(expert.clock),
         "transform": expert.transform.to_dict(),
         "trust": expert.deviations.trust,
         "remainder": [expert.basis.correlated, expert.basis.length],
-        "processes": [describe_process(state.process) for state in expert.scores.states],
+        "processes": described,
         "tails": [asdict(expert.tail), asdict(expert.prefix_tail)],
         "beyond": expert.beyond,
         "size_default": expert.size_default,
@@ -93,10 +82,10 @@ def unpack_functional(
     def array(key: str) -> Any:
         return tensors[f"{prefix}/{key}"].numpy()
 
-    states = []
-    for number, description in enumerate(data["processes"]):
-        process = build_process(description, encoder, transform)
-        states.append(_state(process, f"{prefix}/{number}", tensors, device))
+    states = [
+        unpack_state(description, f"{prefix}/{number}", tensors, encoder, transform, device)
+        for number, description in enumerate(data["processes"])
+    ]
     cuts = np.cumsum(array("seen/count"))[:-1]
     runs = zip(np.split(array("seen/at"), cuts), np.split(array("seen/y"), cuts), strict=True)
     observed = {float(c): Observed(*run) for c, run in zip(array("seen/code"), runs, strict=True)}
@@ -121,10 +110,3 @@ def unpack_functional(
         if offset is None
         else unpack_classifier(states[0].process, offset, f"{prefix}/divergence", tensors),
     )
-
-
-def _state(process: CurveProcess, prefix: str, tensors: Tensors, device: torch.device) -> ExactState:
-    unpack_parameters(process, f"{prefix}/parameter", tensors)
-    rows = unpack_rows(prefix, tensors)
-    data = Observations(rows, tensors[f"{prefix}/y"], tensors[f"{prefix}/weight"])
-    return solve_exactly(process, data, device)

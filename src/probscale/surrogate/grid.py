@@ -18,7 +18,7 @@ from probscale.model.means import Rows
 from probscale.model.posterior import Component, CurveBlock, Tail
 from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
-from probscale.surrogate.expert import rows_of
+from probscale.surrogate.expert import exceeds, rows_of, run_tail
 
 Array = NDArray[np.float64]
 
@@ -103,6 +103,10 @@ class GridExpert:
         diverges = None if self.divergence is None else self.divergence.probability(last)
         return CurveBlock(self.transform, (part,), self._tail_for(last, member >= 0), prob_diverge=diverges)
 
+    def begun(self, log: RunLog, codes: Array) -> GridExpert:
+        """The expert itself: all runs of a log are among its cells."""
+        return self
+
     def extended(self, more: RunLog, codes: Array, where: NDArray[np.intp]) -> GridExpert:
         """The expert after further points, parameters unchanged; axis values off the grid widen it.
 
@@ -133,11 +137,8 @@ class GridExpert:
         return replace(self, state=state, grid=grid, members=members)
 
     def _tail_for(self, rows: Rows, continued: NDArray[np.bool_]) -> Tail:
-        size, progress = self.largest
-        outside = (rows.size.numpy() > size + 0.05) | (rows.progress.numpy() > progress + 0.05)
-        scale = np.where(continued, self.prefix_tail.scale, self.tail.scale)
-        scale = scale * np.where(outside & ~continued, self.beyond, 1.0)
-        return replace(self.tail, scale=scale[:, None])
+        outside = exceeds(rows, self.largest)
+        return run_tail(self.tail, self.prefix_tail, self.beyond, outside, continued)
 
 
 def member_of(members: Array, codes: Array) -> NDArray[np.intp]:

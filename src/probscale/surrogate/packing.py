@@ -15,12 +15,13 @@ from probscale.encode.features import FeatureMap
 from probscale.encode.fields import CategoricalField, NumericField
 from probscale.encode.projection import Projection
 from probscale.model.divergence import DivergenceModel, divergence_model
-from probscale.model.gp import CurveProcess
+from probscale.model.exact import ExactState, solve_exactly
+from probscale.model.gp import CurveProcess, Observations
 from probscale.model.grid import GridData, GridProcess
 from probscale.model.grid_posterior import solve_grid
 from probscale.model.means import Rows
 from probscale.model.posterior import Tail
-from probscale.model.transforms import transform_from
+from probscale.model.transforms import OutputTransform, transform_from
 from probscale.runs import Roles
 from probscale.surrogate.grid import GridExpert, config_layout
 from probscale.surrogate.processes import build_process, describe_process
@@ -91,11 +92,41 @@ def unpack_parameters(module: torch.nn.Module, prefix: str, tensors: Tensors) ->
     )
 
 
+def pack_state(state: ExactState, prefix: str, tensors: Tensors) -> dict[str, Any]:
+    """Observations and parameters to `tensors`, and the description of the process."""
+    pack_rows(state.data.rows, prefix, tensors)
+    pack_parameters(state.process, f"{prefix}/parameter", tensors)
+    for key, value in (("y", state.data.y), ("weight", state.data.weight)):
+        tensors[f"{prefix}/{key}"] = value.detach().clone().contiguous()
+    return describe_process(state.process)
+
+
+def unpack_state(
+    description: dict[str, Any],
+    prefix: str,
+    tensors: Tensors,
+    encoder: Encoder,
+    transform: OutputTransform,
+    device: torch.device,
+) -> ExactState:
+    """The posterior that `pack_state` described."""
+    process = build_process(description, encoder, transform)
+    unpack_parameters(process, f"{prefix}/parameter", tensors)
+    rows = unpack_rows(prefix, tensors)
+    data = Observations(rows, tensors[f"{prefix}/y"], tensors[f"{prefix}/weight"])
+    return solve_exactly(process, data, device)
+
+
+def pack_mode(model: DivergenceModel, prefix: str, tensors: Tensors) -> None:
+    """Rows and mode of a classifier to `tensors`; its process is packed elsewhere."""
+    pack_rows(model.rows, prefix, tensors)
+    tensors[f"{prefix}/gradient"], tensors[f"{prefix}/root"] = model.gradient.clone(), model.root.clone()
+
+
 def pack_classifier(model: DivergenceModel, prefix: str, tensors: Tensors) -> dict[str, Any]:
     """A classifier with a process of its own."""
-    pack_rows(model.rows, prefix, tensors)
+    pack_mode(model, prefix, tensors)
     pack_parameters(model.process, f"{prefix}/parameter", tensors)
-    tensors[f"{prefix}/gradient"], tensors[f"{prefix}/root"] = model.gradient.clone(), model.root.clone()
     return {"offset": model.offset, "process": describe_process(model.process)}
 
 

@@ -17,8 +17,8 @@ from probscale.model.gp import CurveProcess, Observations
 from probscale.model.means import LawScale, Rows, curve_mean
 from probscale.model.transforms import LogFloor, OutputTransform, choose_transform
 from probscale.runs import RunLog
-from probscale.surrogate.curves import run_codes, thinned
 from probscale.surrogate.expert import layout_of, rows_of
+from probscale.surrogate.known_points import run_codes, thinned
 
 Array = NDArray[np.float64]
 

@@ -19,14 +19,11 @@ from torch import Tensor
 
 from probscale.encode.cache import CachedEmbedder, EmbeddingCache
 from probscale.encode.embedders import Embedder, get_embedder
-from probscale.encode.encoder import Encoder
 from probscale.errors import ConfigError, EmbeddingError
 from probscale.model.devices import find_device
 from probscale.model.divergence import DivergenceModel
-from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.gp import Observations
 from probscale.model.posterior import Tail
-from probscale.model.transforms import OutputTransform, transform_from
+from probscale.model.transforms import transform_from
 from probscale.runs import Roles, RunLog
 from probscale.surrogate.curves import CurveExpert, CurveSurrogate
 from probscale.surrogate.expert import Expert
@@ -36,15 +33,13 @@ from probscale.surrogate.grid import GridExpert
 from probscale.surrogate.packing import (
     pack_encoder,
     pack_grid,
-    pack_parameters,
-    pack_rows,
+    pack_mode,
+    pack_state,
     unpack_classifier,
     unpack_encoder,
     unpack_grid,
-    unpack_parameters,
-    unpack_rows,
+    unpack_state,
 )
-from probscale.surrogate.processes import build_process, describe_process
 from probscale.surrogate.report import report_from
 
 FORMAT = "probscale-surrogate/1"
@@ -136,11 +131,7 @@ def _pack_expert(expert: CurveExpert, prefix: str, tensors: dict[str, Tensor]) -
         return pack_grid(expert, prefix, tensors)
     if isinstance(expert, FunctionalExpert):
         return pack_functional(expert, prefix, tensors)
-    for number, state in enumerate(expert.states):
-        pack_rows(state.data.rows, f"{prefix}/{number}", tensors)
-        pack_parameters(state.process, f"{prefix}/{number}/parameter", tensors)
-        for key, value in (("y", state.data.y), ("weight", state.data.weight)):
-            tensors[f"{prefix}/{number}/{key}"] = value.detach().clone().contiguous()
+    described = [pack_state(s, f"{prefix}/{i}", tensors) for i, s in enumerate(expert.states)]
     divergence = expert.divergence and _pack_divergence(expert, expert.divergence, prefix, tensors)
     return pack_encoder(expert.encoder, prefix, tensors) | {
         "divergence": divergence,
@@ -151,16 +142,14 @@ def _pack_expert(expert: CurveExpert, prefix: str, tensors: dict[str, Tensor]) -
         "continued": expert.continued,
         "size_default": expert.size_default,
         "largest": list(expert.largest),
-        "means": [describe_process(state.process) for state in expert.states],
+        "means": described,
     }
 
 
 def _pack_divergence(
     expert: Expert, model: DivergenceModel, prefix: str, tensors: dict[str, Tensor]
 ) -> dict[str, Any]:
-    pack_rows(model.rows, f"{prefix}/divergence", tensors)
-    parts = {"gradient": model.gradient, "root": model.root}
-    tensors.update({f"{prefix}/divergence/{key}": value.clone() for key, value in parts.items()})
+    pack_mode(model, f"{prefix}/divergence", tensors)
     number = next(i for i, state in enumerate(expert.states) if state.process is model.process)
     return {"state": number, "offset": model.offset}
 
@@ -180,7 +169,7 @@ def _unpack_expert(
     encoder = unpack_encoder(data, prefix, tensors, roles, model)
     transform = transform_from(data["transform"])
     states = tuple(
-        _unpack_state(mean, f"{prefix}/{number}", tensors, encoder, transform, device)
+        unpack_state(mean, f"{prefix}/{number}", tensors, encoder, transform, device)
         for number, mean in enumerate(data["means"])
     )
     divergence = data.get("divergence")
@@ -199,21 +188,6 @@ def _unpack_expert(
         ),
         data.get("continued"),
     )
-
-
-def _unpack_state(
-    description: dict[str, Any],
-    prefix: str,
-    tensors: dict[str, Tensor],
-    encoder: Encoder,
-    transform: OutputTransform,
-    device: torch.device,
-) -> ExactState:
-    process = build_process(description, encoder, transform)
-    unpack_parameters(process, f"{prefix}/parameter", tensors)
-    rows = unpack_rows(prefix, tensors)
-    data = Observations(rows, tensors[f"{prefix}/y"], tensors[f"{prefix}/weight"])
-    return solve_exactly(process, data, device)
 
 
 def _table_bytes(frame: pd.DataFrame) -> Tensor:

@@ -1,0 +1,43 @@
+"""Points of a log as experts look them up: codes of runs, points of some runs, fewer points of many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from probscale.encode.fields import label, label_code
+from probscale.runs import RunLog
+
+Array = NDArray[np.float64]
+
+FEWEST_PER_RUN = 6
+"""Points of a run below which a curve is no longer a curve: then runs are left out instead."""
+
+
+def run_codes(runs: pd.Index | list[object]) -> Array:
+    """Codes of run identifiers: equal for equal identifiers, the same in every process."""
+    return np.array([label_code(f"run {label(run)}") for run in runs], dtype=np.float64)
+
+
+def points_of(log: RunLog, codes: Array) -> tuple[Array, NDArray[np.intp]]:
+    """Codes of all runs of a log, and positions of the finite points of the runs with the given codes."""
+    known = run_codes(log.runs)
+    output = log.points[log.output].to_numpy(dtype=np.float64)
+    return known, np.flatnonzero(np.isin(known[log.codes], codes) & np.isfinite(output))
+
+
+def thinned(codes: NDArray[np.intp], most: int, generator: np.random.Generator) -> NDArray[np.intp]:
+    """Positions of at most `most` points: fewer points of every run, then fewer runs."""
+    if len(codes) <= most:
+        return np.arange(len(codes))
+    runs, starts, counts = np.unique(codes, return_index=True, return_counts=True)
+    per_run = max(int(most // len(runs)), min(FEWEST_PER_RUN, int(counts.max())))
+    fit = max(most // per_run, 1)
+    chosen = runs if len(runs) <= fit else np.sort(generator.permutation(runs)[:fit])
+    picked = []
+    for run in np.flatnonzero(np.isin(runs, chosen)):
+        # Dense towards the end, where curves are judged; the last point always stays.
+        share = 1 - np.linspace(0, 1, min(per_run, counts[run]))[::-1] ** 1.5 if per_run > 1 else np.ones(1)
+        picked.append(starts[run] + np.unique(np.round(share * (counts[run] - 1)).astype(np.intp)))
+    return np.concatenate(picked)
