@@ -177,3 +177,41 @@ def test_placing_encoded_configurations_is_encoding_them(encoder, log):
     runs = np.arange(12.0)
     once = encoder.place(encoder.encode_configs(log.configs), log.configs, runs, codes, at)
     np.testing.assert_array_equal(once.x, encoder.encode(log.configs, runs, codes, at).x)
+
+
+def described_log():
+    """Twelve runs of four recipes, each recipe told in a sentence."""
+    told = [
+        "a long and careful warmup before the {} stage starts",
+        "no warmup at all, straight to the {} stage",
+    ]
+    rows = [
+        {"run": f"r{i}", "recipe": f"recipe {i % 4}", "about": told[i % 2].format(i % 4), "tokens": 1e9}
+        for i in range(12)
+    ]
+    frame = pd.DataFrame(rows).assign(lr=np.geomspace(1e-4, 1e-2, 12), loss=np.linspace(3, 2, 12))
+    return RunLog.from_frame(frame, run="run", axis="tokens", output="loss", levels=("recipe",))
+
+
+def test_prose_that_goes_with_a_level_describes_its_values():
+    log = described_log()
+    encoder = fit_encoder(log, EMBEDDER)
+    assert dict(encoder.features.descriptions) == {"recipe": "about"}
+    assert [item.name for item in encoder.labels] == ["recipe"]
+    assert encoder.features.free_text == ()
+    assert "about" in encoder.features.columns
+    (item,) = encoder.labels
+    configs = log.configs.iloc[[0, 0, 0]].reset_index(drop=True).assign(recipe="recipe 9")
+    configs["about"] = [log.configs.about.iloc[0], log.configs.about.iloc[1], None]
+    rows = [encoded(encoder, configs.iloc[[i]], 1e9).x[0, list(item.text)] for i in range(3)]
+    assert not np.allclose(rows[0], rows[1])
+    assert np.isfinite(rows[2]).all()
+
+
+def test_the_description_of_a_known_value_need_not_be_told_again():
+    log = described_log()
+    encoder = fit_encoder(log, EMBEDDER)
+    (item,) = encoder.labels
+    x = encoded(encoder, log.configs, 1e9).x[:, list(item.text)]
+    for row in range(4):
+        np.testing.assert_allclose(x[row], x[row + 4], rtol=EXACT)

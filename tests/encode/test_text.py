@@ -237,3 +237,16 @@ def test_prose_is_told_from_names(column, expected):
 
 def test_every_known_spelling_leads_back_to_its_phrase():
     assert field_phrase("maxGradNorm") == field_phrase("grad_clip") == field_phrase("max-grad-norm")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "word"),
+    [
+        ("learner", "sklearn.tree.DecisionTreeClassifier", "single"),
+        ("classifier", "SVC_rbf", "radial"),
+        ("router_type", "S-Base", "balanced"),
+        ("router", "RL-R", "reinforcement"),
+    ],
+)
+def test_learners_and_routers_are_explained(field, value, word):
+    assert word in value_sentence(field, value)

@@ -74,8 +74,7 @@ def test_an_unseen_label_resembles_the_labels_with_similar_text():
     correlation = LabelCorrelation(LabelBlock("task", 0, (1,)))
     seen = torch.tensor([[1.0, -1.0], [2.0, 1.0]], dtype=torch.float64)
     unseen = torch.tensor([[9.0, 0.8]], dtype=torch.float64)
-    mix = 1 / (1 + np.exp(2.0))
-    expected = mix * np.exp(-0.5 * np.array([[1.8**2, 0.2**2]]))
+    expected = 0.5 * np.exp(-0.5 * np.array([[1.8**2, 0.2**2]]) / 0.6**2)
     np.testing.assert_allclose(dense(correlation, unseen, seen), expected, rtol=ALGEBRA)
     np.testing.assert_allclose(dense(correlation, unseen), [[1.0]], rtol=EXACT)
 

@@ -19,7 +19,7 @@ from probscale.runs import Roles, RunLog
 
 Array = NDArray[np.float64]
 
-LABEL_RANK = 4
+LABEL_RANK = 8
 FREE_TEXT_RANK = 6
 
 
@@ -155,7 +155,7 @@ class Encoder:
             distinct = list(dict.fromkeys(values))
             where = np.array([distinct.index(v) for v in values], dtype=np.intp)
             codes = np.array([label_code(v) for v in distinct])[:, None]
-            text = self._text(item.name, [value_sentence(item.name, v) for v in distinct])
+            text = self._text(item.name, label_sentences(self.features, item.name, distinct, values, configs))
             labels.append(np.concatenate([codes, text], axis=1)[where])
         empty = np.zeros((len(configs), 0))
         return np.concatenate(blocks, axis=1), np.concatenate([empty, *labels], axis=1)
@@ -207,6 +207,26 @@ def _texts(configs: pd.DataFrame, name: str) -> list[str]:
     return ["" if pd.isna(v) else str(v) for v in configs[name]]
 
 
+def label_sentences(
+    features: FeatureMap, name: str, distinct: Sequence[str], values: Sequence[str], configs: pd.DataFrame
+) -> list[str]:
+    """Sentences of the values of a label, with what a column of the configurations tells of them.
+
+    Args:
+        features: Which column describes which level.
+        name: Field of the label.
+        distinct: The values to speak of.
+        values: The value of each configuration.
+        configs: One row per configuration.
+    """
+    sentences = [value_sentence(name, value) for value in distinct]
+    if name not in features.descriptions:
+        return sentences
+    told = dict(zip(reversed(values), reversed(_texts(configs, features.descriptions[name])), strict=True))
+    pairs = zip(sentences, (told[value] for value in distinct), strict=True)
+    return [f"{short}. {more}" if more else short for short, more in pairs]
+
+
 def fit_encoder(log: RunLog, embedder: Embedder | CachedEmbedder | None) -> Encoder:
     """Learn an encoder from the configurations of a log.
 
@@ -224,10 +244,10 @@ def fit_encoder(log: RunLog, embedder: Embedder | CachedEmbedder | None) -> Enco
     axis = _axis_scale(log, at, ends, curves)
     projections: dict[str, Projection] = {}
     if embedder is not None:
-        for item in features.categorical:
+        for item, values in zip(features.categorical, features.labels(log.configs), strict=True):
             if len(item.values) > 2:
-                vectors = embedder.embed([value_sentence(item.name, v) for v in item.values])
-                projections[item.name] = center_project(vectors, LABEL_RANK)
+                sentences = label_sentences(features, item.name, item.values, values, log.configs)
+                projections[item.name] = center_project(embedder.embed(sentences), LABEL_RANK)
         for name in features.free_text:
             texts = list(dict.fromkeys(_texts(log.configs, name)))
             projections[name] = center_project(embedder.embed(texts), FREE_TEXT_RANK)

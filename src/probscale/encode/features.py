@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probscale.encode.fields import CategoricalField, NumericField, label, numeric_field, to_numbers
+from probscale.encode.text import is_free_text
 from probscale.runs import Roles
 
 Array = NDArray[np.float64]
@@ -31,12 +32,14 @@ class FeatureMap:
         categorical: Columns that enter as labels.
         free_text: Columns of long text, which only an embedder can read.
         dropped: Columns left out, with the reason.
+        descriptions: Columns of prose that tell more about a level's values, by level.
     """
 
     numeric: tuple[NumericField, ...]
     categorical: tuple[CategoricalField, ...]
     free_text: tuple[str, ...] = ()
     dropped: Mapping[str, str] = field(default_factory=dict)
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,7 +50,7 @@ class FeatureMap:
     def columns(self) -> tuple[str, ...]:
         """Every column that enters."""
         items = (*self.numeric, *self.categorical)
-        return (*(item.name for item in items), *self.free_text)
+        return (*(item.name for item in items), *self.free_text, *self.descriptions.values())
 
     def coordinates(self, configs: pd.DataFrame) -> Array:
         """Standardised coordinates, shape (rows, coordinates); columns not given count as missing."""
@@ -79,9 +82,13 @@ def fit_features(configs: pd.DataFrame, roles: Roles, axis_end: Array, *, curves
     numeric: list[NumericField] = []
     categorical: list[CategoricalField] = []
     free_text: list[str] = []
+    descriptions: dict[str, str] = {}
     for name in _ordered(roles):
         values = configs[name]
         is_level = name in roles.levels
+        if not is_level and (level := _described_level(values, configs, roles, descriptions)):
+            descriptions[level] = name
+            continue
         if _is_number(values):
             if item := _numeric(name, values, configs, dropped, size=name in (roles.params, roles.horizon)):
                 numeric.append(item)
@@ -91,7 +98,22 @@ def fit_features(configs: pd.DataFrame, roles: Roles, axis_end: Array, *, curves
     kept = _independent(numeric, configs, roles, axis_end, dropped)
     if curves and not categorical and not free_text:
         kept = _shapes(kept, configs, roles, dropped)
-    return FeatureMap(tuple(kept), tuple(categorical), tuple(free_text), dropped)
+    return FeatureMap(tuple(kept), tuple(categorical), tuple(free_text), dropped, descriptions)
+
+
+def _described_level(
+    values: pd.Series, configs: pd.DataFrame, roles: Roles, taken: Mapping[str, str]
+) -> str | None:
+    """The level that a column of prose describes: each of several values has one text, and most their own."""
+    if _is_number(values) or not is_free_text(values.drop_duplicates()):
+        return None
+    texts = values.map(label)
+    for level in roles.levels:
+        per_value = texts.groupby(configs[level].map(label))
+        distinct = texts.nunique()
+        if level not in taken and 2 < distinct < len(texts) and per_value.nunique().max() == 1:
+            return level
+    return None
 
 
 def _ordered(roles: Roles) -> tuple[str, ...]:

@@ -42,6 +42,44 @@ SCHEDULES = {
     "trapezoidal": "warmup, stable, then decay",
 }
 
+LEARNERS = {
+    "adaboostclassifier": "boosting of weak decision trees, an ensemble",
+    "bernoullinb": "naive Bayes on binary features, generative classifier, poor probabilities",
+    "decisiontreeclassifier": "single fully grown decision tree, hard zero-one predictions",
+    "dummyclassifier": "class frequencies, ignores all features",
+    "extratreeclassifier": "single fully grown randomized decision tree, hard zero-one predictions",
+    "extratreesclassifier": "ensemble of randomized decision trees, averaged probabilities",
+    "gaussiannb": "naive Bayes with normal features, generative classifier, poor probabilities",
+    "gradientboostingclassifier": "boosted ensemble of shallow decision trees, trained on the log-loss",
+    "histgradientboostingclassifier": "boosted ensemble of decision trees, trained on the log-loss",
+    "kneighborsclassifier": "k nearest neighbours, votes of a few similar examples as probabilities",
+    "lineardiscriminantanalysis": "linear Gaussian discriminant, generative classifier with probabilities",
+    "logisticregression": "linear classifier trained on the log-loss, calibrated probabilities",
+    "mlpclassifier": "multilayer perceptron neural network, trained on the log-loss",
+    "multinomialnb": "naive Bayes on counts, generative classifier, poor probabilities",
+    "passiveaggressiveclassifier": "online linear classifier with hinge loss, hard zero-one predictions",
+    "perceptron": "online linear classifier with hinge loss, hard zero-one predictions",
+    "quadraticdiscriminantanalysis": "quadratic Gaussian discriminant, extreme probabilities",
+    "randomforestclassifier": "ensemble of decision trees, averaged probabilities",
+    "ridgeclassifier": "linear classifier with squared loss, hard zero-one predictions",
+    "sgdclassifier": "linear classifier with hinge loss by stochastic gradient, hard zero-one predictions",
+    "svc": "support vector machine, hard zero-one predictions",
+    "svc_linear": "support vector machine with linear kernel, hard zero-one predictions",
+    "svc_poly": "support vector machine with polynomial kernel, hard zero-one predictions",
+    "svc_rbf": "support vector machine with radial kernel, hard zero-one predictions",
+    "svc_sigmoid": "support vector machine with sigmoid kernel, hard zero-one predictions",
+}
+
+ROUTERS = {
+    "dense": "dense transformer without experts, no routing",
+    "hash": "sparse mixture of experts, fixed random hash routing of tokens",
+    "rl_r": "sparse mixture of experts, learned routing by reinforcement learning",
+    "s_base": "sparse mixture of experts, learned balanced routing by optimal transport",
+    "switch": "sparse mixture of experts, learned top-one routing with a balancing loss",
+    "top_1": "sparse mixture of experts, learned top-one routing with a balancing loss",
+    "top_2": "sparse mixture of experts, learned top-two routing with a balancing loss",
+}
+
 _LANGUAGES = """
 af Afrikaans Germanic | am Amharic Semitic | ar Arabic Semitic | az Azerbaijani Turkic |
 bg Bulgarian Slavic | bn Bengali Indo-Aryan | cs Czech Slavic | da Danish Germanic | de German Germanic |
@@ -74,6 +112,12 @@ _TABLES = {
     "learning-rate schedule": SCHEDULES,
     "source language": LANGUAGES,
     "target language": LANGUAGES,
+    "learner": LEARNERS,
+    "classifier": LEARNERS,
+    "algorithm": LEARNERS,
+    "router type": ROUTERS,
+    "router": ROUTERS,
+    "routing": ROUTERS,
 }
 
 
@@ -89,4 +133,7 @@ def explain(field: str, value: str) -> str | None:
     if table is None:
         return None
     key = value.strip().lower().replace("-", "_").replace(" ", "_")
-    return table.get(key) or (table.get(key.split("_")[0]) if table is LANGUAGES else None)
+    if table is LANGUAGES:
+        return table.get(key) or table.get(key.split("_")[0])
+    # "sklearn.tree.DecisionTreeClassifier" is the class at its end.
+    return table.get(key) or table.get(key.rsplit(".", 1)[-1])

@@ -32,6 +32,12 @@ LONE = 0.15
 """Prior scale of a level of which one value was seen: losses of tasks differ by tens of per cent, and nothing
 in the data says otherwise."""
 
+MIX, MIX_STD = 0.0, 1.5
+"""Prior of the logit of the share that texts have in the likeness of two labels."""
+
+NEAR = 0.6
+"""Prior distance at which texts are near, in root mean squares of the distance to their mean."""
+
 
 def matern52(squared: Tensor) -> Tensor:
     """Matérn-5/2 correlation from squared scaled distances."""
@@ -124,8 +130,8 @@ class LabelCorrelation(LogParameterKernel):
         super().__init__()
         self.block = block
         if block.text:
-            self.declare("mix", -2.0, -2.0, 1.0)
-            self.declare("text_scale", 0.0, 0.0, 0.7)
+            self.declare("mix", MIX, MIX, MIX_STD)
+            self.declare("text_scale", math.log(NEAR), math.log(NEAR), 0.5)
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """Correlations of the labels of two sets of rows."""

@@ -139,6 +139,33 @@ def fit_continuation(residual: Array, variance: Array, noise: Array, tail: Tail,
     return math.exp(float(best.x) + 0.5 * error)
 
 
+def fit_unseen(residual: Array, variance: Array, noise: Array, share: Array, tail: Tail) -> float:
+    """Scale on the spread of values of a level that no run has had, in place of those within known ones.
+
+    Points of one value share its deviation, so that a value counts as about two of them.
+
+    Args:
+        residual: Residuals of values left out in turn, on the modelled scale, (points,).
+        variance: Their latent variances.
+        noise: Their noise variances.
+        share: Say of each point, adding up to one for each value, (points,).
+        tail: Spread within known values; its share and spread of wider noise are kept.
+    """
+    finite = np.isfinite(residual) & (variance + noise > 0)
+    residual, variance, noise, share = (part[finite] for part in (residual, variance, noise, share))
+
+    def objective(log_scale: float) -> float:
+        scale = math.exp(log_scale)
+        narrow, wide = scale**2 * (variance + noise), scale**2 * (variance + tail.spread**2 * noise)
+        density = (1 - tail.share) * _normal(residual, narrow) + tail.share * _normal(residual, wide)
+        loss = -2.0 * float(share @ np.log(np.maximum(density, 1e-300)))
+        return loss + 0.5 * ((log_scale - OPTIMISM) / 0.3) ** 2
+
+    best: Any = minimize_scalar(objective, bounds=(-1.5, 2.0), method="bounded")
+    error = 1 / math.sqrt(4 * float(share.sum()) + 1 / 0.3**2)
+    return math.exp(float(best.x) + 0.5 * error)
+
+
 def _natural(p: Array) -> tuple[float, float, float]:
     return math.exp(p[0]), 0.5 / (1 + math.exp(-p[1])), 1 + math.exp(p[2])
 

@@ -19,6 +19,7 @@ from probscale.model.posterior import Component, CurveBlock, Tail
 from probscale.model.transforms import LogScore, OutputTransform
 from probscale.runs import RunLog
 from probscale.surrogate.known_points import points_of, thinned
+from probscale.surrogate.unseen import has_unseen
 
 Array = NDArray[np.float64]
 
@@ -81,6 +82,8 @@ class Expert:
         divergence: Probability of divergence; None when no run diverged.
         continued: Scale of the spread of runs whose beginning is among the data, in place of the tail's and
             of `beyond`; None: as new runs.
+        unseen: Scale of the spread of configurations with a level value that no run has, in place of the
+            tail's; None: as known values.
     """
 
     encoder: Encoder
@@ -93,6 +96,7 @@ class Expert:
     largest: tuple[float, float]
     divergence: DivergenceModel | None = None
     continued: float | None = None
+    unseen: float | None = None
 
     def rows(self, configs: pd.DataFrame, runs: Array, index: NDArray[np.intp], at: Array) -> Rows:
         """Rows of points; see `Encoder.encode`."""
@@ -133,7 +137,11 @@ class Expert:
 
     def _tail_for(self, rows: Rows, shape: tuple[int, int]) -> Tail:
         outside = self.is_beyond(rows).reshape(shape).any(axis=1, keepdims=True)
-        scale = np.where(outside, self.beyond, 1.0) * self.tail.scale
+        scale = self.tail.scale
+        if self.unseen is not None:
+            new = has_unseen(self.states[0], rows).reshape(shape).any(axis=1, keepdims=True)
+            scale = np.where(new, self.unseen, scale)
+        scale = np.where(outside, self.beyond, 1.0) * scale
         if self.continued is not None:
             begun = self.is_continued(rows).reshape(shape).any(axis=1, keepdims=True)
             scale = np.where(begun, self.continued, scale)

@@ -174,6 +174,7 @@ def _report(
             "within the observed scales": tail,
             "beyond": {**tail, "scale": tail["scale"] * expert.beyond},
             **({} if expert.continued is None else {"continued runs": {**tail, "scale": expert.continued}}),
+            **({} if expert.unseen is None else {"unseen level values": {**tail, "scale": expert.unseen}}),
         },
         outliers=int((weights < 0.25).sum()),
         evaluations=sum(outcome.evaluations for outcome in outcomes),

@@ -26,6 +26,7 @@ from probscale.surrogate.continuation import continuation_scale
 from probscale.surrogate.expert import Expert, layout_of
 from probscale.surrogate.extrapolation import extrapolation_factor
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
+from probscale.surrogate.unseen import unseen_scale
 
 Array = NDArray[np.float64]
 
@@ -121,6 +122,7 @@ def fit_expert(
         largest=(float(points.data.rows.size.max()), float(points.data.rows.progress.max())),
         divergence=_divergence(points, leading.process, generator),
         continued=continuation_scale(leading, points.codes, tail, seed) if encoder.axis.curves else None,
+        unseen=unseen_scale(leading, tail),
     )
     return expert, [outcome for _, outcome in fits]
 

@@ -55,6 +55,7 @@ def unpack_encoder(
         tuple(categorical),
         tuple(raw["free_text"]),
         raw["dropped"],
+        raw.get("descriptions", {}),
     )
     projections = {
         name: Projection(

@@ -140,6 +140,7 @@ def _pack_expert(expert: CurveExpert, prefix: str, tensors: dict[str, Tensor]) -
         "tail": asdict(expert.tail),
         "beyond": expert.beyond,
         "continued": expert.continued,
+        "unseen": expert.unseen,
         "size_default": expert.size_default,
         "largest": list(expert.largest),
         "means": described,
@@ -187,6 +188,7 @@ def _unpack_expert(
             states[divergence["state"]].process, divergence["offset"], f"{prefix}/divergence", tensors
         ),
         data.get("continued"),
+        data.get("unseen"),
     )
 
 

@@ -1,0 +1,64 @@
+"""Spread of configurations whose level values no run has had: values of the log are left out in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from probscale.model.exact import ExactState
+from probscale.model.layout import LabelBlock
+from probscale.model.means import Rows
+from probscale.model.posterior import Tail
+from probscale.model.tails import fit_unseen
+
+Array = NDArray[np.float64]
+
+FEWEST_VALUES = 3
+"""Values of a level below which leaving one out leaves nothing to compare the rest with."""
+
+
+def unseen_scale(state: ExactState, tail: Tail) -> float | None:
+    """Scale of the spread of unseen level values, in place of the one within the observed values.
+
+    All runs of a value are left out together, parameters unchanged: what it shares is then unknown, as it
+    is for a new one.
+
+    Args:
+        state: Posterior of the leading model.
+        tail: Spread within the observed values; its share and spread of wider noise are kept.
+
+    Returns:
+        The scale; None without a level of three values.
+
+    Cost: O(points³), one inverse a level.
+    """
+    with torch.no_grad():
+        noise = state.process.noise(state.data.rows).numpy()
+    parts: list[tuple[Array, Array, Array, Array]] = []
+    for block in _levels(state):
+        codes = state.data.rows.x[:, block.code].numpy()
+        _, groups, counts = np.unique(codes, return_inverse=True, return_counts=True)
+        if len(counts) < FEWEST_VALUES:
+            continue
+        residual, variance = state.leave_groups_out(groups.astype(np.intp))
+        parts.append((residual.numpy(), variance.numpy(), noise, 1.0 / counts[groups]))
+    if not parts:
+        return None
+    residual, variance, noises, share = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    return fit_unseen(residual, variance, noises, share, tail)
+
+
+def has_unseen(state: ExactState, rows: Rows) -> NDArray[np.bool_]:
+    """Which rows have a level value that no observation has, (rows,)."""
+    out = np.zeros(len(rows), dtype=bool)
+    for block in _levels(state):
+        known = np.unique(state.data.rows.x[:, block.code].numpy())
+        out |= ~np.isin(rows.x[:, block.code].numpy(), known)
+    return out
+
+
+def _levels(state: ExactState) -> Iterator[LabelBlock]:
+    return (block for block in state.process.layout.labels if block.level)
