@@ -1,13 +1,18 @@
 """Calibration of the frontier's law on simulated families whose frontier is known.
 
-python benchmarks/frontier_coverage.py [--families 40] [--runs 60]
+python benchmarks/frontier_coverage.py [--families 40] [--runs 60] [--ledger FILE]
+
+Every family has a law of its own: floor, scales and both exponents are drawn. Finished families are kept in
+the ledger, so that a second call measures only the missing ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,10 +20,34 @@ from scoring import markdown, write_page
 
 import probscale as ps
 from probscale.errors import ExtrapolationWarning
-from probscale.theory.law_family import LawFamily
+from probscale.theory.law_family import LawConstants, LawFamily
 
 COMPUTE = np.geomspace(1e17, 1e21, 12)
 COST = ps.FlopsCost(params="params")
+
+
+MIDDLE = 2e8, 4e9
+"""Params and tokens at which the terms of a drawn law are those of the typical one, up to their spread."""
+
+
+def drawn_family(seed: int) -> LawFamily:
+    """A family with exponents between .25 and .45, and floor and terms within some twenty per cent."""
+    generator, typical = np.random.default_rng([seed, 7]), LawConstants()
+    params_exponent, tokens_exponent = generator.uniform(0.25, 0.45, 2)
+    factors = np.exp(0.2 * generator.standard_normal(3))
+    params, tokens = MIDDLE
+    law = LawConstants(
+        floor=typical.floor * factors[0],
+        params_scale=typical.params_scale
+        * params ** (params_exponent - typical.params_exponent)
+        * factors[1],
+        params_exponent=params_exponent,
+        tokens_scale=typical.tokens_scale
+        * tokens ** (tokens_exponent - typical.tokens_exponent)
+        * factors[2],
+        tokens_exponent=tokens_exponent,
+    )
+    return LawFamily((law,))
 
 
 def tuned_pool(family: LawFamily) -> pd.DataFrame:
@@ -39,9 +68,8 @@ def tuned_pool(family: LawFamily) -> pd.DataFrame:
 
 def measured(seed: int, runs: int) -> dict[str, float]:
     """Errors and standard scores of one family's law."""
-    log = ps.simulate_runs("law", n_runs=runs, points=8, seed=seed)
-    family = log.truth
-    assert isinstance(family, LawFamily)
+    family = drawn_family(seed)
+    log = ps.simulate_runs(family, n_runs=runs, points=8, seed=seed)
     start = time.process_time()
     surrogate = ps.fit_surrogate(log, embedder=None, seed=0)
     with warnings.catch_warnings():
@@ -53,6 +81,7 @@ def measured(seed: int, runs: int) -> dict[str, float]:
     low, high = found.law.interval(0.9)["exponent"]
     inside = np.stack(found.loss.interval(0.9))
     return {
+        "seed": seed,
         "slope": slope,
         "mean": found.law.mean["slope"],
         "std": found.law.std["slope"],
@@ -64,13 +93,26 @@ def measured(seed: int, runs: int) -> dict[str, float]:
     }
 
 
+def collected(families: int, runs: int, ledger: Path) -> pd.DataFrame:
+    """One row per family; those of the ledger are not measured again."""
+    lines = ledger.read_text().splitlines() if ledger.exists() else []
+    done = {row["seed"]: row for row in map(json.loads, lines) if row["runs"] == runs}
+    with ledger.open("a") as file:
+        for seed in [seed for seed in range(families) if seed not in done]:
+            done[seed] = measured(seed, runs) | {"runs": runs}
+            file.write(json.dumps(done[seed]) + "\n")
+            file.flush()
+    return pd.DataFrame([done[seed] for seed in range(families)])
+
+
 def main() -> None:
     """Runs all families and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--families", type=int, default=40)
     parser.add_argument("--runs", type=int, default=60)
+    parser.add_argument("--ledger", type=Path, default=Path("frontier_coverage.jsonl"))
     chosen = parser.parse_args()
-    table = pd.DataFrame([measured(seed, chosen.runs) for seed in range(chosen.families)])
+    table = collected(chosen.families, chosen.runs, chosen.ledger)
     z = (table["mean"] - table["slope"]) / table["std"]
     rows = [
         ["90 % interval of the slope covers the truth", f"{table['covered'].mean():.3f}"],
@@ -84,7 +126,10 @@ def main() -> None:
         ["median frontier error, of ln(loss)", f"{table['frmse'].median():.4f}"],
         ["processor seconds per family", f"{table['seconds'].mean():.1f}"],
     ]
-    note = f"{chosen.families} families of {chosen.runs} runs, 8 points each; compute 1e17 to 1e21."
+    note = (
+        f"{chosen.families} families of {chosen.runs} runs, 8 points each; compute 1e17 to 1e21. "
+        f"True slopes from {table['slope'].min():.3f} to {table['slope'].max():.3f}."
+    )
     write_page(
         "frontier_coverage", "Frontier of simulated families", [note, markdown(["measure", "value"], rows)]
     )

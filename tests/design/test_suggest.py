@@ -9,7 +9,7 @@ import pytest
 import probscale as ps
 from probscale.design import CRITERIA, Situation, acquisition, suggest
 from probscale.design.pool import Constraints, actions_of, depths_of, grid_of
-from probscale.design.suggest import situation_of
+from probscale.design.suggest import score_actions, situation_of
 from probscale.errors import ConfigError
 
 STEPS = np.geomspace(1e8, 1e10, 6)
@@ -202,3 +202,31 @@ def test_decision_is_fast(small_surrogate, flops):
     start = time.process_time()
     suggest(small_surrogate, pool, 1, cost=flops)
     assert time.process_time() - start < 1.0
+
+
+def test_almost_free_beginnings_are_no_bargain(small_surrogate, big_pool, flops):
+    at = np.geomspace(1e6, 1e10, 12)
+    asked = {"cost": flops, "at": at, "depths": "any", "seed": 0}
+    careless = suggest(small_surrogate, big_pool, 5, overhead=0.0, **asked)
+    sensible = suggest(small_surrogate, big_pool, 5, **asked)
+    assert careless["until"].median() < 1e-3 * at[-1]
+    assert sensible["until"].min() > 1e-3 * at[-1]
+    assert sensible["until"].median() > 1e-2 * at[-1]
+
+
+def test_scores_divide_by_increment_and_start(now, small_surrogate, big_pool, flops):
+    table = score_actions(small_surrogate, big_pool, cost=flops, depths="any", overhead=0.1, seed=0)
+    whole = 6 * table["N"] * STEPS[-1]
+    np.testing.assert_allclose(table["score"] * (table["cost"] + 0.1 * whole), CRITERIA["frontier"](now))
+
+
+def test_whole_runs_are_chosen_alike_whatever_a_start_costs(small_surrogate, big_pool, flops):
+    asked = {"cost": flops, "depths": "full", "seed": 0}
+    cheap, dear = (suggest(small_surrogate, big_pool, 4, overhead=o, **asked) for o in (0.0, 0.5))
+    assert cheap.index.equals(dear.index)
+
+
+@pytest.mark.parametrize("overhead", [-0.1, np.nan, np.inf])
+def test_an_overhead_that_is_no_share_is_refused(overhead, small_surrogate, big_pool, flops):
+    with pytest.raises(ConfigError, match="overhead is"):
+        suggest(small_surrogate, big_pool, cost=flops, overhead=overhead)

@@ -57,6 +57,12 @@ MaxCostOption = Annotated[float | None, typer.Option(help="Most that one may cos
 CostPowerOption = Annotated[
     float, typer.Option(help="Scores are divided by cost to this power; 0 ignores cost.")
 ]
+OverheadOption = Annotated[
+    float,
+    typer.Option(
+        help="What starting or resuming a run costs in scores, as a share of the whole run's price."
+    ),
+]
 AtOption = Annotated[
     str | None,
     typer.Option(
@@ -104,6 +110,7 @@ def suggest(
     budget: BudgetOption = None,
     max_cost: MaxCostOption = None,
     cost_power: CostPowerOption = 1.0,
+    overhead: OverheadOption = 0.05,
     at: AtOption = None,
     depths: DepthsOption = None,
     targets: TargetsOption = None,
@@ -122,7 +129,8 @@ def suggest(
     roles = RoleOptions(run, axis, output, goal.value, levels, params, horizon, config, nonfinite.value)
     costs = CostOptions(params, rate, axis_tokens, seconds, flops_per_second, device_hour, devices, unit)
     fit = {"embedder": embedder, "seed": seed, "quiet": quiet}
-    asked = {"n": n, "criterion": criterion, "budget": budget, "max_cost": max_cost, "cost_power": cost_power}
+    asked = {"n": n, "criterion": criterion, "budget": budget, "max_cost": max_cost}
+    asked |= {"cost_power": cost_power, "overhead": overhead}
     run_suggest(log, pool, roles, costs, fit, asked | {"depths": depths}, (at, targets), out)
 
 

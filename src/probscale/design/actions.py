@@ -13,6 +13,13 @@ Positions = NDArray[np.intp]
 
 UNREACHABLE = 1e300
 
+OVERHEAD = 0.05
+"""What starting or resuming a run costs besides training, as a share of the price of the whole run.
+
+Set-up, warm-up, and points too early to be part of any trend: per unit of training cost alone, the first
+points of a run are almost free and always seem the best bargain.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class Actions:
@@ -42,6 +49,15 @@ class Actions:
         config, point = np.nonzero(self.legal)
         cost = self.total[config, point] - self.paid[config]
         return pd.DataFrame({"config": config, "point": point, "until": self.at[config, point], "cost": cost})
+
+    def effort(self, overhead: float) -> Array:
+        """Cost of the legal actions with that of a start, (actions,).
+
+        Args:
+            overhead: Cost of a start, as a share of the price of the whole run.
+        """
+        config, point = np.nonzero(self.legal)
+        return self.total[config, point] - self.paid[config] + overhead * self.total[config, -1]
 
     @property
     def legal(self) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probscale.cost import CostModel, as_cost
-from probscale.design.actions import Actions
+from probscale.design.actions import OVERHEAD, Actions
 from probscale.design.criteria import find_criterion
 from probscale.design.pool import Constraints, Depths, actions_of, depths_of, grid_of, read_pool
 from probscale.design.progress import Event, Progress
@@ -56,6 +56,7 @@ class ActiveLoop:
         seed: Of fits and draws.
         criterion: Name in `design.CRITERIA`.
         cost_power: Scores are divided by cost to this power.
+        overhead: What starting or resuming a run costs besides training, as in `suggest`.
         batch: Actions per turn.
         at: Grid on the axis, as in `suggest`.
         depths: Where runs may stop, as in `suggest`.
@@ -77,6 +78,7 @@ class ActiveLoop:
     seed: int = 0
     criterion: str = "frontier"
     cost_power: float = 1.0
+    overhead: float = OVERHEAD
     batch: int = 1
     at: ArrayLike | None = None
     depths: Depths | None = None
@@ -141,6 +143,7 @@ class ActiveLoop:
             "seed": self.seed,
             "criterion": self.criterion,
             "cost_power": self.cost_power,
+            "overhead": self.overhead,
             "batch": self.batch,
         }
 
@@ -154,7 +157,8 @@ class ActiveLoop:
         if not actions.within(left).legal.any():
             return []
         situation = situation_of(surrogate, progress.pool, actions, seed=self.seed + progress.turns)
-        chosen = greedy(situation, find_criterion(self.criterion), self.batch, self.cost_power, left)
+        value = find_criterion(self.criterion)
+        chosen = greedy(situation, value, self.batch, self.cost_power, left, self.overhead)
         return [
             {
                 "run": progress.names[choice.config],

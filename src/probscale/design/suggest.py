@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probscale.cost import CostModel, as_cost
-from probscale.design.actions import Actions
+from probscale.design.actions import OVERHEAD, Actions
 from probscale.design.cells import joint_cells
 from probscale.design.criteria import Situation, Value, find_criterion
 from probscale.design.pool import (
@@ -56,6 +56,7 @@ def suggest(
     at: ArrayLike | None = None,
     depths: Depths | None = None,
     cost_power: float = 1.0,
+    overhead: float = OVERHEAD,
     compute: ArrayLike | None = None,
     targets: Configs | None = None,
     max_cost: float | None = None,
@@ -84,6 +85,8 @@ def suggest(
         depths: Where runs may stop: "full", "any" or axis values; by default any point, or whole runs only
             where the log has a horizon.
         cost_power: Scores are divided by cost to this power; 0 ignores cost.
+        overhead: What starting or resuming a run costs besides training, as a share of the price of the whole
+            run; it counts in scores, not in the budget.
         compute: Costs at which the frontier matters; by default the last two decades up to the dearest run.
         targets: Configurations whose end matters to the criterion "target".
         max_cost: Most that one action may cost.
@@ -94,9 +97,9 @@ def suggest(
         seed: Seed of the draws.
 
     Returns:
-        Chosen rows of the pool, best first, with columns until, score (value per cost) and cost (of the
-        increment). `attrs["notes"]` says if the pool was too large for one joint posterior and was thinned
-        at random.
+        Chosen rows of the pool, best first, with columns until, score (value per cost, a start included) and
+        cost (of the increment). `attrs["notes"]` says if the pool was too large for one joint posterior and
+        was thinned at random.
 
     Raises:
         ConfigError: for an unknown criterion, an empty pool, or constraints or a budget that leave nothing.
@@ -122,7 +125,7 @@ def suggest(
         samples,
         seed,
     )
-    chosen = list(greedy(situation, value, n, cost_power, left))
+    chosen = list(greedy(situation, value, n, cost_power, left, overhead))
     answer = thin.iloc[[choice.config for choice in chosen]].copy()
     answer["until"] = [situation.actions.at[choice.config, choice.point] for choice in chosen]
     answer["score"] = [choice.score for choice in chosen]
@@ -139,6 +142,7 @@ def score_actions(
     at: ArrayLike | None = None,
     depths: Depths | None = None,
     cost_power: float = 1.0,
+    overhead: float = OVERHEAD,
     compute: ArrayLike | None = None,
     targets: Configs | None = None,
     samples: int = 256,
@@ -154,6 +158,7 @@ def score_actions(
         at: Grid on the axis.
         depths: Where runs may stop.
         cost_power: Scores are divided by cost to this power.
+        overhead: Cost of a start.
         compute: Costs at which the frontier matters.
         targets: Configurations whose end matters to the criterion "target".
         samples: Posterior draws.
@@ -173,7 +178,8 @@ def score_actions(
     price = table["cost"].to_numpy(dtype=np.float64)
     answer = thin.iloc[table["config"].to_numpy()].copy()
     answer["until"] = table["until"].to_numpy()
-    answer["score"] = np.asarray(value(situation)) / np.maximum(price, 1e-300) ** cost_power
+    effort = np.maximum(situation.actions.effort(overhead), 1e-300)
+    answer["score"] = np.asarray(value(situation)) / effort**cost_power
     answer["cost"] = price
     return _noted(answer, notes)
 
@@ -267,9 +273,20 @@ def situation_of(
 
 
 def greedy(
-    situation: Situation, value: Value, n: int, cost_power: float, budget: float = np.inf
+    situation: Situation,
+    value: Value,
+    n: int,
+    cost_power: float,
+    budget: float = np.inf,
+    overhead: float = OVERHEAD,
 ) -> Iterator[Choice]:
-    """Actions chosen one after another, each as if the ones before were done; together within a budget."""
+    """Actions chosen one after another, each as if the ones before were done; together within a budget.
+
+    Raises:
+        ConfigError: for a negative overhead, or a criterion that does not give one value per action.
+    """
+    if not (np.isfinite(overhead) and overhead >= 0):
+        raise ConfigError(f"overhead is {overhead}; pass a share of a whole run's price, such as {OVERHEAD}")
     for _ in range(n):
         situation = replace(situation, actions=situation.actions.within(budget))
         config, point = np.nonzero(situation.actions.legal)
@@ -282,7 +299,7 @@ def greedy(
                 f"the criterion gave shape {worth.shape} for {len(config)} actions; give one value each"
             )
         # An increment that is free (a cost model may round to zero) is worth any value.
-        score = worth / np.maximum(price, 1e-300) ** cost_power
+        score = worth / np.maximum(situation.actions.effort(overhead), 1e-300) ** cost_power
         best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
         choice = Choice(int(config[best]), int(point[best]), float(score[best]), float(price[best]))
         yield choice

@@ -299,10 +299,15 @@ class LevelTerm(AxisKernel):
 
 
 class RunTerm(AxisKernel):
-    """Deviation of each run from what its configuration says: an offset plus a curve of its own."""
+    """Deviation of each run from what its configuration says: an offset plus a curve of its own.
+
+    Attributes:
+        fresh: Whether runs that were never observed, those with negative codes, deviate too.
+    """
 
     def __init__(self, layout: Layout, *, scale: float) -> None:
         super().__init__()
+        self.fresh = True
         if layout.run is None:
             raise ValueError("a run term needs a run column")
         self.run = layout.run
@@ -316,9 +321,13 @@ class RunTerm(AxisKernel):
         constant = torch.exp(2 * self.get_parameter("scale"))
         drift = torch.exp(2 * self.get_parameter("drift"))
         if diag:
-            return (constant + drift).expand(x1.shape[0])
-        same = (x1[:, self.run, None] == x2[None, :, self.run]).to(x1.dtype)
-        return same * (constant + drift * self.along("width", x1, x2))
+            return (constant + drift) * self._deviates(x1).to(x1.dtype)
+        same = (x1[:, self.run, None] == x2[None, :, self.run]) & self._deviates(x1)[:, None]
+        return same.to(x1.dtype) * (constant + drift * self.along("width", x1, x2))
+
+    def _deviates(self, x: Tensor) -> Tensor:
+        """Which rows belong to runs that deviate, (rows,)."""
+        return x[:, self.run] >= (-math.inf if self.fresh else 0.0)
 
 
 class CurveKernel(LogParameterKernel):

@@ -21,6 +21,7 @@ from probscale.scaling.law_posterior import LawPosterior, fit_laws
 from probscale.scaling.optimum import OptimumPosterior
 from probscale.surrogate import CurveSurrogate, fit_surrogate
 from probscale.surrogate.query import Configs
+from probscale.surrogate.typical import typical
 
 Array = NDArray[np.float64]
 
@@ -171,6 +172,9 @@ def fit_frontier(
 ) -> Frontier:
     """Posterior of the compute-optimal frontier of a pool.
 
+    What sets single runs of one configuration apart, such as their seeds, is no part of it: the best of many
+    lucky draws cannot be had by choosing a configuration. Runs of the log count as they were measured.
+
     Args:
         surrogate: Fitted surrogate; or a run log, to which one is fitted first.
         pool: Configurations to choose among; without a pool, the runs of the log as far as they went.
@@ -200,7 +204,7 @@ def fit_frontier(
     levels = observed_levels(log, cost) if levels is None else levels
     found = candidates_of(log, pool, cost, levels, until)
     _warn_beyond(log, found, levels, cost)
-    curves = surrogate.predict(found.asked, found.places).latent()
+    curves = typical(surrogate).predict(found.asked, found.places).latent()
     draws = found.arranged(curves.sample(samples, seed=seed))
     begun = found.at >= float(log.points[log.roles.axis].min()) * (1 - 1e-9)
     # Before the first observed axis value nothing is known; such cells must not look like bargains.

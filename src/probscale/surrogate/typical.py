@@ -1,0 +1,37 @@
+"""What configurations do on average over runs: new runs without a deviation of their own."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+from probscale.model.exact import ExactState
+from probscale.model.kernels import RunTerm
+from probscale.surrogate.curves import CurveExpert, CurveSurrogate
+from probscale.surrogate.expert import Expert
+
+
+def typical(surrogate: CurveSurrogate) -> CurveSurrogate:
+    """The surrogate, whose new runs do what their configuration says, neither luckier nor unluckier.
+
+    Draws of many new runs differ by what sets single runs apart, such as their seeds; the best of many such
+    draws owes something to luck, which no choice of a configuration can repeat. Runs of the log keep what is
+    known of them. Engines other than the exact one learn no such deviation apart from their scores and stay
+    as they are. The result is for questions; it is not meant to be saved.
+    """
+    experts = {name: _typical(expert) for name, expert in surrogate.experts.items()}
+    return replace(surrogate, experts=experts)
+
+
+def _typical(expert: CurveExpert) -> CurveExpert:
+    if not isinstance(expert, Expert):
+        return expert
+    return replace(expert, states=tuple(map(_without_deviation, expert.states)))
+
+
+def _without_deviation(state: ExactState) -> ExactState:
+    process = copy.deepcopy(state.process)
+    for module in process.modules():
+        if isinstance(module, RunTerm):
+            module.fresh = False
+    return replace(state, process=process)
