@@ -97,7 +97,7 @@ def main() -> None:
     """Builds the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=[])
-    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--folds", type=int, default=8)
     parser.add_argument("--stamp", default="current", help="names a version of the model in the cache")
     parser.add_argument("--variants", nargs="*", default=["without", "with"], choices=VARIANTS)
     chosen = parser.parse_args()

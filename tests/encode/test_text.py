@@ -250,3 +250,8 @@ def test_every_known_spelling_leads_back_to_its_phrase():
 )
 def test_learners_and_routers_are_explained(field, value, word):
     assert word in value_sentence(field, value)
+
+
+@pytest.mark.parametrize("name", ["E0", ".e1", "+", "."])
+def test_a_name_that_only_looks_like_a_number_stays_a_name(name):
+    assert name in config_sentence({"variant": name})

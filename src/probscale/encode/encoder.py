@@ -245,7 +245,8 @@ def fit_encoder(log: RunLog, embedder: Embedder | CachedEmbedder | None) -> Enco
     projections: dict[str, Projection] = {}
     if embedder is not None:
         for item, values in zip(features.categorical, features.labels(log.configs), strict=True):
-            if len(item.values) > 2:
+            # Values that enter as numbers speak for themselves.
+            if len(item.values) > 2 and item.name not in features.names:
                 sentences = label_sentences(features, item.name, item.values, values, log.configs)
                 projections[item.name] = center_project(embedder.embed(sentences), LABEL_RANK)
         for name in features.free_text:

@@ -21,7 +21,7 @@ from probscale.encode.vocabulary import field_phrase
 from probscale.errors import ConfigError
 
 # Leading zeros mark an identifier ("007"), not a number.
-_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)?(\.\d*)?([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _MISSING_WORDS = frozenset({"", "nan", "none", "null", "<na>", "n/a", "nat"})
 _BOOLEANS = {"true": True, "false": False}
 _SCALES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
@@ -160,7 +160,7 @@ def _clean_text(text: str) -> object:
         return None
     if lowered in _BOOLEANS:
         return _BOOLEANS[lowered]
-    if any(map(str.isdigit, stripped)) and _NUMBER.fullmatch(stripped):
+    if _NUMBER.fullmatch(stripped):
         return float(stripped)
     if stripped.startswith("{") and stripped.endswith("}"):
         try:

@@ -84,6 +84,7 @@ class Expert:
             of `beyond`; None: as new runs.
         unseen: Scale of the spread of configurations with a level value that no run has, in place of the
             tail's; None: as known values.
+        text_gain: Log density that left-out values gained by their texts; None where there was none to read.
     """
 
     encoder: Encoder
@@ -97,6 +98,7 @@ class Expert:
     divergence: DivergenceModel | None = None
     continued: float | None = None
     unseen: float | None = None
+    text_gain: float | None = None
 
     def rows(self, configs: pd.DataFrame, runs: Array, index: NDArray[np.intp], at: Array) -> Rows:
         """Rows of points; see `Encoder.encode`."""

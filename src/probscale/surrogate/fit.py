@@ -181,5 +181,6 @@ def _report(
         log_posterior=outcomes[0].objective,
         repairs=repairs_of(state.jitter, sum(outcome.failures for outcome in outcomes)),
         diverged=0 if expert.divergence is None else expert.divergence.count,
+        text_gain=expert.text_gain,
         orders=orders,
     )

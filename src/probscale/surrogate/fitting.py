@@ -26,6 +26,7 @@ from probscale.surrogate.continuation import continuation_scale
 from probscale.surrogate.expert import Expert, layout_of
 from probscale.surrogate.extrapolation import extrapolation_factor
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
+from probscale.surrogate.text_choice import LEAST_GAIN, text_gain
 from probscale.surrogate.unseen import unseen_scale
 
 Array = NDArray[np.float64]
@@ -87,17 +88,10 @@ def fit_expert(
 
     Cost: O(subset³ × iterations + points³).
     """
-    encoder = fit_encoder(log, embedder)
-    layout = layout_of(encoder)
-    grid = is_small_grid(layout) and log.n_runs >= FEWEST_GRID_RUNS
-    kinds = options.means or (("plane",) if grid else ("law",))
-    share = _floor_share(kinds, curves=encoder.axis.curves)
     seed = int(generator.integers(2**32))
-    candidates = [
-        _fit_transform(log, encoder, transform, share, kinds, options, seed)
-        for transform in _transforms(log, options.transform)
-    ]
-    points, fits, _ = max(candidates, key=lambda candidate: candidate[2])
+    points, fits, gain = _fit_with_text(log, embedder, options, seed)
+    encoder = points.encoder
+    kinds = _kinds(log, encoder, options)
     states = tuple(state for state, _ in fits)
     weights = mixture_weights(states, points.cells)
     leading = states[int(np.argmax(weights))]
@@ -123,8 +117,44 @@ def fit_expert(
         divergence=_divergence(points, leading.process, generator),
         continued=continuation_scale(leading, points.codes, tail, seed) if encoder.axis.curves else None,
         unseen=unseen_scale(leading, tail),
+        text_gain=gain,
     )
     return expert, [outcome for _, outcome in fits]
+
+
+Fits = list[tuple[ExactState, FitOutcome]]
+
+
+def _fit_with_text(
+    log: RunLog, embedder: Embedder | CachedEmbedder | None, options: FitOptions, seed: int
+) -> tuple[Prepared, Fits, float | None]:
+    """The fits with text where left-out values are foretold no worse with it, else those without."""
+    points, fits = _fit_encoded(log, fit_encoder(log, None), options, seed)
+    encoder = None if embedder is None else fit_encoder(log, embedder)
+    if encoder is None or not encoder.projections:
+        return points, fits, None
+    told, told_fits = _fit_encoded(log, encoder, options, seed)
+    pair = (told, told_fits[0][0]), (points, fits[0][0])
+    gain = text_gain(*pair, np.random.default_rng(seed))
+    return (told, told_fits, gain) if gain >= LEAST_GAIN else (points, fits, gain)
+
+
+def _kinds(log: RunLog, encoder: Encoder, options: FitOptions) -> tuple[str, ...]:
+    """Mean functions that suit a log."""
+    grid = is_small_grid(layout_of(encoder)) and log.n_runs >= FEWEST_GRID_RUNS
+    return options.means or (("plane",) if grid else ("law",))
+
+
+def _fit_encoded(log: RunLog, encoder: Encoder, options: FitOptions, seed: int) -> tuple[Prepared, Fits]:
+    """Points and fits of all mean functions under the output transform of the highest evidence."""
+    kinds = _kinds(log, encoder, options)
+    share = _floor_share(kinds, curves=encoder.axis.curves)
+    candidates = [
+        _fit_transform(log, encoder, transform, share, kinds, options, seed)
+        for transform in _transforms(log, options.transform)
+    ]
+    points, fits, _ = max(candidates, key=lambda candidate: candidate[2])
+    return points, fits
 
 
 def _floor_share(kinds: tuple[str, ...], *, curves: bool) -> float:
@@ -147,7 +177,7 @@ def _fit_transform(
     kinds: tuple[str, ...],
     options: FitOptions,
     seed: int,
-) -> tuple[Prepared, list[tuple[ExactState, FitOutcome]], float]:
+) -> tuple[Prepared, Fits, float]:
     """Points under one output transform, the fits of all mean functions, and the evidence in output units."""
     generator = np.random.default_rng(seed)
     points = prepare(log, encoder, transform=transform, share=share, most=options.most, generator=generator)

@@ -28,6 +28,8 @@ class ExpertReport:
         log_posterior: Objective at the end of the fit.
         repairs: Numerical repairs (jitter, failed factorisations), in sentences.
         diverged: Runs set apart as diverged, among the 1,500 at most from which their probability is learnt.
+        text_gain: Log density that left-out values of labels gained by their texts; texts that cost more than
+            one were not kept. None where the choice did not arise.
         orders: Log evidence of each order of a latent hierarchy, "task > member"; the taken one first.
     """
 
@@ -48,6 +50,7 @@ class ExpertReport:
     log_posterior: float
     repairs: tuple[str, ...] = ()
     diverged: int = 0
+    text_gain: float | None = None
     orders: dict[str, float] = field(default_factory=dict)
 
 
@@ -96,6 +99,11 @@ class FitReport:
             lines.append(f"  numbers: {', '.join(e.features) or 'none'}")
             if e.labels:
                 lines.append(f"  labels: {', '.join(f'{k} ({v})' for k, v in e.labels.items())}")
+            if e.text_gain is not None:
+                kept = f"of {', '.join(e.text)}" if e.text else "not kept"
+                lines.append(
+                    f"  text: {kept}; left-out values gained {e.text_gain:+.1f} in log density by it"
+                )
             if e.orders:
                 shown = ", ".join(f"{order} {value:.1f}" for order, value in e.orders.items())
                 lines.append(f"  log evidence of orders, the first taken: {shown}")

@@ -141,6 +141,7 @@ def _pack_expert(expert: CurveExpert, prefix: str, tensors: dict[str, Tensor]) -
         "beyond": expert.beyond,
         "continued": expert.continued,
         "unseen": expert.unseen,
+        "text_gain": expert.text_gain,
         "size_default": expert.size_default,
         "largest": list(expert.largest),
         "means": described,
@@ -189,6 +190,7 @@ def _unpack_expert(
         ),
         data.get("continued"),
         data.get("unseen"),
+        data.get("text_gain"),
     )
 
 
