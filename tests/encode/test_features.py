@@ -96,10 +96,18 @@ def test_constant_columns_are_dropped_with_their_reason():
 
 def test_what_follows_from_the_size_is_dropped():
     size = np.repeat([1e6, 1e7, 1e8, 1e9], 10)
-    layers = np.repeat([3.0, 12.0, 5.0, 24.0], 10)
+    layers = np.repeat([3.0, 5.0, 12.0, 24.0], 10)
     features = fitted({"N": size, "layers": layers, "lr": RNG.uniform(1e-4, 1e-2, RUNS)}, params="N")
     assert features.names == ("N", "lr")
     assert features.dropped == {"layers": "a function of N"}
+
+
+def test_a_shape_that_the_size_does_not_order_stays():
+    size = np.repeat([1e6, 2e6, 4e6, 8e6, 16e6], 8)
+    shape = {"depth": np.repeat([2, 8, 3, 12, 4], 8), "width": np.repeat([64, 96, 128, 192, 256], 8)}
+    features = fitted({"N": size, **shape, "lr": RNG.uniform(1e-4, 1e-2, RUNS)}, params="N")
+    assert set(features.names) == {"N", "depth", "lr"}
+    assert features.dropped == {"width": "a function of N"}
 
 
 def test_what_other_columns_determine_is_dropped():

@@ -236,8 +236,11 @@ def _repeats(
         and roles.params is not None
         and configs[roles.params].nunique() <= len(configs) / 4
     ):
-        within = pd.Series(z).groupby(configs[roles.params].to_numpy()).std().fillna(0.0)
-        if float(within.max()) < 1e-6:
+        by_size = pd.Series(z).groupby(configs[roles.params].to_numpy())
+        # Width and depth of shapes fix the size too, but the size does not tell a deep model from a wide one.
+        steps = np.diff(by_size.first().to_numpy())
+        monotone = bool((steps >= -1e-9).all() or (steps <= 1e-9).all())
+        if monotone and float(by_size.std().fillna(0.0).max()) < 1e-6:
             return f"a function of {roles.params}"
     design = np.stack(basis, axis=1)
     residual = z - design @ np.linalg.lstsq(design, z, rcond=None)[0]
