@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from probscale.encode.annealing import Annealing, find_annealing
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.features import FeatureMap, fit_features
@@ -82,6 +83,7 @@ class Encoder:
         axis: Scale of the axis.
         projections: Per text-bearing column, the directions in which its texts differ.
         embedder: Source of the vectors; None without text.
+        annealing: Where configurations tell how the learning rate goes; None where they do not.
     """
 
     roles: Roles
@@ -89,6 +91,7 @@ class Encoder:
     axis: AxisScale
     projections: dict[str, Projection] = field(default_factory=dict)
     embedder: Embedder | CachedEmbedder | None = None
+    annealing: Annealing | None = None
 
     @property
     def continuous(self) -> tuple[str, ...]:
@@ -176,7 +179,9 @@ class Encoder:
             horizon = self._role(configs, self.roles.horizon)[index]
             # A horizon that is not given is the asked end.
             known = np.isfinite(horizon)
-            columns.append(_warp(np.where(known, at / np.where(known, horizon, 1.0), 1.0))[:, None])
+            share = np.where(known, at / np.where(known, horizon, 1.0), 1.0)
+            rate = None if self.annealing is None else self.annealing.rate(configs, index, share)
+            columns.append(_warp(share, rate)[:, None])
         columns.append(labels[index])
         if self.axis.curves:
             columns.append(runs[index][:, None])
@@ -195,10 +200,16 @@ class Encoder:
         return projection.apply(self.embedder.embed(texts))[:, : projection.span]
 
 
-def _warp(fraction: Array) -> Array:
-    """Share of the horizon, stretched where a decaying schedule bends the curve: the last part."""
+def _warp(fraction: Array, rate: Array | None) -> Array:
+    """Share of the horizon, plus how far the learning rate has come down: decay bends curves.
+
+    Args:
+        fraction: Share of the horizon, (points,).
+        rate: Learning rate as a share of its peak, NaN where not known; None: a decay over the whole run.
+    """
     f = np.clip(fraction, 0.0, 1.0)
-    return 1.5 * f + 1.5 * (1 - np.sqrt(1 - f))
+    left = 1 - f if rate is None else np.where(np.isfinite(rate), rate, 1 - f)
+    return 1.5 * f + 1.5 * (1 - np.sqrt(left))
 
 
 def _texts(configs: pd.DataFrame, name: str) -> list[str]:
@@ -252,7 +263,8 @@ def fit_encoder(log: RunLog, embedder: Embedder | CachedEmbedder | None) -> Enco
         for name in features.free_text:
             texts = list(dict.fromkeys(_texts(log.configs, name)))
             projections[name] = center_project(embedder.embed(texts), FREE_TEXT_RANK)
-    return Encoder(roles, features, axis, projections, embedder if projections else None)
+    annealing = find_annealing(log.configs, roles.config) if axis.fraction else None
+    return Encoder(roles, features, axis, projections, embedder if projections else None, annealing)
 
 
 def _axis_scale(log: RunLog, at: Array, ends: Array, curves: bool) -> AxisScale:

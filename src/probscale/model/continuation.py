@@ -20,6 +20,8 @@ _NEGLIGIBLE = 1e-3
 _RARE = 4e-3
 """Share of a kind below which a run that has shown nothing is not expected to be of it."""
 _PSEUDO = 0.1
+TYPICAL = 0.75
+"""Quantile over left-out runs of the variances up to which factors of runs apply."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,19 +37,34 @@ class RunDeviations:
         pattern: C, (scores, scores).
         kinds: Pairs (s, ρ), (kinds, 2).
         weights: Share of runs of each kind, (kinds,).
+        typical: Variances up to which the factor s and the pattern's diagonal apply, (scores,): what a
+            process claims beyond them, far from all runs, is its own honest doubt.
         trust: How many independent points a point of a prefix counts for.
     """
 
     pattern: Array
     kinds: Array
     weights: Array
+    typical: Array
     trust: float = 1.0
 
     @cached_property
     def half(self) -> Array:
-        """Symmetric square root of the pattern: aligned with the scores, (scores, scores)."""
-        values, vectors = np.linalg.eigh(self.pattern)
+        """Symmetric square root of the pattern's correlations: aligned with the scores, (scores, scores)."""
+        spread = np.sqrt(self.pattern.diagonal())
+        values, vectors = np.linalg.eigh(self.pattern / np.outer(spread, spread))
         return (vectors * np.sqrt(np.maximum(values, 1e-9))) @ vectors.T
+
+    def root(self, prior: Array, scale: float) -> Array:
+        """Square root of the covariance of a run's scores, (scores, scores).
+
+        Args:
+            prior: Variances that the processes claim, run deviation included, (scores,).
+            scale: Factor s of the run's kind.
+        """
+        inner = np.minimum(prior, self.typical)
+        variance = scale**2 * self.pattern.diagonal() * inner + prior - inner
+        return np.sqrt(variance)[:, None] * self.half
 
 
 @dataclass(frozen=True)
@@ -96,36 +113,38 @@ class Outlook:
         return ((self.loading @ self.own) ** 2).sum(1) + self.wander
 
 
-def new_run(basis: Basis, v: Array, mean: Array, root: Array, shared: Array, kinds: Array) -> list[Outlook]:
+def new_run(
+    basis: Basis, v: Array, mean: Array, roots: list[Array], shared: Array, rough: Array
+) -> list[Outlook]:
     """Outlooks of a run that has shown nothing yet, one per kind.
 
     Args:
         basis: Basis functions and remainder.
         v: Progress of the asked points, (points,).
         mean: Expected scores, (scores,).
-        root: Square root of their covariance, run deviation included, (scores, scores).
+        roots: Square root of their covariance under each kind, run deviation included, (scores, scores) each.
         shared: Share of each variance that configurations share, (scores,).
-        kinds: Factors on the deviations of scores and on the remainder, (kinds, 2).
+        rough: Factor of each kind on the remainder, (kinds,).
     """
     design, fade, noise = basis.at(v), _fade(basis, v), basis.noise_at(v)
-    nothing, common, own = np.zeros(len(v)), root * np.sqrt(shared), root * np.sqrt(1 - shared)
+    nothing = np.zeros(len(v))
     wander, nugget = basis.correlated * noise * fade**2, (1 - basis.correlated) * noise * fade**2
 
-    def remainder(rough: float) -> Callable[[], Array]:
-        return lambda: basis.roughened(rough).remainder(v, v) * np.outer(fade, fade)
+    def remainder(factor: float) -> Callable[[], Array]:
+        return lambda: basis.roughened(factor).remainder(v, v) * np.outer(fade, fade)
 
     return [
         Outlook(
             nothing,
             design,
             mean,
-            scale * common,
-            scale * own,
-            rough**2 * wander,
-            remainder(rough),
-            rough**2 * nugget,
+            root * np.sqrt(shared),
+            root * np.sqrt(1 - shared),
+            factor**2 * wander,
+            remainder(factor),
+            factor**2 * nugget,
         )
-        for scale, rough in kinds
+        for root, factor in zip(roots, rough, strict=True)
     ]
 
 
@@ -138,6 +157,7 @@ def continued_run(
     root: Array,
     shared: Array,
     trust: float = 1.0,
+    rough: float = 1.0,
 ) -> Outlook:
     """A run with observed points; exact given what other runs say.
 
@@ -153,8 +173,8 @@ def continued_run(
 
     Cost: O(observed³).
     """
-    design = basis.at(seen)
-    across = basis.remainder(v, seen)
+    design, fade = basis.at(seen), _calming(basis, v, rough)
+    across = fade[:, None] * basis.remainder(v, seen)
     gain = np.linalg.solve(basis.covariance(seen) / trust, np.column_stack([design, residual, across.T]))
     scores = len(mean)
     # In units of the prior's root the posterior is near the identity where little was seen.
@@ -164,7 +184,7 @@ def continued_run(
     shrink = 1 / (1 + np.maximum(values, 0.0))
     location = mean + root @ (vectors * shrink) @ vectors.T @ moment
     left = root @ (vectors * np.sqrt(shrink)) @ vectors.T
-    remainder = basis.remainder(v, v) - across @ gain[:, scores + 1 :]
+    remainder = basis.remainder(v, v) * np.outer(fade, fade) - across @ gain[:, scores + 1 :]
     return Outlook(
         across @ gain[:, scores],
         basis.at(v) - across @ gain[:, :scores],
@@ -173,7 +193,7 @@ def continued_run(
         left * np.sqrt(1 - shared),
         np.maximum(remainder.diagonal(), 0.0),
         lambda: remainder,
-        (1 - basis.correlated) * basis.noise_at(v),
+        (1 - basis.correlated) * basis.noise_at(v) * fade**2,
         seen=True,
     )
 
@@ -181,6 +201,14 @@ def continued_run(
 def _fade(basis: Basis, v: Array) -> Array:
     """How much of the remainder a new run still has: at the end the first score is the whole value."""
     return np.sqrt(np.clip((1.0 - v) / max(basis.length, 1e-3), 0.0, 1.0))
+
+
+def _calming(basis: Basis, v: Array, rough: float) -> Array:
+    """Factor on the remainder of a run with observed points: at the end no run is rougher than usual."""
+    if rough <= 1:
+        return np.ones(len(v))
+    fade = _fade(basis, v)
+    return np.sqrt(fade**2 + (1 - fade**2) / rough**2)
 
 
 @dataclass(frozen=True)
@@ -305,10 +333,11 @@ def outlooks_of(
         deviation: Variance of a run's scores around them, (scores,).
     """
     prior = variance + deviation
-    root, shared = np.sqrt(prior)[:, None] * runs.half, variance / prior
+    shared = variance / prior
     if seen is None:
         common = np.flatnonzero(runs.weights > _RARE)
-        views = new_run(basis, v, mean, root, shared, runs.kinds[common])
+        roots = [runs.root(prior, scale) for scale in runs.kinds[common, 0]]
+        views = new_run(basis, v, mean, roots, shared, runs.kinds[common, 1])
         shares = runs.weights[common] / runs.weights[common].sum()
         return [replace(view, weight=float(w)) for view, w in zip(views, shares, strict=True)]
     calm, unstable = (part.tempered(runs.trust) for part in shown_by(basis, *seen))
@@ -318,7 +347,8 @@ def outlooks_of(
     out = []
     for (scale, rough), weight in zip(runs.kinds[keep], weights[keep] / weights[keep].sum(), strict=True):
         here = basis.roughened(rough)
-        view = continued_run(here, v, *seen, mean, scale * root, shared, runs.trust)
+        root = runs.root(prior, scale)
+        view = continued_run(here, v, *seen, mean, root, shared, runs.trust, rough)
         out.append(replace(view, weight=float(weight)))
     return out
 
@@ -341,7 +371,8 @@ def fit_deviations(
     """
     count = prior.shape[1]
     kinds = np.array([(s, r) for s in SCALES for r in ROUGHNESS])
-    runs = RunDeviations(np.eye(count), kinds, np.full(len(kinds), 1 / len(kinds)))
+    typical = np.quantile(prior, TYPICAL, axis=0)
+    runs = RunDeviations(np.eye(count), kinds, np.full(len(kinds), 1 / len(kinds)), typical)
     for _ in range(rounds):
         density, centre, covariance = _evidence(runs, shown, mean, prior)
         joint = density + np.log(runs.weights)
@@ -349,10 +380,10 @@ def fit_deviations(
         second = covariance + centre[..., :, None] * centre[..., None, :]
         pattern = np.einsum("is,isqp->qp", share / kinds[:, 0] ** 2, second) + 10 * np.eye(count)
         weights = share.sum(axis=0) + _PSEUDO
-        runs = RunDeviations(pattern / (len(shown) + 10), kinds, weights / weights.sum())
+        runs = RunDeviations(pattern / (len(shown) + 10), kinds, weights / weights.sum(), typical)
     return runs
 
 
 def plain_deviations(scores: int) -> RunDeviations:
     """Runs that stray as the processes claim."""
-    return RunDeviations(np.eye(scores), np.ones((1, 2)), np.ones(1))
+    return RunDeviations(np.eye(scores), np.ones((1, 2)), np.ones(1), np.full(scores, np.inf))

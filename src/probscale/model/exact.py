@@ -92,9 +92,10 @@ class ExactState:
             torch.cat([self.data.y, more.y]),
             torch.cat([self.data.weight, more.weight]),
         )
-        prior = torch.cat([process.mean.linearised(self._data.rows)[0], mean])
-        residual = torch.cat([self._data.y, here.y]) - prior
-        solved = torch.cholesky_solve(residual[:, None], factor)[:, 0]
+        residual = (here.y - mean - cross.mT @ self.solved)[:, None]
+        news = torch.cholesky_solve(residual, block)[:, 0]
+        back = torch.linalg.solve_triangular(self.factor.mT, left.mT @ news[:, None], upper=True)[:, 0]
+        solved = torch.cat([self.solved - back, news])
         return replace(
             self,
             data=data,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from probscale.errors import RunLogError
 from probscale.runs.checks import column_of, show
@@ -38,7 +39,8 @@ def join(left: RunLog, right: RunLog) -> tuple[pd.DataFrame, pd.DataFrame, Roles
     names = tuple(dict.fromkeys((*left.roles.config, *right.roles.config)))
     roles = replace(left.roles, config=tuple(name for name in names if name not in _special(left.roles)))
     configs = _join_configs(left.configs, right.configs, list(roles.described), roles.run)
-    points = _join_points(left.points, right.points, roles, configs.index)
+    moved = configs.index.get_indexer(right.configs.index)
+    points = _join_points(left.points, right.points, roles, np.r_[left.codes, moved[right.codes]])
     return configs, points, roles, tuple(dict.fromkeys((*left.notes, *right.notes)))
 
 
@@ -74,7 +76,7 @@ def _stack(left: pd.DataFrame, right: pd.DataFrame, new: pd.DataFrame, name: str
     mine = column_of(left, name)
     if name not in right:
         return mine.reindex(left.index.append(new.index))
-    if mine.isna().to_numpy().any():
+    if len(new) < len(right) and mine.isna().to_numpy().any():
         mine = mine.where(mine.notna(), column_of(right, name).reindex(mine.index))
     theirs = column_of(new, name)
     if mine.dtype != theirs.dtype and isinstance(mine.dtype, pd.CategoricalDtype):
@@ -82,11 +84,13 @@ def _stack(left: pd.DataFrame, right: pd.DataFrame, new: pd.DataFrame, name: str
     return mine if theirs.empty else cast(pd.Series, pd.concat([mine, theirs]))
 
 
-def _join_points(left: pd.DataFrame, right: pd.DataFrame, roles: Roles, runs: pd.Index) -> pd.DataFrame:
+def _join_points(
+    left: pd.DataFrame, right: pd.DataFrame, roles: Roles, codes: NDArray[np.intp]
+) -> pd.DataFrame:
     points = pd.concat([left, right], ignore_index=True)
-    codes = runs.get_indexer(pd.Index(points[roles.run]))
-    order = np.lexsort((points[roles.axis].to_numpy(), codes))
-    points, codes = points.iloc[order], codes[order]
+    if (np.diff(codes) < 0).any() or (codes[: len(left)][-1:] == codes[len(left) :][:1]).any():
+        order = np.lexsort((points[roles.axis].to_numpy(), codes))
+        points, codes = points.iloc[order], codes[order]
     again = np.r_[False, (np.diff(codes) == 0) & (np.diff(points[roles.axis].to_numpy()) == 0)]
     if not again.any():
         return points.reset_index(drop=True)

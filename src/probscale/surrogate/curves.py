@@ -160,6 +160,7 @@ class CurveSurrogate:
                 f"the new log has run {more.roles.run!r} and axis {more.roles.axis!r}; "
                 f"expected {run!r} and {axis!r}"
             )
-        old = pd.MultiIndex.from_frame(self.log.points[[run, axis]])
+        told = np.isin(self.log.codes, self.log.configs.index.get_indexer(more.configs.index))
+        old = pd.MultiIndex.from_frame(self.log.points.loc[told, [run, axis]])
         asked = pd.MultiIndex.from_frame(more.points[[run, axis]])
         return ~asked.isin(old) & np.isfinite(more.points[self.log.output].to_numpy(dtype=np.float64))

@@ -21,6 +21,7 @@ from probscale.model.posterior import CurveBlock, Tail
 from probscale.model.scores import ScoreProcesses, sites_of
 from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
+from probscale.runs.schema import DIVERGED
 from probscale.surrogate.expert import exceeds, rows_of, run_tail
 from probscale.surrogate.known_points import points_of
 
@@ -164,7 +165,9 @@ class FunctionalExpert:
         at = more.points[more.roles.axis].to_numpy(dtype=np.float64)
         y = self.transform.forward(more.points[more.output].to_numpy(dtype=np.float64))
         runs, observed = more.codes, dict(self.observed)
-        where = where[np.isfinite(y[where])]
+        spikes = more.points[DIVERGED].to_numpy(dtype=bool)
+        spikes = spikes & np.isin(runs, runs[~spikes])
+        where = where[np.isfinite(y[where]) & ~spikes[where]]
         for part in np.split(where, np.flatnonzero(np.diff(runs[where])) + 1):
             if not len(part):
                 continue

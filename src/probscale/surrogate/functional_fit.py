@@ -46,7 +46,7 @@ SHARP = 0.1
 """Site variance, as a share of a score's variance, below which a run counts as having shown that score."""
 
 CALIBRATED_RUNS = 1_000
-BEGUN_RUNS = 200
+BEGUN_RUNS = 400
 FEWEST_BEGUN = 30
 TRUSTS = (1.0, 0.4, 0.15, 0.05, 0.02)
 SPREADS = (0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
@@ -248,6 +248,8 @@ def _begun(
 ) -> tuple[float, float]:
     """How far prefixes are trusted, and the spread under which the rest of runs is likeliest.
 
+    The end of a run counts as much as the way to it.
+
     Args:
         expert: With the deviations of runs.
         runs: Per run: progress, residual, number of points taken as its prefix, scores expected without its
@@ -265,20 +267,21 @@ def _begun(
             views = outlooks_of(
                 expert.basis, kinds, v[rest], (v[:cut], residual[:cut]), location, variance, deviation
             )
-            density += _log_mixture(views, residual[rest])
+            each = _log_mixture(views, residual[rest])
+            density += each.mean(axis=1) + each[:, -1]
         if density.max() > best:
             best, choice = float(density.max()), (trust, SPREADS[int(density.argmax())])
     return choice
 
 
 def _log_mixture(views: list[Outlook], values: Array) -> Array:
-    """Mean log density of values at points under each of `SPREADS`, (spreads,)."""
+    """Log density of values at points under each of `SPREADS`, (spreads, points)."""
     parts = []
     for view in views:
         variance = view.shared_variance + view.own_variance + view.nugget
         wide = variance * np.square(SPREADS)[:, None]
         parts.append(np.log(view.weight) - 0.5 * (values - view.centre) ** 2 / wide - 0.5 * np.log(wide))
-    return np.asarray(logsumexp(np.stack(parts), axis=0)).mean(axis=1)
+    return np.asarray(logsumexp(np.stack(parts), axis=0))
 
 
 def _beyond(

@@ -64,7 +64,7 @@ def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> 
 
 
 _BASIS = ("knots", "functions", "variance", "noise")
-_DEVIATIONS = ("pattern", "kinds", "weights")
+_DEVIATIONS = ("pattern", "kinds", "weights", "typical")
 
 
 def unpack_functional(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probscale.encode.annealing import Annealing
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.encoder import AxisScale, Encoder
 from probscale.encode.features import FeatureMap
@@ -39,6 +40,7 @@ def pack_encoder(encoder: Encoder, prefix: str, tensors: Tensors) -> dict[str, A
         "features": asdict(encoder.features),
         "axis": asdict(encoder.axis),
         "text": {name: projection.scale for name, projection in encoder.projections.items()},
+        "annealing": None if encoder.annealing is None else asdict(encoder.annealing),
     }
 
 
@@ -65,7 +67,9 @@ def unpack_encoder(
         )
         for name, scale in data["text"].items()
     }
-    return Encoder(roles, features, AxisScale(**data["axis"]), projections, model if projections else None)
+    annealing = None if data["annealing"] is None else Annealing(**data["annealing"])
+    axis = AxisScale(**data["axis"])
+    return Encoder(roles, features, axis, projections, model if projections else None, annealing)
 
 
 def pack_rows(rows: Rows, prefix: str, tensors: Tensors) -> None:

@@ -1,0 +1,120 @@
+"""Learning rates that configurations tell: how far a run has annealed at a share of its horizon."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+Array = NDArray[np.float64]
+
+KINDS = {
+    "constant": "constant",
+    "none": "constant",
+    "constant_with_warmup": "constant",
+    "linear": "linear",
+    "linear_decay": "linear",
+    "polynomial": "linear",
+    "cosine": "cosine",
+    "cosine_annealing": "cosine",
+    "cosine_with_min_lr": "cosine",
+    "cosine_with_warmup": "cosine",
+    "wsd": "stable",
+    "wsdld": "stable",
+    "warmup_stable_decay": "stable",
+    "warmup_stable_warmdown": "stable",
+    "trapezoid": "stable",
+    "trapezoidal": "stable",
+}
+"""Names of schedules by the form of their decay; "stable" stays at its peak until the decay begins."""
+
+_SCHEDULE = ("lr_schedule", "lr_scheduler", "lr_scheduler_type", "schedule", "schedule_kind", "scheduler")
+_FLOOR = ("min_lr_ratio", "final_lr_ratio", "lr_min_ratio", "min_lr_rate")
+_DECAY = (
+    "decay_fraction",
+    "decay_ratio",
+    "cooldown_fraction",
+    "cooldown_ratio",
+    "warmdown_ratio",
+    "cooldown_frac",
+)
+STABLE_DECAY = 0.2
+"""Share of a run over which a stable schedule decays where the configuration does not say."""
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """Columns from which the learning rate of a run can be read.
+
+    Attributes:
+        schedule: Column that names the schedule.
+        floor: Column with the last learning rate as a share of the peak; None: it decays to zero.
+        decay: Column with the share of the run over which a stable schedule decays.
+    """
+
+    schedule: str
+    floor: str | None = None
+    decay: str | None = None
+
+    def rate(self, configs: pd.DataFrame, index: NDArray[np.intp], share: Array) -> Array:
+        """Learning rate as a share of its peak, warm-up apart, (points,); NaN where it is not known.
+
+        Args:
+            configs: One row per run.
+            index: Position in `configs` of each point, (points,).
+            share: Share of the horizon of each point, (points,).
+        """
+        kinds = _kinds(configs, self.schedule)[index]
+        floor = np.clip(_numbers(configs, self.floor, 0.0), 0.0, 1.0)[index]
+        decay = np.clip(_numbers(configs, self.decay, STABLE_DECAY), 1e-3, 1.0)[index]
+        f = np.clip(share, 0.0, 1.0)
+        forms = {
+            "constant": np.ones_like(f),
+            "linear": 1 - f,
+            "cosine": 0.5 * (1 + np.cos(np.pi * f)),
+            "stable": np.clip((1 - f) / decay, 0.0, 1.0),
+        }
+        out = np.full(len(f), np.nan)
+        for name, form in forms.items():
+            out = np.where(kinds == name, floor + (1 - floor) * form if name != "constant" else form, out)
+        return out
+
+
+def find_annealing(configs: pd.DataFrame, names: Iterable[str]) -> Annealing | None:
+    """The columns of a table of configurations; None where no schedule is named that is known.
+
+    Args:
+        configs: One row per run.
+        names: Columns to look at.
+    """
+    plain = {_plain(name): name for name in names}
+    schedule = next((plain[name] for name in _SCHEDULE if name in plain), None)
+    if schedule is None or not (_kinds(configs, schedule) != "").any():
+        return None
+    floor, decay = (
+        next((plain[name] for name in known if name in plain), None) for known in (_FLOOR, _DECAY)
+    )
+    return Annealing(schedule, floor, decay)
+
+
+def _kinds(configs: pd.DataFrame, name: str) -> NDArray[np.str_]:
+    if name not in configs:
+        return np.full(len(configs), "", dtype="<U16")
+    return np.array([KINDS.get(_plain(str(value)), "") for value in configs[name]], dtype="<U16")
+
+
+def _plain(name: str) -> str:
+    """Lower case, words joined by underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _numbers(configs: pd.DataFrame, name: str | None, otherwise: float) -> Array:
+    if name is None or name not in configs:
+        return np.full(len(configs), otherwise)
+    values = pd.to_numeric(configs[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(values), values, otherwise)
