@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import probscale as ps
+from probscale.model.continuation import RunDeviations
 
 END = 1000.0
 
@@ -92,6 +95,27 @@ def test_after_a_spike_a_run_is_foretold_with_much_more_doubt(fitted, fresh):
     assert np.median(after.std) > 5 * np.median(usual.std)
     # The spike was 0.6 high.
     assert np.abs(after.median[0] - truth[7, 24:]).mean() < 0.25
+
+
+def test_factors_of_runs_leave_doubt_far_from_all_runs_alone():
+    typical = np.array([1.0, 1.0])
+    runs = RunDeviations(np.eye(2), np.array([[1.0, 1.0]]), np.ones(1), typical)
+    assert runs.root(np.array([0.25, 1.0]), 4.0).diagonal() ** 2 == pytest.approx([4.0, 16.0])
+    assert runs.root(np.array([100.0, 1.0]), 4.0).diagonal() ** 2 == pytest.approx([115.0, 16.0])
+
+
+def test_points_of_a_prefix_that_are_marked_as_diverged_do_not_enter(fitted, fresh):
+    prefix = fresh.select([fresh.runs[0]]).truncate(fraction=0.4)
+    marked = prefix.points.copy()
+    at = len(marked) // 2
+    marked.loc[at, prefix.output] *= 5
+    marked.loc[at, "diverged"] = True
+    spiked = replace(prefix, points=marked)
+    without = replace(prefix, points=marked.drop(index=at).reset_index(drop=True))
+    asked = prefix.configs.reset_index()
+    ends = prefix.configs[prefix.roles.horizon].to_numpy(dtype=float)[:, None]
+    with_mark = fitted.condition(spiked).predict(asked, ends)
+    assert with_mark.mean == pytest.approx(fitted.condition(without).predict(asked, ends).mean, rel=1e-9)
 
 
 def test_the_same_points_at_once_or_in_two_parts_say_the_same(fitted, fresh):

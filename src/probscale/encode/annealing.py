@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-
 Array = NDArray[np.float64]
 
 KINDS = {

@@ -170,6 +170,7 @@ def continued_run(
         root: Square root of their covariance, run deviation included, (scores, scores).
         shared: Share of each variance that configurations share, (scores,).
         trust: Factor on the information of the observed points.
+        rough: Factor on the remainder that `basis` holds; towards the end it fades to one.
 
     Cost: O(observed³).
     """
