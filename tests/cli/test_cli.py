@@ -226,3 +226,25 @@ def test_demo_command_covers_the_largest_models(tmp_path):
     inside = (table["lower_90"] <= table["true"]) & (table["true"] <= table["upper_90"])
     assert 0.75 <= inside.mean() <= 1.0
     assert Path(tmp_path / "demo.png").exists()
+
+
+def test_several_outputs_are_fitted_and_asked_by_name(tmp_path):
+    log = ps.simulate_runs("law", n_runs=10, points=3, seed=1)
+    frame = log.to_frame().drop(columns="diverged").assign(score=lambda table: 1.2 - 0.2 * table["loss"])
+    frame.to_csv(tmp_path / "runs.csv", index=False)
+    log.configs.reset_index(drop=True).head(2).to_csv(tmp_path / "configs.csv", index=False)
+    roles = ["--run", "run", "--axis", "tokens", "--output", "loss,score", "--params", "params"]
+    described = run("describe", tmp_path / "runs.csv", *roles)
+    assert "output score" in described.output
+    fitted = run(
+        *("fit", tmp_path / "runs.csv", *roles, "--goal", "loss=min,score=max", "--embedder", "none"),
+        *("-o", tmp_path / "s"),
+    )
+    assert "score of all runs" in fitted.output
+    ask = ["predict", tmp_path / "s", tmp_path / "configs.csv", "--at", "1e9", "-o", tmp_path / "f.csv"]
+    assert "forecasts of score" in run(*ask, "--output", "score").output
+    loaded = ps.load_surrogate(tmp_path / "s")
+    expected = loaded.predict(log.configs.reset_index(drop=True).head(2), [1e9], output="score")
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "f.csv")["mean"], expected.mean[:, 0], rtol=1e-9)
+    fails_readably(run(*ask, "--output", "bleu"), "no output 'bleu'", "loss, score")
+    fails_readably(run("describe", tmp_path / "runs.csv", *roles, "--goal", "low"), 'goal must be "min"')

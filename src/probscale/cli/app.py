@@ -14,11 +14,13 @@ from probscale.cli.options import (
     Debug,
     EmbedderName,
     GoalName,
+    Goals,
     Horizon,
     Levels,
     Log,
     NonfiniteName,
     Output,
+    Outputs,
     Params,
     Quiet,
     RoleOptions,
@@ -86,8 +88,8 @@ def fit(
     *,
     run: Run,
     axis: Axis,
-    output: Output,
-    goal: GoalName = GoalName.min,
+    output: Outputs,
+    goal: Goals = "min",
     levels: Levels = None,
     params: Params = None,
     horizon: Horizon = None,
@@ -104,9 +106,7 @@ def fit(
     """Fit a surrogate to the runs of LOG and write it to a file."""
     from probscale.cli.work import fit_file
 
-    roles = RoleOptions(
-        run, axis, output, goal.value, levels, params, horizon, config, nonfinite.value
-    ).arguments()
+    roles = RoleOptions(run, axis, output, goal, levels, params, horizon, config, nonfinite.value).arguments()
     fit_file(log, roles, out, embedder=embedder, seed=seed, quiet=quiet)
 
 
@@ -128,6 +128,10 @@ def predict(
         Path, typer.Option("-o", "--out", help="Table to write: .csv, .parquet or .jsonl.")
     ] = Path("forecast.csv"),
     interval: Annotated[float, typer.Option(help="Share of probability between lower and upper.")] = 0.9,
+    output: Annotated[
+        str | None,
+        typer.Option(help="Which of several outputs to forecast; by default the first.", show_default=False),
+    ] = None,
     embedder: EmbedderName = "default",
     quiet: Quiet = False,
     debug: Debug = False,
@@ -138,7 +142,9 @@ def predict(
     """
     from probscale.cli.work import predict_file
 
-    predict_file(surrogate, configs, at, out, interval=interval, embedder=embedder, quiet=quiet)
+    predict_file(
+        surrogate, configs, at, out, interval=interval, output=output, embedder=embedder, quiet=quiet
+    )
 
 
 @app.command(epilog="Example: `probscale describe runs.parquet --run run_id --axis tokens --output loss`")
@@ -148,8 +154,8 @@ def describe(
     *,
     run: Run,
     axis: Axis,
-    output: Output,
-    goal: GoalName = GoalName.min,
+    output: Outputs,
+    goal: Goals = "min",
     levels: Levels = None,
     params: Params = None,
     horizon: Horizon = None,
@@ -160,9 +166,7 @@ def describe(
     """Say what is in LOG: runs, levels, ranges, gaps, unfinished and diverged runs."""
     from probscale.cli.work import read_log
 
-    roles = RoleOptions(
-        run, axis, output, goal.value, levels, params, horizon, config, nonfinite.value
-    ).arguments()
+    roles = RoleOptions(run, axis, output, goal, levels, params, horizon, config, nonfinite.value).arguments()
     typer.echo(str(read_log(log, roles).describe()))
 
 

@@ -58,6 +58,13 @@ Pool = Annotated[
 Run = Annotated[str, _role("Column that names the run.", "--run")]
 Axis = Annotated[str, _role("Column of the progress axis: tokens, steps, epochs.", "--axis")]
 Output = Annotated[str, _role("Column of the measured output.", "--output")]
+Outputs = Annotated[
+    str,
+    _role("Column of the measured output; several joined by commas, the principal one first.", "--output"),
+]
+Goals = Annotated[
+    str, _role('"min" or "max"; for several outputs one for all, or loss=min,accuracy=max.', "--goal")
+]
 MaybeRun = Annotated[str | None, _role("Column that names the run; needed for a log.", "--run")]
 MaybeAxis = Annotated[str | None, _role("Column of the progress axis; needed for a log.", "--axis")]
 MaybeOutput = Annotated[str | None, _role("Column of the measured output; needed for a log.", "--output")]
@@ -148,6 +155,11 @@ class RoleOptions:
         given = dict(vars(self))
         given["levels"] = _names(self.levels) or ()
         given["config"] = _names(self.config)
+        if self.output is not None and "," in self.output:
+            given["output"] = _names([self.output])
+        if "=" in self.goal:
+            pairs = (item.partition("=") for item in _names([self.goal]) or ())
+            given["goal"] = {name.strip(): goal.strip() for name, _, goal in pairs}
         return given
 
 

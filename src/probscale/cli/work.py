@@ -49,7 +49,15 @@ def embedder_of(name: str) -> str | None:
 
 
 def predict_file(
-    path: Path, configs: str, at: str, out: Path, *, interval: float, embedder: str, quiet: bool
+    path: Path,
+    configs: str,
+    at: str,
+    out: Path,
+    *,
+    interval: float,
+    output: str | None,
+    embedder: str,
+    quiet: bool,
 ) -> None:
     """Forecast the configurations of a file and write the table."""
     from probscale.runs import read_frame
@@ -65,12 +73,12 @@ def predict_file(
         parts: list[pd.DataFrame] = []
         for start in range(0, len(frame), CHUNK):
             where = slice(start, start + CHUNK)
-            curves = surrogate.predict(asked.iloc[where], values[where])
+            curves = surrogate.predict(asked.iloc[where], values[where], output=output)
             parts.append(curves.to_frame(interval))
             done(len(parts[-1]) // values.shape[1])
     write_table(beside_configs(parts, asked), out)
     if not quiet:
-        typer.echo(f"wrote {out}: {values.size:,} forecasts of {surrogate.log.output}")
+        typer.echo(f"wrote {out}: {values.size:,} forecasts of {output or surrogate.log.output}")
 
 
 def beside_configs(parts: Sequence[pd.DataFrame], frame: pd.DataFrame) -> pd.DataFrame:

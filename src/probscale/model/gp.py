@@ -103,11 +103,15 @@ class CurveProcess(Module):
         """
         covariance = self.kernel(data.rows.x)
         covariance = covariance + torch.diag(self.noise(data.rows) / data.weight)
-        factor = torch.linalg.cholesky(covariance)
-        residual = data.y - self.mean(data.rows)
-        white = torch.linalg.solve_triangular(factor, residual[:, None], upper=False)
-        constant = 0.5 * len(data) * math.log(2 * math.pi)
-        return -0.5 * white.square().sum() - factor.diagonal().log().sum() - constant
+        return log_normal(covariance, data.y - self.mean(data.rows))
+
+
+def log_normal(covariance: Tensor, residual: Tensor) -> Tensor:
+    """Log density of a centred normal."""
+    factor = torch.linalg.cholesky(covariance)
+    white = torch.linalg.solve_triangular(factor, residual[:, None], upper=False)
+    constant = 0.5 * len(residual) * math.log(2 * math.pi)
+    return -0.5 * white.square().sum() - factor.diagonal().log().sum() - constant
 
 
 def cholesky(matrix: Tensor) -> tuple[Tensor, float]:

@@ -208,7 +208,11 @@ class CurveBlock:
         if n == 0:
             return np.empty((0, *self.shape))
         assert part.draw is not None
-        deviation = part.draw(generator, n)
+        return self.shifted(part, part.draw(generator, n), generator)
+
+    def shifted(self, part: Component, deviation: Array, generator: np.random.Generator) -> Array:
+        """Draws on the modelled scale from latent deviations of a component, (n, configs, points)."""
+        n = len(deviation)
         if self.noisy:
             wide = generator.random((n, self.shape[0], 1)) < self.tail.share
             noise = np.sqrt(part.noise) * generator.standard_normal((n, *self.shape))

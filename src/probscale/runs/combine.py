@@ -16,7 +16,7 @@ from probscale.runs.schema import DIVERGED, Roles
 if TYPE_CHECKING:
     from probscale.runs.log import RunLog
 
-_SAME = ("run", "axis", "outputs", "goal", "levels", "params", "horizon")
+_SAME = ("run", "axis", "outputs", "goal", "goals", "levels", "params", "horizon")
 
 
 def join(left: RunLog, right: RunLog) -> tuple[pd.DataFrame, pd.DataFrame, Roles, tuple[str, ...]]:

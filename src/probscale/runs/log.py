@@ -46,7 +46,7 @@ class RunLog:
         run: str,
         axis: str,
         output: str | Iterable[str],
-        goal: Goal = "min",
+        goal: Goal | Mapping[str, Goal] = "min",
         levels: str | Iterable[str] = (),
         params: str | None = None,
         horizon: str | None = None,
@@ -60,7 +60,7 @@ class RunLog:
             run: Column with the run identifier.
             axis: Progress column (tokens, steps, epochs ...).
             output: Measured quantity, or several, the principal one first. With several, a row may miss some.
-            goal: "min" for losses, "max" for scores.
+            goal: "min" for losses, "max" for scores; with several outputs one for all, or one by name.
             levels: Task hierarchy, coarse to fine; numbers or text, present in every row.
             params: Model size; positive.
             horizon: Planned end of the axis; positive.
@@ -193,6 +193,25 @@ class RunLog:
         if not keep.all():
             notes = (*notes, f"truncation left out {np.sum(~keep)} runs without a point that early")
         return replace(self, configs=self.configs[keep], points=self._points(early), notes=notes)
+
+    def measured(self, output: str) -> RunLog:
+        """The log of one of its outputs: the points where it was measured, or marked as diverged.
+
+        Raises:
+            RunLogError: for an output the log does not have, or that was never measured.
+        """
+        roles = self.roles
+        if output not in roles.outputs:
+            raise RunLogError(f"no output {output!r}; outputs are: {', '.join(roles.outputs)}", output=output)
+        one = replace(roles, outputs=(output,), goal=roles.goal_of(output), goals=())
+        points = self.points[[roles.run, roles.axis, output, DIVERGED]]
+        finite = np.isfinite(points[output].to_numpy())
+        if not finite.any():
+            raise RunLogError(f"output {output!r} has no finite value in this log", output=output)
+        keep = finite | points[DIVERGED].to_numpy(dtype=bool)
+        seen = np.bincount(self.codes[keep], minlength=self.n_runs) > 0
+        points = points[keep].reset_index(drop=True)
+        return replace(self, configs=self.configs[seen], points=points, roles=one)
 
     def finals(self) -> RunLog:
         """Only the last point of each run."""

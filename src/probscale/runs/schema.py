@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -26,11 +26,12 @@ class Roles:
         run: Run identifier.
         axis: Progress coordinate, strictly increasing within a run.
         outputs: Measured quantities, the principal one first.
-        goal: Whether smaller ("min") or larger ("max") outputs are better.
+        goal: Whether smaller ("min") or larger ("max") values of the principal output are better.
         levels: Task hierarchy, coarse to fine.
         params: Model size.
         horizon: Planned end of the axis.
         config: Configuration columns other than levels, params and horizon.
+        goals: Goal of each output; empty where all share `goal`.
     """
 
     run: str
@@ -41,6 +42,7 @@ class Roles:
     params: str | None = None
     horizon: str | None = None
     config: tuple[str, ...] = ()
+    goals: tuple[Goal, ...] = ()
 
     @property
     def described(self) -> tuple[str, ...]:
@@ -48,13 +50,17 @@ class Roles:
         special = tuple(name for name in (self.params, self.horizon) if name is not None)
         return (*self.levels, *special, *self.config)
 
+    def goal_of(self, output: str) -> Goal:
+        """Whether smaller or larger values of an output are better."""
+        return self.goals[self.outputs.index(output)] if self.goals else self.goal
+
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments with which `RunLog.from_frame` reads a frame in these roles."""
         return {
             "run": self.run,
             "axis": self.axis,
             "output": self.outputs,
-            "goal": self.goal,
+            "goal": dict(zip(self.outputs, self.goals, strict=True)) if self.goals else self.goal,
             "levels": self.levels,
             "params": self.params,
             "horizon": self.horizon,
@@ -108,7 +114,7 @@ def resolve_roles(
     run: str,
     axis: str,
     output: str | Iterable[str],
-    goal: str,
+    goal: str | Mapping[str, str],
     levels: str | Iterable[str],
     params: str | None,
     horizon: str | None,
@@ -119,12 +125,11 @@ def resolve_roles(
     Raises:
         RunLogError: for a wrong goal, an unknown column, no output, or a column in two roles.
     """
-    if goal not in get_args(Goal):
-        raise RunLogError(f'goal must be "min" or "max", got {goal!r}', goal=goal)
     _check_labels(frame)
     outputs, level_names = names_of(output), names_of(levels)
     if not outputs:
         raise RunLogError("output names no column; give the measured quantity, for example output='loss'")
+    goals = _goals(goal, outputs)
     pairs = [(run, "run"), (axis, "axis"), *((name, "output") for name in outputs)]
     pairs += [(name, "levels") for name in level_names]
     pairs += [(name, role) for role, name in (("params", params), ("horizon", horizon)) if name is not None]
@@ -143,7 +148,26 @@ def resolve_roles(
         wanted[name] = role
     chosen = _config_names(frame, config, wanted)
     require_columns(frame, {**wanted, **dict.fromkeys(chosen, "config")})
-    return Roles(run, axis, outputs, goal, level_names, params, horizon, chosen)  # type: ignore[arg-type]
+    shown = goals if len(set(goals)) > 1 else ()
+    return Roles(run, axis, outputs, goals[0], level_names, params, horizon, chosen, shown)
+
+
+def _goals(goal: str | Mapping[str, str], outputs: tuple[str, ...]) -> tuple[Goal, ...]:
+    """Goal of each output, from one for all or one by name."""
+    given = dict(goal) if isinstance(goal, Mapping) else dict.fromkeys(outputs, goal)
+    unknown = [name for name in given if name not in outputs]
+    missing = [name for name in outputs if name not in given]
+    if unknown or missing:
+        name = (unknown or missing)[0]
+        raise RunLogError(
+            f"goal {'names' if unknown else 'does not name'} {name!r}; give each output its own, such as "
+            f'goal={{{outputs[0]!r}: "min", ...}}, or one for all. Outputs are: {listed(outputs)}',
+            goal=given,
+        )
+    for name in outputs:
+        if given[name] not in get_args(Goal):
+            raise RunLogError(f'goal must be "min" or "max", got {given[name]!r}', goal=given[name])
+    return tuple(given[name] for name in outputs)  # type: ignore[misc]
 
 
 def _config_names(

@@ -27,6 +27,7 @@ from probscale.model.exact import ExactState
 from probscale.model.gp import CurveProcess
 from probscale.model.kernels import RunTerm
 from probscale.model.means import Rows
+from probscale.model.outputs import OutputsProcess
 from probscale.surrogate.curves import CurveExpert
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.grid import GridExpert
@@ -289,11 +290,18 @@ def _moments(state: ExactState, rows: Rows, fresh: Tensor, count: int) -> Moment
     left = left.reshape(-1, count, left.shape[-1])
     slopes = slopes.reshape(-1, count, slopes.shape[-1])
     blocks = rows.x.reshape(-1, count, rows.x.shape[-1])
-    prior = torch.vmap(lambda x: process.kernel(x, x))(blocks)
-    own = _run_covariance(process, blocks) * _outer(fresh.reshape(-1, count))
-    measured: Any = process.noise(rows)
+    alone = _process_of(state, rows.x)
+    prior = torch.vmap(lambda x: alone.kernel(x, x))(blocks)
+    own = _run_covariance(alone, blocks) * _outer(fresh.reshape(-1, count))
+    measured: Any = alone.noise(rows)
     noise = own + torch.diag_embed(measured.reshape(-1, count))
     return Moments(mean, prior - own + slopes @ slopes.mT - left @ left.mT, noise)
+
+
+def _process_of(state: ExactState, x: Tensor) -> CurveProcess:
+    """Process of the asked output, where several share a state."""
+    process = state.process
+    return process.each[int(x[0, -1])] if isinstance(process, OutputsProcess) else process
 
 
 def _run_covariance(process: CurveProcess, blocks: Tensor) -> Tensor:

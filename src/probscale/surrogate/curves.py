@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probscale.encode.fields import label
-from probscale.errors import RunLogError
-from probscale.runs import RunLog
+from probscale.errors import ConfigError, RunLogError
+from probscale.runs import Roles, RunLog
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.grid import GridExpert
@@ -45,17 +45,20 @@ class CurveSurrogate:
         log: Runs it has learnt from.
         experts: Fitted models: one of all runs ("all runs"), and one per source where sources are large.
         report: What was fitted, and what was repaired.
+        others: The same per further output of the log; `experts` are those of the principal one.
     """
 
     log: RunLog
     experts: Mapping[str, CurveExpert]
     report: FitReport
+    others: Mapping[str, Mapping[str, CurveExpert]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         log = self.log
-        return f"CurveSurrogate({log.n_runs} runs, {log.n_points} points, {log.output} by {log.roles.axis})"
+        outputs = ", ".join(log.roles.outputs)
+        return f"CurveSurrogate({log.n_runs} runs, {log.n_points} points, {outputs} by {log.roles.axis})"
 
-    def predict(self, configs: Configs, at: ArrayLike) -> CurvePosterior:
+    def predict(self, configs: Configs, at: ArrayLike, *, output: str | None = None) -> CurvePosterior:
         """Joint posterior of the curves of configurations.
 
         Args:
@@ -64,45 +67,123 @@ class CurveSurrogate:
                 continuation; its configuration is then filled in from the log where it is not given.
                 Otherwise each row is a new run.
             at: Axis values, shape (points,), shared by all, or (configs, points); units of the axis.
+            output: Which output of the log to forecast; by default the principal one. What was measured of
+                the other outputs of a run counts too.
 
         Raises:
-            ConfigError: if configurations are empty or a value is not accepted.
+            ConfigError: if configurations are empty, a value is not accepted, or the log has no such output.
             ShapeError: if `at` does not match the configurations.
 
         Cost: O(configs × points × observations²).
         """
         frame = read_configs(configs, self.log)
         values = read_at(at, len(frame), self.log.roles.axis)
-        codes = self._codes(frame)
+        codes, asked = self._codes(frame), self._output(output)
+        experts, log = self._experts(asked), viewed(self.log, asked)
         blocks = [
             (
                 where,
-                self.experts[name]
-                .begun(self.log, codes[where])
-                .block(frame.iloc[where], codes[where], values[where]),
+                experts[name].begun(log, codes[where]).block(frame.iloc[where], codes[where], values[where]),
             )
-            for name, where in self._assigned(frame).items()
+            for name, where in self._assigned(frame, experts).items()
         ]
-        return CurvePosterior(values, frame.index, self.log.roles.axis, self.log.output, tuple(blocks))
+        return CurvePosterior(values, frame.index, self.log.roles.axis, asked, tuple(blocks))
+
+    def sample_outputs(self, configs: Configs, at: ArrayLike, n: int, *, seed: int = 0) -> dict[str, Array]:
+        """Draws of all outputs together, joint over outputs, configurations and points.
+
+        Outputs of a log that is too large for exact inference are modelled apart: then the draws of different
+        outputs are independent of each other.
+
+        Args:
+            configs: See `predict`.
+            at: See `predict`.
+            n: Number of draws.
+            seed: Same seed, same draws.
+
+        Returns:
+            Per output the draws, (n, configs, points).
+
+        Raises:
+            ConfigError: as `predict`.
+            ShapeError: as `predict`.
+
+        Cost: O((outputs × configs × points)³) up to a few thousand values.
+        """
+        from probscale.surrogate.outputs import sample_outputs
+
+        frame = read_configs(configs, self.log)
+        values = read_at(at, len(frame), self.log.roles.axis)
+        codes, outputs = self._codes(frame), self.log.roles.outputs
+        if not self._linked:
+            return {
+                output: self.predict(configs, at, output=output).sample(n, seed=seed + i)
+                for i, output in enumerate(outputs)
+            }
+        drawn = {output: np.empty((n, *values.shape)) for output in outputs}
+        for name, where in self._assigned(frame, self.experts).items():
+            experts = [self._experts(o)[name].begun(self.log, codes[where]) for o in outputs]
+            known = [expert for expert in experts if isinstance(expert, Expert)]
+            parts = sample_outputs(known, frame.iloc[where], codes[where], values[where], seed, n)
+            for output, part in zip(outputs, parts, strict=True):
+                drawn[output][:, where] = part
+        return drawn
 
     def condition(self, more: RunLog) -> CurveSurrogate:
         """The surrogate after more data: new runs, or longer prefixes of known ones; parameters stay.
+
+        A log of some of the outputs is enough, and informs the others.
 
         Raises:
             RunLogError: if roles differ, or points contradict the log.
 
         Cost: O(observations² × new points).
         """
+        more = with_outputs(more, self.log.roles)
         log = self.log + more
-        new = self._new_points(more)
+        news = self._news(more)
         codes = run_codes(list(more.runs))
         experts = dict(self.experts)
-        members = self._assigned(more.configs, every=True)
-        for name, where in members.items():
-            keep = new & np.isin(more.codes, where)
-            if keep.any():
-                experts[name] = experts[name].extended(more, codes, np.flatnonzero(keep))
-        return replace(self, log=log, experts=experts)
+        others = {output: dict(known) for output, known in self.others.items()}
+        principal = viewed(news, self.log.output)
+        for name, where in self._assigned(more.configs, experts, every=True).items():
+            member = np.isin(more.codes, where)
+            new = (any_finite(news) if self._linked else finite_points(principal)) & member
+            if new.any():
+                experts[name] = experts[name].extended(principal, codes, np.flatnonzero(new))
+            for output, known in others.items():
+                known[name] = self._followed(known[name], experts[name], viewed(news, output), codes, member)
+        return replace(self, log=log, experts=experts, others=others)
+
+    @property
+    def _linked(self) -> bool:
+        """Whether outputs share their Gaussian processes."""
+        return any(isinstance(e, Expert) and e.siblings is not None for e in self.experts.values())
+
+    def _followed(
+        self,
+        expert: CurveExpert,
+        principal: CurveExpert,
+        news: RunLog,
+        codes: Array,
+        member: NDArray[np.bool_],
+    ) -> CurveExpert:
+        """Expert of a further output after more data."""
+        if isinstance(expert, Expert) and isinstance(principal, Expert) and expert.siblings is not None:
+            return replace(expert, states=principal.states)
+        new = finite_points(news) & member
+        return expert.extended(news, codes, np.flatnonzero(new)) if new.any() else expert
+
+    def _output(self, name: str | None) -> str:
+        outputs = self.log.roles.outputs
+        if name is not None and name not in outputs:
+            raise ConfigError(
+                f"no output {name!r}; the surrogate was fitted to: {', '.join(outputs)}", output=name
+            )
+        return self.log.output if name is None else name
+
+    def _experts(self, output: str) -> Mapping[str, CurveExpert]:
+        return self.experts if output == self.log.output else self.others[output]
 
     def best(
         self, pool: Configs, at: ArrayLike, *, within: float = 0.01, samples: int = 512, seed: int = 0
@@ -141,26 +222,69 @@ class CurveSurrogate:
         known = frame[run].isin(self.log.runs).to_numpy()
         return np.where(known, run_codes(list(frame[run])), fresh)
 
-    def _assigned(self, frame: pd.DataFrame, *, every: bool = False) -> dict[str, NDArray[np.intp]]:
+    def _assigned(
+        self, frame: pd.DataFrame, experts: Mapping[str, CurveExpert], *, every: bool = False
+    ) -> dict[str, NDArray[np.intp]]:
         """Which expert answers for which rows; with `every`, which experts learn from which rows."""
         positions = np.arange(len(frame))
-        if len(self.experts) == 1:
-            return {next(iter(self.experts)): positions}
+        if len(experts) == 1:
+            return {next(iter(experts)): positions}
         values = np.array([label(v) for v in frame[self.log.roles.levels[0]]], dtype=object)
-        out = {name: positions[values == name] for name in self.experts if name != POOLED}
+        out = {name: positions[values == name] for name in experts if name != POOLED}
         left = ~np.isin(values, list(out))
         out[POOLED] = positions if every else positions[left]
         return {name: where for name, where in out.items() if len(where)}
 
-    def _new_points(self, more: RunLog) -> NDArray[np.bool_]:
-        """Which points of a log are not among those already learnt."""
+    def _news(self, more: RunLog) -> RunLog:
+        """A log without the values that are already learnt: these become missing."""
         run, axis = self.log.roles.run, self.log.roles.axis
         if more.roles.run != run or more.roles.axis != axis:
             raise RunLogError(
                 f"the new log has run {more.roles.run!r} and axis {more.roles.axis!r}; "
                 f"expected {run!r} and {axis!r}"
             )
+        outputs = list(self.log.roles.outputs)
         told = np.isin(self.log.codes, self.log.configs.index.get_indexer(more.configs.index))
-        old = pd.MultiIndex.from_frame(self.log.points.loc[told, [run, axis]])
+        seen = self.log.points.loc[told]
         asked = pd.MultiIndex.from_frame(more.points[[run, axis]])
-        return ~asked.isin(old) & np.isfinite(more.points[self.log.output].to_numpy(dtype=np.float64))
+        place = pd.MultiIndex.from_frame(seen[[run, axis]]).get_indexer(asked)
+        # Points that are not there have place -1, the row of missing values put last.
+        learnt = np.vstack([seen[outputs].to_numpy(dtype=np.float64), np.full(len(outputs), np.nan)])
+        known = np.isfinite(learnt[place])
+        values = np.where(known, np.nan, more.points[outputs].to_numpy(dtype=np.float64))
+        points = more.points.assign(**dict(zip(outputs, values.T, strict=True)))
+        return replace(more, points=points)
+
+
+def viewed(log: RunLog, output: str) -> RunLog:
+    """The log with another principal output; all points stay where they are."""
+    roles = log.roles
+    if output == log.output:
+        return log
+    order = (output, *(name for name in roles.outputs if name != output))
+    goals = tuple(roles.goal_of(name) for name in order) if roles.goals else ()
+    return replace(log, roles=replace(roles, outputs=order, goal=roles.goal_of(output), goals=goals))
+
+
+def finite_points(log: RunLog) -> NDArray[np.bool_]:
+    """Which points have a finite value of the principal output."""
+    return np.isfinite(log.points[log.output].to_numpy(dtype=np.float64))
+
+
+def any_finite(log: RunLog) -> NDArray[np.bool_]:
+    """Which points have a finite value of any output."""
+    values = log.points[list(log.roles.outputs)].to_numpy(dtype=np.float64)
+    return np.logical_or.reduce(np.isfinite(values), axis=1)
+
+
+def with_outputs(log: RunLog, roles: Roles) -> RunLog:
+    """A log of some of the outputs as one of all, the others missing."""
+    mine = log.roles
+    if mine.outputs == roles.outputs or not set(mine.outputs) <= set(roles.outputs):
+        return log
+    goals = {name: roles.goal_of(name) for name in mine.outputs}
+    if any(mine.goal_of(name) != goal for name, goal in goals.items()):
+        raise RunLogError(f"the new log has goals that differ from those of the fit: {goals}", goals=goals)
+    absent = {name: np.nan for name in roles.outputs if name not in mine.outputs}
+    full = replace(mine, outputs=roles.outputs, goal=roles.goal, goals=roles.goals)
+    return replace(log, points=log.points.assign(**absent), roles=full)

@@ -15,6 +15,7 @@ from probscale.model.exact import ExactState
 from probscale.model.gp import Observations
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.means import Rows
+from probscale.model.outputs import errors_like, with_output
 from probscale.model.posterior import Component, CurveBlock, Tail
 from probscale.model.transforms import LogScore, OutputTransform
 from probscale.runs import RunLog
@@ -67,6 +68,24 @@ def run_tail(
 
 
 @dataclass(frozen=True)
+class Siblings:
+    """Outputs that share one Gaussian process, seen from one of them.
+
+    Attributes:
+        index: Position of this output.
+        outputs: Names of all.
+        transforms: Of each output to the modelled scale.
+        companion: Scale of the spread of this output where others were measured further along the run; None:
+            as elsewhere.
+    """
+
+    index: int
+    outputs: tuple[str, ...]
+    transforms: tuple[OutputTransform, ...]
+    companion: float | None = None
+
+
+@dataclass(frozen=True)
 class Expert:
     """Fitted model of some runs.
 
@@ -85,6 +104,7 @@ class Expert:
         unseen: Scale of the spread of configurations with a level value that no run has, in place of the
             tail's; None: as known values.
         text_gain: Log density that left-out values gained by their texts; None where there was none to read.
+        siblings: Outputs that share the Gaussian processes; None where there is one output.
     """
 
     encoder: Encoder
@@ -99,10 +119,28 @@ class Expert:
     continued: float | None = None
     unseen: float | None = None
     text_gain: float | None = None
+    siblings: Siblings | None = None
 
-    def rows(self, configs: pd.DataFrame, runs: Array, index: NDArray[np.intp], at: Array) -> Rows:
-        """Rows of points; see `Encoder.encode`."""
-        return rows_of(self.encoder.encode(configs, runs, index, at), self.size_default)
+    def rows(
+        self,
+        configs: pd.DataFrame,
+        runs: Array,
+        index: NDArray[np.intp],
+        at: Array,
+        output: int | None = None,
+    ) -> Rows:
+        """Rows of points; see `Encoder.encode`. `output`: position among siblings, by default the own."""
+        rows = rows_of(self.encoder.encode(configs, runs, index, at), self.size_default)
+        if self.siblings is None:
+            return rows
+        place = self.siblings.index if output is None else output
+        placed = with_output(rows, torch.from_numpy(runs[index]), place)
+        return errors_like(placed, self.states[0].data.rows)
+
+    @property
+    def run_column(self) -> int | None:
+        """Column of rows that holds the code of the run; None where runs do not matter."""
+        return self.encoder.run_column if self.siblings is None else -2
 
     def block(self, configs: pd.DataFrame, runs: Array, at: Array) -> CurveBlock:
         """Posterior of configurations at axis values.
@@ -135,7 +173,17 @@ class Expert:
         column = self.encoder.run_column
         if column is None:
             return np.zeros(len(rows), dtype=bool)
-        return np.isin(rows.x[:, column].numpy(), self.states[0].data.rows.x[:, column].numpy())
+        known = self.states[0].data.rows.x
+        if self.siblings is not None:
+            known = known[known[:, -1] == self.siblings.index]
+        return np.isin(rows.x[:, column].numpy(), known[:, column].numpy())
+
+    def is_accompanied(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which rows belong to runs of which another output was measured further, (rows,)."""
+        if self.siblings is None:
+            return np.zeros(len(rows), dtype=bool)
+        data = self.states[0].data.rows
+        return further_elsewhere(data, self.siblings.index, rows.x[:, -2].numpy())
 
     def _tail_for(self, rows: Rows, shape: tuple[int, int]) -> Tail:
         outside = self.is_beyond(rows).reshape(shape).any(axis=1, keepdims=True)
@@ -147,17 +195,20 @@ class Expert:
         if self.continued is not None:
             begun = self.is_continued(rows).reshape(shape).any(axis=1, keepdims=True)
             scale = np.where(begun, self.continued, scale)
+        if self.siblings is not None and self.siblings.companion is not None:
+            led = self.is_accompanied(rows).reshape(shape).any(axis=1, keepdims=True)
+            scale = np.where(led, self.siblings.companion, scale)
         return replace(self.tail, scale=scale)
 
     def begun(self, log: RunLog, codes: Array) -> Expert:
         """The expert with the beginnings of asked runs that a long log left out of its data."""
-        column, asked = self.encoder.run_column, codes[codes >= 0]
+        column, asked = self.run_column, codes[codes >= 0]
         if column is None or not len(asked):
             return self
         absent = asked[~np.isin(asked, self.states[0].data.rows.x[:, column].numpy())]
         if not len(absent):
             return self
-        known, where = points_of(log, absent)
+        known, where = points_of(log, absent, () if self.siblings is None else self.siblings.outputs)
         most = PREFIX_POINTS * len(np.unique(absent))
         where = where[thinned(log.codes[where], most, np.random.default_rng(0))]
         return self.extended(log, known, where) if len(where) else self
@@ -170,13 +221,64 @@ class Expert:
             codes: Run codes of its runs.
             where: Positions of the points that are new.
         """
-        at = more.points[more.roles.axis].to_numpy(dtype=np.float64)[where]
-        rows = self.rows(more.configs, codes, more.codes[where], at)
-        y = self.transform.forward(more.points[more.output].to_numpy(dtype=np.float64)[where])
-        # Outputs at or below the floor stand for the smallest value seen.
-        y = np.where(np.isfinite(y), y, float(self.states[0].data.y.min()))
-        new = Observations(rows, torch.from_numpy(y), torch.ones(len(y), dtype=torch.float64))
+        if self.siblings is None:
+            new = self._observed(more, codes, where, more.output, self.transform, None)
+        else:
+            shown = self.siblings
+            new = joined(
+                [
+                    self._observed(more, codes, where, output, transform, place)
+                    for place, (output, transform) in enumerate(
+                        zip(shown.outputs, shown.transforms, strict=True)
+                    )
+                ]
+            )
         return replace(self, states=tuple(state.extend(new) for state in self.states))
+
+    def _observed(
+        self,
+        more: RunLog,
+        codes: Array,
+        where: NDArray[np.intp],
+        output: str,
+        transform: OutputTransform,
+        place: int | None,
+    ) -> Observations:
+        """Measured points of one output among those at `where`."""
+        values = more.points[output].to_numpy(dtype=np.float64)
+        where = where[np.isfinite(values[where])]
+        at = more.points[more.roles.axis].to_numpy(dtype=np.float64)[where]
+        rows = self.rows(more.configs, codes, more.codes[where], at, place)
+        y, known = transform.forward(values[where]), self.states[0].data
+        # Outputs at or below the floor stand for the smallest value seen.
+        lowest = known.y if place is None else known.y[known.rows.x[:, -1] == place]
+        y = np.where(np.isfinite(y), y, float(lowest.min()))
+        return Observations(rows, torch.from_numpy(y), torch.ones(len(y), dtype=torch.float64))
+
+
+def joined(parts: list[Observations]) -> Observations:
+    """Observations one after the other."""
+    rows, *others = [part.rows for part in parts]
+    for other in others:
+        rows = rows.cat(other)
+    return Observations(
+        rows, torch.cat([part.y for part in parts]), torch.cat([part.weight for part in parts])
+    )
+
+
+def further_elsewhere(data: Rows, output: int, runs: Array) -> NDArray[np.bool_]:
+    """Whether another output than `output` was measured further along each run, (runs,).
+
+    Args:
+        data: Observed rows with the columns of run and output.
+        output: Position of the output.
+        runs: Run codes.
+    """
+    codes, position = np.unique(data.x[:, -2].numpy(), return_inverse=True)
+    own = data.x[:, -1].numpy() == output
+    ends = np.full((2, len(codes)), -np.inf)
+    np.maximum.at(ends, ((~own).astype(np.intp), position), data.progress.numpy())
+    return np.isin(runs, codes[ends[1] > ends[0] + 1e-9])
 
 
 def _component(state: ExactState, rows: Rows, weight: float, shape: tuple[int, int]) -> Component:

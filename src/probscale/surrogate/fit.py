@@ -13,7 +13,7 @@ from tqdm import tqdm
 from probscale.encode.cache import CachedEmbedder, EmbeddingCache
 from probscale.encode.embedders import Embedder, get_embedder
 from probscale.encode.fields import label
-from probscale.errors import ConfigError, FitError
+from probscale.errors import ConfigError
 from probscale.model.devices import find_device
 from probscale.model.fitting import FitOutcome
 from probscale.runs import RunLog
@@ -23,13 +23,16 @@ from probscale.surrogate.fitting import FitOptions, fit_expert
 from probscale.surrogate.functional_fit import fit_functional, functional_report, is_functional
 from probscale.surrogate.grid_fit import fit_grid_expert, grid_report, is_grid
 from probscale.surrogate.latent import fit_latent_expert
+from probscale.surrogate.outputs import OutputFit, check_outputs, fit_outputs
 from probscale.surrogate.report import ExpertReport, FitReport, repairs_of
 
 FEWEST_PER_EXPERT = 150
 MOST_EXPERTS = 8
 POOLED_RUNS = 600
-FEWEST_POINTS = 3
 MODELS = ("auto", "exact", "functional", "grid", "latent", "latent-variational")
+
+Fitted = tuple[CurveExpert, ExpertReport]
+"""A fitted model of one output, and what was fitted."""
 
 
 def fit_surrogate(
@@ -47,7 +50,9 @@ def fit_surrogate(
 
     Sources (values of the first level) with many runs each get a model of their own beside the pooled one
     that answers for new sources. The engine, the output transform and the mean function follow from the log;
-    `surrogate.report` says what was chosen.
+    `surrogate.report` says what was chosen. Outputs of a log that exact inference can hold share one Gaussian
+    process, each with a transform, a mean, amplitudes and noise of its own; what is measured of one then
+    informs the others. Outputs of larger logs are modelled apart.
 
     Args:
         log: Finished and unfinished runs.
@@ -76,27 +81,28 @@ def fit_surrogate(
     start = time.perf_counter()
     if model not in MODELS:
         raise ConfigError(f"model is {model!r}; choose one of {', '.join(map(repr, MODELS))}", model=model)
-    finite = int(np.isfinite(log.points[log.output].to_numpy(dtype=np.float64)).sum())
-    if finite < FEWEST_POINTS:
-        raise FitError(
-            f"the log has {finite} finite value(s) of {log.output!r}; a fit needs at least {FEWEST_POINTS}",
-            points=finite,
-        )
+    check_outputs(log)
     options = replace(options or FitOptions(), transform=transform, device=str(find_device(device)))
     language = get_embedder(embedder)
     source = None if language is None else CachedEmbedder(language, EmbeddingCache())
     parts = _parts(log, np.random.default_rng(seed)) if not model.startswith("latent") else {POOLED: log}
-    experts: dict[str, CurveExpert] = {}
-    reports: list[ExpertReport] = []
+    fitted: dict[str, dict[str, Fitted]] = {output: {} for output in log.roles.outputs}
     for name, part in tqdm(parts.items(), desc="fitting", disable=not progress):
-        engine = _engine(part, options) if model == "auto" else model
-        experts[name], described = _fit_part(name, part, source, engine, options, np.random.default_rng(seed))
-        reports.append(described)
-    identity = (
-        None if source is None or not any(e.encoder.embedder for e in experts.values()) else source.identity
+        for output, found in _fit_part(name, part, source, model, options, seed).items():
+            fitted[output][name] = found
+    experts = {output: {name: found[0] for name, found in own.items()} for output, own in fitted.items()}
+    reports = {output: tuple(found[1] for found in own.values()) for output, own in fitted.items()}
+    principal = experts.pop(log.output)
+    text = source is not None and any(expert.encoder.embedder for expert in principal.values())
+    report = FitReport(
+        reports.pop(log.output),
+        log.roles.levels,
+        time.perf_counter() - start,
+        source.identity if source is not None and text else None,
+        log.notes,
+        tuple(item for own in reports.values() for item in own),
     )
-    report = FitReport(tuple(reports), log.roles.levels, time.perf_counter() - start, identity, log.notes)
-    return CurveSurrogate(log, experts, report)
+    return CurveSurrogate(log, principal, report, experts)
 
 
 def _engine(log: RunLog, options: FitOptions) -> str:
@@ -110,11 +116,45 @@ def _fit_part(
     name: str,
     log: RunLog,
     source: CachedEmbedder | None,
+    model: str,
+    options: FitOptions,
+    seed: int,
+) -> dict[str, Fitted]:
+    """Experts of some runs, one per output, and what was fitted."""
+    outputs = log.roles.outputs
+    if len(outputs) == 1:
+        engine = _engine(log, options) if model == "auto" else model
+        return {log.output: _fit_engine(name, log, source, engine, options, np.random.default_rng(seed))}
+    first = log.measured(outputs[0])
+    engine = _engine(first, options) if model == "auto" else model
+    if engine == "exact":
+        fits = fit_outputs(log, source, options, np.random.default_rng(seed))
+        return {fit.log.output: (fit.expert, _linked_report(name, fit)) for fit in fits}
+    found = {}
+    for output in outputs:
+        own = log.measured(output)
+        engine = _engine(own, options) if model == "auto" else model
+        expert, report = _fit_engine(name, own, source, engine, options, np.random.default_rng(seed))
+        found[output] = (expert, replace(report, output=output))
+    return found
+
+
+def _linked_report(name: str, fit: OutputFit) -> ExpertReport:
+    report = _report(name, fit.log, fit.alone, fit.outcomes, {})
+    jitter = repairs_of(fit.expert.states[0].jitter, 0)
+    repairs = tuple(dict.fromkeys((*report.repairs, *jitter)))
+    return replace(report, output=fit.log.output, couplings=fit.couplings, repairs=repairs)
+
+
+def _fit_engine(
+    name: str,
+    log: RunLog,
+    source: CachedEmbedder | None,
     engine: str,
     options: FitOptions,
     generator: np.random.Generator,
-) -> tuple[CurveExpert, ExpertReport]:
-    """Expert of some runs by an engine, and what was fitted."""
+) -> Fitted:
+    """Expert of the principal output of some runs by an engine, and what was fitted."""
     if engine == "grid":
         grid, outcomes = fit_grid_expert(log, source, options, generator)
         return grid, grid_report(name, log, grid, outcomes)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,10 +13,20 @@ from numpy.typing import NDArray
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
+from probscale.errors import ConfigError, NotPositiveDefiniteError
 from probscale.model.divergence import DivergenceModel, fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, held, robust_weights, threads_for
-from probscale.model.gp import CurveProcess
+from probscale.model.fitting import (
+    FitOutcome,
+    Model,
+    borrow,
+    fit_mean,
+    fit_robustly,
+    held,
+    robust_weights,
+    threads_for,
+)
+from probscale.model.gp import CurveProcess, Observations
 from probscale.model.kernels import is_small_grid
 from probscale.model.means import curve_mean
 from probscale.model.posterior import Tail
@@ -26,6 +37,7 @@ from probscale.surrogate.continuation import continuation_scale
 from probscale.surrogate.expert import Expert, layout_of
 from probscale.surrogate.extrapolation import extrapolation_factor
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
+from probscale.surrogate.restarts import Start, best_of
 from probscale.surrogate.text_choice import LEAST_GAIN, text_gain
 from probscale.surrogate.unseen import unseen_scale
 
@@ -55,6 +67,9 @@ class FitOptions:
         transform: "auto", "log" or "linear".
         spread: Prior standard deviation of the kernel, in units of what the mean leaves over.
         device: Where the algebra runs.
+        restarts: Starting points of a fit by the exact engine; the best end is taken.
+        executor: Runs restarts side by side (`concurrent.futures`, or alike); the result does not depend
+            on it.
     """
 
     means: tuple[str, ...] = ()
@@ -65,6 +80,12 @@ class FitOptions:
     transform: str = "auto"
     spread: float = 1.5
     device: str = "cpu"
+    restarts: int = 1
+    executor: Executor | None = None
+
+    def __post_init__(self) -> None:
+        if self.restarts < 1:
+            raise ConfigError(f"restarts is {self.restarts}; give at least 1", restarts=self.restarts)
 
     @property
     def place(self) -> torch.device:
@@ -88,8 +109,36 @@ def fit_expert(
 
     Cost: O(subset³ × iterations + points³).
     """
+    expert, outcomes, _ = fit_output(log, encoders_of(log, embedder), options, generator)
+    return expert, outcomes
+
+
+def encoders_of(log: RunLog, embedder: Embedder | CachedEmbedder | None) -> tuple[Encoder, ...]:
+    """Encoders to choose from: one without text, and where there is text to read, one with it."""
+    plain = fit_encoder(log, None)
+    told = None if embedder is None else fit_encoder(log, embedder)
+    return (plain,) if told is None or not told.projections else (plain, told)
+
+
+def fit_output(
+    log: RunLog,
+    encoders: Sequence[Encoder],
+    options: FitOptions,
+    generator: np.random.Generator,
+    *,
+    like: Model | None = None,
+) -> tuple[Expert, list[FitOutcome], Prepared]:
+    """Fit a model of the principal output of a log.
+
+    Args:
+        log: Runs to learn from.
+        encoders: Configurations to rows; of several, one without text comes first and one with it last.
+        options: Settings.
+        generator: Chooses the subset on which parameters are fitted.
+        like: Process of another output from which parameters are taken over.
+    """
     seed = int(generator.integers(2**32))
-    points, fits, gain = _fit_with_text(log, embedder, options, seed)
+    points, fits, gain = _fit_with_text(log, encoders, options, seed, like)
     encoder = points.encoder
     kinds = _kinds(log, encoder, options)
     states = tuple(state for state, _ in fits)
@@ -119,21 +168,20 @@ def fit_expert(
         unseen=unseen_scale(leading, tail),
         text_gain=gain,
     )
-    return expert, [outcome for _, outcome in fits]
+    return expert, [outcome for _, outcome in fits], points
 
 
 Fits = list[tuple[ExactState, FitOutcome]]
 
 
 def _fit_with_text(
-    log: RunLog, embedder: Embedder | CachedEmbedder | None, options: FitOptions, seed: int
+    log: RunLog, encoders: Sequence[Encoder], options: FitOptions, seed: int, like: Model | None
 ) -> tuple[Prepared, Fits, float | None]:
     """The fits with text where left-out values are foretold no worse with it, else those without."""
-    points, fits = _fit_encoded(log, fit_encoder(log, None), options, seed)
-    encoder = None if embedder is None else fit_encoder(log, embedder)
-    if encoder is None or not encoder.projections:
+    points, fits = _fit_encoded(log, encoders[0], options, seed, like)
+    if len(encoders) == 1:
         return points, fits, None
-    told, told_fits = _fit_encoded(log, encoder, options, seed)
+    told, told_fits = _fit_encoded(log, encoders[-1], options, seed, like)
     pair = (told, told_fits[0][0]), (points, fits[0][0])
     gain = text_gain(*pair, np.random.default_rng(seed))
     return (told, told_fits, gain) if gain >= LEAST_GAIN else (points, fits, gain)
@@ -145,12 +193,14 @@ def _kinds(log: RunLog, encoder: Encoder, options: FitOptions) -> tuple[str, ...
     return options.means or (("plane",) if grid else ("law",))
 
 
-def _fit_encoded(log: RunLog, encoder: Encoder, options: FitOptions, seed: int) -> tuple[Prepared, Fits]:
+def _fit_encoded(
+    log: RunLog, encoder: Encoder, options: FitOptions, seed: int, like: Model | None
+) -> tuple[Prepared, Fits]:
     """Points and fits of all mean functions under the output transform of the highest evidence."""
     kinds = _kinds(log, encoder, options)
     share = _floor_share(kinds, curves=encoder.axis.curves)
     candidates = [
-        _fit_transform(log, encoder, transform, share, kinds, options, seed)
+        _fit_transform(log, encoder, transform, share, kinds, options, seed, like)
         for transform in _transforms(log, options.transform)
     ]
     points, fits, _ = max(candidates, key=lambda candidate: candidate[2])
@@ -177,18 +227,23 @@ def _fit_transform(
     kinds: tuple[str, ...],
     options: FitOptions,
     seed: int,
+    like: Model | None,
 ) -> tuple[Prepared, Fits, float]:
     """Points under one output transform, the fits of all mean functions, and the evidence in output units."""
     generator = np.random.default_rng(seed)
     points = prepare(log, encoder, transform=transform, share=share, most=options.most, generator=generator)
     subset = choose_subset(points.codes, options.subset, generator)
-    fits = [_fit_state(points, subset, kind, options) for kind in kinds]
+    fits = [_fit_state(points, subset, kind, options, like) for kind in kinds]
     slope = float(log_slope(points.transform, points.output[subset.numpy()]).sum())
     return points, fits, max(outcome.objective for _, outcome in fits) + slope
 
 
 def _fit_state(
-    points: Prepared, subset: torch.Tensor, kind: str, options: FitOptions
+    points: Prepared,
+    subset: torch.Tensor,
+    kind: str,
+    options: FitOptions,
+    like: Model | None = None,
 ) -> tuple[ExactState, FitOutcome]:
     mean = curve_mean(points.transform, points.law_scale, points.data.y, kind)
     layout = layout_of(points.encoder, points.transform)
@@ -199,20 +254,57 @@ def _fit_state(
         spread = min(max(options.spread * spread, 0.01), 1.0)
         process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread).to(options.place)
         some = data.take(subset.to(options.place))
+        fixed = [] if like is None else borrow(process, like, some)
         # Left free, the law of few sizes drifts to where the kernel explains them best, not to where it
         # foretells more; its uncertainty enters in closed form later. Curves need the joint fit: neighbouring
         # points share their errors.
-        with held(() if layout.axis else mean.parameters()):
-            _, outcome = fit_robustly(process, some, rounds=options.rounds, iterations=options.iterations)
+        with held([*fixed, *(() if layout.axis else mean.parameters())]):
+            outcome = _fit_parameters(process, some, points, kind, spread, options)
     for _ in range(2):
         data = replace(data, weight=robust_weights(process, data))
     weighed = replace(points.data, weight=data.weight.cpu())
     return solve_exactly(process.cpu(), weighed, options.place), outcome
 
 
+def _fit_parameters(
+    process: CurveProcess,
+    data: Observations,
+    points: Prepared,
+    kind: str,
+    spread: float,
+    options: FitOptions,
+) -> FitOutcome:
+    """Move the free parameters of a process to the best end of all restarts."""
+    if options.restarts == 1:
+        return fit_robustly(process, data, rounds=options.rounds, iterations=options.iterations)[1]
+    here = torch.device("cpu")
+    start = Start(
+        layout=process.layout,
+        transform=points.transform,
+        law_scale=points.law_scale,
+        kind=kind,
+        spread=spread,
+        parameters={name: value.detach().cpu().clone() for name, value in process.state_dict().items()},
+        fixed=frozenset(name for name, value in process.named_parameters() if not value.requires_grad),
+        data=data.to(here),
+        rounds=options.rounds,
+        iterations=options.iterations,
+        device=options.device,
+    )
+    best = best_of(start, options.restarts, options.executor)
+    if best is None:
+        raise NotPositiveDefiniteError(
+            f"none of {options.restarts} restarts could factor the covariance of {len(data)} points; check "
+            "the log for runs whose points nearly coincide",
+            points=len(data),
+        )
+    process.load_state_dict(dict(best.parameters))
+    return best.outcome
+
+
 def quick_fit(kind: str, options: FitOptions) -> Callable[[Prepared], ExactState]:
     """Fit of few points with fewer rounds, for folds."""
-    quick = replace(options, rounds=2)
+    quick = replace(options, rounds=2, restarts=1)
     return lambda points: _fit_state(points, torch.arange(len(points.codes)), kind, quick)[0]
 
 

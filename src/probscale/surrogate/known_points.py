@@ -20,11 +20,15 @@ def run_codes(runs: pd.Index | list[object]) -> Array:
     return np.array([label_code(f"run {label(run)}") for run in runs], dtype=np.float64)
 
 
-def points_of(log: RunLog, codes: Array) -> tuple[Array, NDArray[np.intp]]:
-    """Codes of all runs of a log, and positions of the finite points of the runs with the given codes."""
+def points_of(log: RunLog, codes: Array, outputs: tuple[str, ...] = ()) -> tuple[Array, NDArray[np.intp]]:
+    """Codes of all runs of a log, and positions of the finite points of the runs with the given codes.
+
+    Finite is a point with a finite value of any of `outputs`, by default of the principal one.
+    """
     known = run_codes(log.runs)
-    output = log.points[log.output].to_numpy(dtype=np.float64)
-    return known, np.flatnonzero(np.isin(known[log.codes], codes) & np.isfinite(output))
+    values = log.points[list(outputs or (log.output,))].to_numpy(dtype=np.float64)
+    finite = np.isfinite(values).any(axis=1)
+    return known, np.flatnonzero(np.isin(known[log.codes], codes) & finite)
 
 
 def thinned(codes: NDArray[np.intp], most: int, generator: np.random.Generator) -> NDArray[np.intp]:

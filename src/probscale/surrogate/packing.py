@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,7 +26,7 @@ from probscale.model.posterior import Tail
 from probscale.model.transforms import OutputTransform, transform_from
 from probscale.runs import Roles
 from probscale.surrogate.grid import GridExpert, config_layout
-from probscale.surrogate.processes import build_process, describe_process
+from probscale.surrogate.processes import build_outputs, build_process, describe_process
 
 Tensors = dict[str, Tensor]
 
@@ -113,9 +114,13 @@ def unpack_state(
     encoder: Encoder,
     transform: OutputTransform,
     device: torch.device,
+    siblings: Sequence[OutputTransform] = (),
 ) -> ExactState:
-    """The posterior that `pack_state` described."""
-    process = build_process(description, encoder, transform)
+    """The posterior that `pack_state` described; `siblings`: transforms of outputs that share it."""
+    if description["kind"] == "OutputsProcess":
+        process: CurveProcess = build_outputs(description, encoder, siblings)
+    else:
+        process = build_process(description, encoder, transform)
     unpack_parameters(process, f"{prefix}/parameter", tensors)
     rows = unpack_rows(prefix, tensors)
     data = Observations(rows, tensors[f"{prefix}/y"], tensors[f"{prefix}/weight"])

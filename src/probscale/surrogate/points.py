@@ -87,6 +87,12 @@ class PointEncoder:
         end = inner + labels + int(self._encoder.axis.curves)
         columns.append(flat[:, inner:end])
         size = self._log("params", flat) if self._roles.params else torch.zeros(len(flat), dtype=flat.dtype)
+        if self._expert.siblings is not None:
+            # No run: what was measured of other outputs enters through what runs have in common.
+            place = float(self._expert.siblings.index)
+            columns.append(
+                torch.stack([torch.ones_like(at), torch.zeros_like(at), torch.full_like(at, place)], dim=1)
+            )
         new = flat[:, end - 1] == 0 if self._encoder.axis.curves else torch.zeros(len(flat), dtype=torch.bool)
         return Rows(torch.cat(columns, dim=1), size, progress), new.to(flat.dtype)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,12 +12,15 @@ from probscale.encode.encoder import Encoder
 from probscale.model.gp import CurveProcess
 from probscale.model.latent import LatentColumns, LatentProcess, LatentTasks, LevelMean
 from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean
+from probscale.model.outputs import OutputsProcess, linked
 from probscale.model.transforms import LogFloor, OutputTransform
 from probscale.surrogate.expert import layout_of
 
 
 def describe_process(process: CurveProcess) -> dict[str, Any]:
     """What `build_process` needs beside the parameters."""
+    if isinstance(process, OutputsProcess):
+        return {"kind": "OutputsProcess", "parts": [describe_process(part) for part in process.each]}
     mean = process.mean
     if isinstance(process, LatentProcess):
         shape = list(process.tasks.get_parameter("deviation").shape)
@@ -43,3 +47,11 @@ def build_process(description: dict[str, Any], encoder: Encoder, transform: Outp
     else:
         mean = PlaneMean(scale, level=0.0, spread=1.0)
     return CurveProcess(layout_of(encoder, transform), mean, scale=0.1, noise=0.01)
+
+
+def build_outputs(
+    description: dict[str, Any], encoder: Encoder, transforms: Sequence[OutputTransform]
+) -> OutputsProcess:
+    """A process of several outputs; its parameters and buffers are still to be loaded."""
+    parts = zip(description["parts"], transforms, strict=True)
+    return linked([build_process(part, encoder, transform) for part, transform in parts])

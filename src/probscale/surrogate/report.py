@@ -31,6 +31,9 @@ class ExpertReport:
         text_gain: Log density that left-out values of labels gained by their texts; texts that cost more than
             one were not kept. None where the choice did not arise.
         orders: Log evidence of each order of a latent hierarchy, "task > member"; the taken one first.
+        output: Modelled output, where the log has several.
+        couplings: Correlation with the principal output per source of variation, of outputs that share a
+            Gaussian process.
     """
 
     name: str
@@ -52,6 +55,8 @@ class ExpertReport:
     diverged: int = 0
     text_gain: float | None = None
     orders: dict[str, float] = field(default_factory=dict)
+    output: str = ""
+    couplings: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class FitReport:
         seconds: Wall-clock seconds of the fit.
         embedder: Identity of the language model, or None.
         notes: What the log dropped or marked, and what the fit left out.
+        others: Entries of the outputs beside the principal one.
     """
 
     experts: tuple[ExpertReport, ...]
@@ -71,11 +77,12 @@ class FitReport:
     seconds: float
     embedder: str | None
     notes: tuple[str, ...] = field(default=())
+    others: tuple[ExpertReport, ...] = field(default=())
 
     @property
     def repairs(self) -> tuple[str, ...]:
         """All numerical repairs."""
-        return tuple(line for expert in self.experts for line in expert.repairs)
+        return tuple(line for expert in (*self.experts, *self.others) for line in expert.repairs)
 
     @property
     def diverged(self) -> int:
@@ -92,9 +99,10 @@ class FitReport:
 
     def __str__(self) -> str:
         lines = [f"fitted in {self.seconds:.1f} s; levels: {', '.join(self.levels) or 'none'}"]
-        for e in self.experts:
+        for e in (*self.experts, *self.others):
+            name = f"{e.output} of {e.name}" if e.output else e.name
             law = ", ".join(f"{k} {v:.4g}" for k, v in e.law.items())
-            lines.append(f"{e.name}: {e.engine} engine, {e.runs} runs, {e.points} points, {e.transform}")
+            lines.append(f"{name}: {e.engine} engine, {e.runs} runs, {e.points} points, {e.transform}")
             lines.append(f"  mean: {law}; noise {e.noise:.2g}")
             lines.append(f"  numbers: {', '.join(e.features) or 'none'}")
             if e.labels:
@@ -107,6 +115,9 @@ class FitReport:
             if e.orders:
                 shown = ", ".join(f"{order} {value:.1f}" for order, value in e.orders.items())
                 lines.append(f"  log evidence of orders, the first taken: {shown}")
+            if e.couplings:
+                shown = ", ".join(f"{source} {value:.2f}" for source, value in e.couplings.items())
+                lines.append(f"  correlation with the principal output: {shown}")
             for regime, tail in e.tails.items():
                 shown = ", ".join(f"{k} {v:.2f}" for k, v in tail.items())
                 lines.append(f"  spread, {regime}: {shown}")
@@ -120,13 +131,16 @@ class FitReport:
 
 def report_from(data: dict[str, Any]) -> FitReport:
     """The report that `to_dict` described."""
-    experts = tuple(
-        ExpertReport(**e | {key: tuple(e[key]) for key in ("features", "text", "repairs")})
-        for e in data["experts"]
+    experts, others = (
+        tuple(
+            ExpertReport(**e | {key: tuple(e[key]) for key in ("features", "text", "repairs")})
+            for e in data.get(part, ())
+        )
+        for part in ("experts", "others")
     )
-    rest: dict[str, Any] = {key: value for key, value in data.items() if key != "experts"}
+    rest: dict[str, Any] = {key: data[key] for key in data if key not in ("experts", "others")}
     rest |= {key: tuple(rest[key]) for key in ("levels", "notes")}
-    return FitReport(experts=experts, **rest)
+    return FitReport(experts=experts, others=others, **rest)
 
 
 def repairs_of(jitter: float, failures: int) -> tuple[str, ...]:

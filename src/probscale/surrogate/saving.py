@@ -6,7 +6,7 @@ import io
 import json
 import os
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,13 @@ from probscale.encode.embedders import Embedder, get_embedder
 from probscale.errors import ConfigError, EmbeddingError
 from probscale.model.devices import find_device
 from probscale.model.divergence import DivergenceModel
+from probscale.model.gp import CurveProcess
+from probscale.model.outputs import OutputsProcess
 from probscale.model.posterior import Tail
 from probscale.model.transforms import transform_from
 from probscale.runs import Roles, RunLog
 from probscale.surrogate.curves import CurveExpert, CurveSurrogate
-from probscale.surrogate.expert import Expert
+from probscale.surrogate.expert import Expert, Siblings
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.functional_packing import pack_functional, unpack_functional
 from probscale.surrogate.grid import GridExpert
@@ -59,6 +61,10 @@ def save_surrogate(surrogate: CurveSurrogate, path: str | Path) -> None:
         tensors[f"log/{key}"] = _table_bytes(frame)
     for name, expert in surrogate.experts.items():
         header["experts"][name] = _pack_expert(expert, f"expert/{name}", tensors)
+    header["others"] = {
+        output: {n: _pack_expert(e, f"output/{output}/{n}", tensors) for n, e in experts.items()}
+        for output, experts in surrogate.others.items()
+    }
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -108,7 +114,14 @@ def load_surrogate(
         name: _unpack_expert(data, f"expert/{name}", tensors, roles, model, place)
         for name, data in header["experts"].items()
     }
-    return CurveSurrogate(log, experts, report)
+    others = {
+        output: {
+            n: _unpack_expert(d, f"output/{output}/{n}", tensors, roles, model, place, experts.get(n))
+            for n, d in packed.items()
+        }
+        for output, packed in header.get("others", {}).items()
+    }
+    return CurveSurrogate(log, experts, report, others)
 
 
 def _embedder_for(identity: str | None, choice: str | Path | Embedder | None) -> CachedEmbedder | None:
@@ -131,9 +144,12 @@ def _pack_expert(expert: CurveExpert, prefix: str, tensors: dict[str, Tensor]) -
         return pack_grid(expert, prefix, tensors)
     if isinstance(expert, FunctionalExpert):
         return pack_functional(expert, prefix, tensors)
-    described = [pack_state(s, f"{prefix}/{i}", tensors) for i, s in enumerate(expert.states)]
+    shared = expert.siblings is not None and expert.siblings.index > 0
+    own = () if shared else expert.states
+    described = [pack_state(s, f"{prefix}/{i}", tensors) for i, s in enumerate(own)]
     divergence = expert.divergence and _pack_divergence(expert, expert.divergence, prefix, tensors)
-    return pack_encoder(expert.encoder, prefix, tensors) | {
+    packed = {} if shared else pack_encoder(expert.encoder, prefix, tensors)
+    return packed | {
         "divergence": divergence,
         "transform": expert.transform.to_dict(),
         "weights": expert.weights.tolist(),
@@ -145,15 +161,34 @@ def _pack_expert(expert: CurveExpert, prefix: str, tensors: dict[str, Tensor]) -
         "size_default": expert.size_default,
         "largest": list(expert.largest),
         "means": described,
+        "siblings": expert.siblings and _pack_siblings(expert.siblings),
     }
+
+
+def _pack_siblings(siblings: Siblings) -> dict[str, Any]:
+    transforms = [transform.to_dict() for transform in siblings.transforms]
+    return vars(siblings) | {"outputs": list(siblings.outputs), "transforms": transforms}
+
+
+def _unpack_siblings(data: dict[str, Any]) -> Siblings:
+    transforms = tuple(transform_from(item) for item in data["transforms"])
+    return Siblings(**data | {"outputs": tuple(data["outputs"]), "transforms": transforms})
 
 
 def _pack_divergence(
     expert: Expert, model: DivergenceModel, prefix: str, tensors: dict[str, Tensor]
 ) -> dict[str, Any]:
     pack_mode(model, f"{prefix}/divergence", tensors)
-    number = next(i for i, state in enumerate(expert.states) if state.process is model.process)
+    number = next(i for i in range(len(expert.states)) if _own_process(expert, i) is model.process)
     return {"state": number, "offset": model.offset}
+
+
+def _own_process(expert: Expert, state: int) -> CurveProcess:
+    """Process of the expert's own output in one of its states."""
+    process = expert.states[state].process
+    if isinstance(process, OutputsProcess):
+        return process.each[expert.siblings.index if expert.siblings else 0]
+    return process
 
 
 def _unpack_expert(
@@ -163,19 +198,25 @@ def _unpack_expert(
     roles: Roles,
     model: CachedEmbedder | None,
     device: torch.device,
+    principal: CurveExpert | None = None,
 ) -> CurveExpert:
+    """The expert that `_pack_expert` described; `principal` holds what siblings share."""
     if data.get("kind") == "grid":
         return unpack_grid(data, prefix, tensors, roles, model, device)
     if data.get("kind") == "functional":
         return unpack_functional(data, prefix, tensors, roles, model, device)
-    encoder = unpack_encoder(data, prefix, tensors, roles, model)
     transform = transform_from(data["transform"])
-    states = tuple(
-        unpack_state(mean, f"{prefix}/{number}", tensors, encoder, transform, device)
-        for number, mean in enumerate(data["means"])
-    )
-    divergence = data.get("divergence")
-    return Expert(
+    siblings = _unpack_siblings(data["siblings"]) if data.get("siblings") else None
+    if siblings is not None and siblings.index > 0 and isinstance(principal, Expert):
+        encoder, states = principal.encoder, principal.states
+    else:
+        encoder = unpack_encoder(data, prefix, tensors, roles, model)
+        shared = () if siblings is None else siblings.transforms
+        states = tuple(
+            unpack_state(mean, f"{prefix}/{number}", tensors, encoder, transform, device, shared)
+            for number, mean in enumerate(data["means"])
+        )
+    expert = Expert(
         encoder,
         transform,
         states,
@@ -184,14 +225,23 @@ def _unpack_expert(
         data["beyond"],
         data["size_default"],
         (data["largest"][0], data["largest"][1]),
-        divergence
-        and unpack_classifier(
-            states[divergence["state"]].process, divergence["offset"], f"{prefix}/divergence", tensors
-        ),
+        None,
         data.get("continued"),
         data.get("unseen"),
         data.get("text_gain"),
+        siblings,
     )
+    return _with_divergence(expert, data.get("divergence"), prefix, tensors)
+
+
+def _with_divergence(
+    expert: Expert, data: dict[str, Any] | None, prefix: str, tensors: dict[str, Tensor]
+) -> Expert:
+    if data is None:
+        return expert
+    process = _own_process(expert, data["state"])
+    model = unpack_classifier(process, data["offset"], f"{prefix}/divergence", tensors)
+    return replace(expert, divergence=model)
 
 
 def _table_bytes(frame: pd.DataFrame) -> Tensor:
