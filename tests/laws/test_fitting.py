@@ -1,5 +1,6 @@
 import math
 import pickle
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -222,3 +223,13 @@ def test_hopeless_data_give_a_finite_fit_or_a_named_error(law):
             assert np.isfinite(band.mean).all()
             assert (fit.std >= 0).all()
             assert (fit.interval().loc[:, "lower"] <= fit.interval().loc[:, "upper"]).all()
+
+
+def test_fits_and_predictions_are_short_to_read():
+    fit = fit_law("chinchilla", **_data(), seed=0)
+    assert re.fullmatch(r"LawFit\(chinchilla, 80 points: E [\d.]+, A .*, beta [\d.]+\)", repr(fit))
+    one = repr(fit.predict(params=1e10, tokens=2e11, interval=0.9))
+    assert re.fullmatch(r"LawPrediction\([\d.]+, 90 % interval [\d.]+ to [\d.]+\)", one)
+    many = repr(fit.predict(params=np.full(7, 1e10), tokens=2e11, interval=0.9))
+    assert many.endswith("..., 90 % intervals in lower, upper)")
+    assert "5 refits, 90 % intervals: E" in repr(fit.bootstrap(5, seed=0))

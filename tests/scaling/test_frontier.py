@@ -51,6 +51,12 @@ def frontier(surrogate):
     return fit_frontier(surrogate, pool, compute=COMPUTE, cost=COST, target=2.2, seed=0)
 
 
+def test_a_frontier_and_its_parts_are_short_to_read(frontier):
+    for value in (frontier, frontier.loss, frontier.law, frontier.optimum, frontier.law.draws["slope"]):
+        assert len(repr(value)) < 300
+    assert "90 % interval" in repr(frontier.law.draws["slope"])
+
+
 def test_known_frontier_is_recovered(frontier):
     truth, _ = true_frontier()
     np.testing.assert_allclose(frontier.loss.mean, truth, rtol=5e-3)

@@ -1,9 +1,11 @@
 """Rows that name a run of the log need say no more than that."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import probscale as ps
+from probscale.errors import ConfigError
 from probscale.surrogate.query import read_configs
 
 
@@ -36,3 +38,34 @@ def test_what_is_said_of_a_known_run_is_not_overwritten(surrogate):
     run = surrogate.log.runs[2]
     frame = read_configs([{"run": run, "params": 123.0}], surrogate.log)
     assert frame.loc[0, "params"] == 123.0
+
+
+@pytest.mark.parametrize("name", ["R-1", "r_01", " r 1", "r/001"])
+def test_a_name_that_differs_in_writing_alone_is_taken_for_a_slip(name):
+    log = named_log(["r-1", "r-2", "r-3"])
+    with pytest.raises(ConfigError, match="but 'r-1' is"):
+        read_configs([{"run": name, "rate": 0.1}], log)
+
+
+def test_a_number_in_text_is_taken_for_a_slip():
+    with pytest.raises(ConfigError, match="but 17 is"):
+        read_configs([{"run": "17", "rate": 0.1}], named_log([16, 17, 18]))
+    assert read_configs([{"run": 17.0}], named_log([16, 17, 18]))["rate"].tolist() == [0.1]
+
+
+def test_an_unknown_name_alone_is_refused_and_with_a_configuration_is_a_new_run():
+    log = named_log(["r-1", "r-2", "r-3"])
+    with pytest.raises(ConfigError, match=r"'r-4' \(row 1\) is not in the log, which holds 'r-"):
+        read_configs([{"run": "r-1"}, {"run": "r-4"}], log)
+    rows = read_configs([{"run": "r-4", "rate": 0.3}, {"run": None, "rate": 0.2}, {"run": "r-2"}], log)
+    assert rows["rate"].tolist() == [0.3, 0.2, 0.1]
+
+
+def test_where_nothing_describes_runs_a_new_name_is_enough():
+    bare = named_log(["a", "b", "c"], config=())
+    assert read_configs([{"run": "d"}], bare)["run"].tolist() == ["d"]
+
+
+def named_log(names, **roles):
+    rows = [{"run": n, "step": t, "loss": 3.0 / t, "rate": 0.1} for n in names for t in (1, 2)]
+    return ps.RunLog.from_frame(pd.DataFrame(rows), run="run", axis="step", output="loss", **roles)

@@ -61,6 +61,12 @@ class AllocationResult:
     decisions: tuple[Decision, ...]
     ledger: Path | None
 
+    def __repr__(self) -> str:
+        return (
+            f"AllocationResult({self.best}, spent {self.spent:.4g}, {len(self.runs)} configurations, "
+            f"{self.log.n_points} points)"
+        )
+
 
 def allocate(
     pool: Pool,

@@ -38,6 +38,11 @@ class LawBootstrap:
     values: pd.DataFrame
     converged: float
 
+    def __repr__(self) -> str:
+        ends = self.interval(0.9)
+        shown = ", ".join(f"{n} {low:.4g} to {high:.4g}" for n, low, high in ends.itertuples())
+        return f"LawBootstrap({self.fit.law.name}, {len(self.values)} refits, 90 % intervals: {shown})"
+
     @property
     def std(self) -> pd.Series:
         """Standard deviation of each parameter."""

@@ -44,6 +44,13 @@ class LawPrediction:
     upper: Array
     level: float
 
+    def __repr__(self) -> str:
+        share = f"{100 * self.level:g} % interval"
+        if np.ndim(self.mean) == 0:
+            return f"LawPrediction({self.mean:.4g}, {share} {self.lower:.4g} to {self.upper:.4g})"
+        shown = ", ".join(f"{value:.4g}" for value in np.ravel(self.mean)[:5])
+        return f"LawPrediction({shown}{', ...' if np.size(self.mean) > 5 else ''}, {share}s in lower, upper)"
+
 
 @dataclass(frozen=True)
 class LawFit:
@@ -84,6 +91,10 @@ class LawFit:
         return LawFit(
             problem, values, best.objective, residuals, covariance, groups, best.converged, agreement, seed
         )
+
+    def __repr__(self) -> str:
+        doubt = "" if self.converged else ", not converged"
+        return f"LawFit({self.law.name}, {self.n} points{doubt}: {_listed(self.values)})"
 
     @property
     def law(self) -> Law:

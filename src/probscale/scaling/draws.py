@@ -26,6 +26,12 @@ class Draws:
     def __len__(self) -> int:
         return len(self.values)
 
+    def __repr__(self) -> str:
+        if self.values.ndim > 1:
+            return f"Draws({len(self)} draws of shape {self.values.shape[1:]})"
+        low, high = self.interval(0.9)
+        return f"Draws({len(self)} draws, mean {self.mean:.4g}, 90 % interval {low:.4g} to {high:.4g})"
+
     @cached_property
     def mean(self) -> Array:
         """Posterior mean."""

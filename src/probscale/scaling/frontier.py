@@ -55,6 +55,10 @@ class Frontier:
     goal: str
     target: float | None = None
 
+    def __repr__(self) -> str:
+        low, high = self.compute[0], self.compute[-1]
+        return f"Frontier({len(self.compute)} levels of compute, {low:.4g} to {high:.4g}; law: {self.law})"
+
     def prob_reach(self, target: float | None = None, budget: float | None = None) -> float:
         """Probability that the best output within a budget is at least as good as a target.
 

@@ -76,6 +76,9 @@ class LawPosterior:
         gain = self.draws["coefficient"].values[:, None] * levels ** -self.draws["exponent"].values[:, None]
         return Draws(limit - gain if self.rising else limit + gain)
 
+    def __repr__(self) -> str:
+        return f"LawPosterior({self})"
+
     def __str__(self) -> str:
         ends = self.interval(0.9)
         return ", ".join(f"{n} {self.mean[n]:.4g} [{ends[n][0]:.4g}, {ends[n][1]:.4g}]" for n in self.names)

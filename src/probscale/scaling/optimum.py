@@ -35,6 +35,10 @@ class OptimumPosterior:
     index: pd.Index
     axis_name: str
 
+    def __repr__(self) -> str:
+        configs, levels = self.probability.shape
+        return f"OptimumPosterior({levels} levels of compute, {configs} configurations; see to_frame)"
+
     @property
     def config(self) -> pd.Index:
         """The configuration most likely to be the best at each level, by its index in the pool."""

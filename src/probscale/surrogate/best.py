@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class BestConfig:
     prob_best: float
     prob_within: float
     within: float
-    table: pd.DataFrame
+    table: pd.DataFrame = field(repr=False)
 
 
 def best_config(

@@ -65,13 +65,16 @@ class CurveSurrogate:
             configs: DataFrame or list of dicts: configuration, level and role columns. Optional fields may be
                 missing, level values may be new. A run column that names a run of the log asks for that run's
                 continuation; its configuration is then filled in from the log where it is not given.
-                Otherwise each row is a new run.
+                Otherwise each row is a new run, one with a name that the log does not have too; such a name
+                needs a configuration beside it, and must not be that of a run of the log but for case,
+                separators or leading zeros.
             at: Axis values, shape (points,), shared by all, or (configs, points); units of the axis.
             output: Which output of the log to forecast; by default the principal one. What was measured of
                 the other outputs of a run counts too.
 
         Raises:
-            ConfigError: if configurations are empty, a value is not accepted, or the log has no such output.
+            ConfigError: if configurations are empty, a value is not accepted, the log has no such output, or the
+                name of a run looks like a slip.
             ShapeError: if `at` does not match the configurations.
 
         Cost: O(configs × points × observations²).

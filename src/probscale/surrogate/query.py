@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +23,8 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
     """Asked configurations as a table; rows that name a run of the log are filled in from it.
 
     Raises:
-        ConfigError: if there are none, a level is missing, or a size is not positive.
+        ConfigError: if there are none, a level is missing, a size is not positive, or the name of a run is
+            that of none, but written like one of the log or without any configuration.
     """
     if isinstance(configs, Mapping):
         configs = [configs]
@@ -34,6 +37,7 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
         ) from error
     if frame.empty and not len(frame.index):
         raise ConfigError("configs is empty; pass at least one configuration")
+    _check_names(frame, log)
     roles, frame = log.roles, _completed(frame, log)
     for name in roles.levels:
         if name not in frame or bool(frame[name].isna().any()):
@@ -54,6 +58,50 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
             stacklevel=3,
         )
     return frame
+
+
+def _check_names(frame: pd.DataFrame, log: RunLog) -> None:
+    """Refuse names of runs that look like slips: a new run needs a name of its own, or none."""
+    run = log.roles.run
+    if run not in frame:
+        return
+    strange = (~frame[run].isin(log.runs) & frame[run].notna()).to_numpy()
+    if not strange.any():
+        return
+    like = {_plain_name(name): name for name in log.runs}
+    described = [name for name in log.roles.described if name in frame]
+    # Where a log describes nothing, a name is all that a new run can have.
+    bare = ~frame[described].notna().any(axis=1).to_numpy() & bool(log.roles.described)
+    for row in np.flatnonzero(strange):
+        name = frame[run].tolist()[row]
+        meant = like.get(_plain_name(name))
+        if meant is not None:
+            raise ConfigError(
+                f"{run} {name!r} (row {row}) is not in the log, but {meant!r} is; write it like that to "
+                f"continue that run, or leave {run!r} out to ask for a new one",
+                run=name,
+                row=int(row),
+            )
+        if bare[row]:
+            raise ConfigError(
+                f"{run} {name!r} (row {row}) is not in the log, which holds {_nearest(name, log)}, and the "
+                "row has no configuration; name a run of the log to continue it, or describe a new one",
+                run=name,
+                row=int(row),
+            )
+
+
+def _plain_name(name: Any) -> str:
+    """A name without case, kinds of separators and leading zeros; 17, 17.0 and "017" are the same."""
+    text = str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)
+    parts = re.split(r"[\s_:/-]+", text.strip().casefold())
+    return "-".join(part.lstrip("0") or "0" if part.isdigit() else part for part in parts)
+
+
+def _nearest(name: Any, log: RunLog) -> str:
+    names = [str(known) for known in log.runs]
+    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6) or names[:3]
+    return ", ".join(map(repr, close)) + (" and others" if len(names) > len(close) else "")
 
 
 def _completed(frame: pd.DataFrame, log: RunLog) -> pd.DataFrame:

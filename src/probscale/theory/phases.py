@@ -46,6 +46,10 @@ class Exponents:
     phase: str
     terms: tuple[str, str]
 
+    def __repr__(self) -> str:
+        values = f"params {self.params:.4g}, loss {self.loss:.4g}"
+        return f"Exponents({values}, phase {self.phase}, terms {self.terms})"
+
 
 @dataclass(frozen=True)
 class Boundary:
