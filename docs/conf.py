@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import probscale
@@ -20,7 +21,8 @@ author = "The probscale developers"
 project_copyright = "The probscale developers, Apache-2.0"
 release = version = probscale.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_nb"]
+sys.path.insert(0, str(HERE))
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_nb", "mathml"]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 root_doc = "index"
 language = "en-GB"
@@ -55,8 +57,8 @@ html_theme = "furo"
 html_title = f"probscale {release}"
 html_static_path: list[str] = []
 html_show_sphinx = False
-# Formulas are rendered by the reader's browser; everything else is in the built folder.
-mathjax_options = {"defer": "defer"}
+# Formulas become MathML: no script, no network.
+html_math_renderer = "mathml"
 
 
 def write_command_pages() -> None:

@@ -221,6 +221,9 @@ class ProbscaleSampler(BaseSampler):
 class ProbscalePruner(BasePruner):
     """Stops a trial that will hardly beat the best one, by the surrogate's forecast of its curve.
 
+    A trial that is ahead of where the best one was at the same step goes on, whatever the forecast says:
+    stopping is for good, and a surrogate of few curves can be sure of the wrong ending.
+
     Args:
         model: Surrogate, shared with a sampler; by default one of its own.
         threshold: A trial is stopped when its probability of ending better than the best falls below this.
@@ -254,9 +257,18 @@ class ProbscalePruner(BasePruner):
         if surrogate is None or trial.number not in surrogate.log.runs:
             return False
         end = float(surrogate.log.points[_AXIS].max())
-        if trial.last_step is None or trial.last_step + 1 >= end:
-            return False
         minimise = study.direction == StudyDirection.MINIMIZE
         best = min(values) if minimise else max(values)
+        if trial.last_step is None or trial.last_step + 1 >= end or _ahead(trial, done, minimise):
+            return False
         below = float(surrogate.predict([{_RUN: trial.number}], [end]).prob_below(best)[0, 0])
         return (below if minimise else 1 - below) < self.threshold
+
+
+def _ahead(trial: FrozenTrial, done: Sequence[FrozenTrial], minimise: bool) -> bool:
+    """Whether a trial's last value is better than that of the best finished trial at the same step."""
+    sign, step = (1.0 if minimise else -1.0), trial.last_step
+    best = min((t for t in done if t.value is not None), key=lambda t: sign * float(t.value or 0.0))
+    if step is None or step not in best.intermediate_values:
+        return False
+    return sign * trial.intermediate_values[step] < sign * best.intermediate_values[step]
