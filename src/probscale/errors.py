@@ -81,5 +81,9 @@ class NumericalWarning(UserWarning):
     """A numerical repair was needed; the report says which."""
 
 
+class GoalWarning(UserWarning):
+    """Most runs get worse by the goal that was given; it may be the wrong one."""
+
+
 class UnknownColumnWarning(UserWarning):
     """Columns of a query that the fit never saw and that are therefore ignored."""

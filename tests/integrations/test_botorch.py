@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 from botorch.acquisition import LogExpectedImprovement, qKnowledgeGradient, qNegIntegratedPosteriorVariance
-from botorch.acquisition.logei import qLogNoisyExpectedImprovement
+from botorch.acquisition.logei import qLogExpectedImprovement, qLogNoisyExpectedImprovement
 from botorch.acquisition.max_value_entropy_search import qLowerBoundMaxValueEntropy, qMaxValueEntropy
 from botorch.optim import optimize_acqf, optimize_acqf_discrete
 from botorch.sampling.normal import SobolQMCNormalSampler
@@ -11,6 +11,7 @@ from botorch.sampling.normal import SobolQMCNormalSampler
 import probscale as ps
 from probscale.errors import ConfigError, ShapeError
 from probscale.surrogate import FitOptions
+from probscale.surrogate.botorch_model import _safe
 from probscale.surrogate.query import read_configs
 
 AT = 5e8
@@ -204,6 +205,7 @@ def acquisition(name, model, x, baseline):
     best = model.posterior(baseline).mean.max()
     makers = {
         "LogEI": lambda: LogExpectedImprovement(model, best_f=best),
+        "qLogEI": lambda: qLogExpectedImprovement(model, best_f=best, sampler=sampler()),
         "qLogNEI": lambda: qLogNoisyExpectedImprovement(model, baseline, sampler(), cache_root=False),
         "qMES": lambda: qMaxValueEntropy(model, x, num_fantasies=4, num_mv_samples=8, num_y_samples=16),
         "GIBBON": lambda: qLowerBoundMaxValueEntropy(model, x, num_mv_samples=8),
@@ -213,7 +215,7 @@ def acquisition(name, model, x, baseline):
     return makers[name]()
 
 
-NAMES = ("LogEI", "qLogNEI", "qMES", "GIBBON", "qKG", "qNIPV")
+NAMES = ("LogEI", "qLogEI", "qLogNEI", "qMES", "GIBBON", "qKG", "qNIPV")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -231,18 +233,21 @@ def test_acquisition_functions_are_finite_with_their_gradients_and_optimise(surr
     assert torch.isfinite(gradient).all()
     assert gradient.abs().sum() > 0
     codes = {i: float(x[0, i]) for i in range(2, x.shape[1])}
+    low, high = model.bounds(frame)
     chosen, value = optimize_acqf(
         criterion,
-        model.bounds(frame),
+        torch.stack([low, high]),
         q=1,
         num_restarts=2,
-        raw_samples=8,
+        raw_samples=16,
         fixed_features=codes,
-        options={"maxiter": 5, "seed": 0},
+        options={"maxiter": 10, "seed": 0},
     )
     assert torch.isfinite(value)
-    low, high = model.bounds(frame)
     assert ((chosen >= low - 1e-9) & (chosen <= high + 1e-9))[:, :2].all()
+    started = asked.detach().clone()
+    started[..., 2:] = x[0, 2:]
+    assert value >= criterion(started).max() - 1e-6
 
 
 def test_a_pool_is_searched_through_its_encoded_rows(surrogate):
@@ -281,3 +286,24 @@ def test_a_log_of_single_points_and_scores_to_maximise_work_too():
     assert (mean.diff() > 0).all()
     assert (model.value([0.6, 0.7, 0.8]).diff() > 0).all()
     np.testing.assert_allclose(model.output(model.value([0.6, 0.7])), [0.6, 0.7], rtol=1e-12)
+
+
+def test_a_covariance_spoilt_by_rounding_is_given_the_jitter_it_needs():
+    good, bad = torch.eye(3, dtype=torch.float64), torch.diag(torch.tensor([1.0, 1.0, -1e-6]).double())
+    both = _safe(torch.stack([good, bad]))
+    assert (torch.linalg.cholesky_ex(both).info == 0).all()
+    torch.testing.assert_close(both[0], good, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(both[1], bad, rtol=0.0, atol=2e-5)
+
+
+def test_data_without_noise_leave_a_posterior_that_can_be_drawn_from():
+    x = np.concatenate([np.linspace(0, 1, 6), 0.2 + 1e-4 * np.arange(20)])
+    frame = pd.DataFrame({"run": range(len(x)), "step": 1.0, "x": x, "value": (x - 0.2) ** 2 + 0.1})
+    log = ps.RunLog.from_frame(frame, run="run", axis="step", output="value")
+    surrogate = ps.fit_surrogate(log, embedder=None, options=FitOptions(iterations=10, rounds=1))
+    model = surrogate.botorch(1.0)
+    at = model.encode(pd.DataFrame({"x": np.concatenate([x, x + 1e-7])}))
+    draws = model.posterior(at).rsample(torch.Size([8]))
+    assert torch.isfinite(draws).all()
+    known = model.condition_on_observations(at[:30], model.posterior(at[:30]).mean)
+    assert torch.isfinite(known.posterior(at[30:]).rsample(torch.Size([8]))).all()

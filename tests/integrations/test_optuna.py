@@ -134,3 +134,14 @@ def test_over_twenty_seeds_it_beats_random_search_with_the_same_budget():
         gains.append(twin.best_value - study.best_value)
     error = np.std(gains, ddof=1) / len(gains) ** 0.5
     assert np.mean(gains) > 2 * error
+
+
+def test_one_proposal_in_four_is_random_wherever_the_surrogate_points():
+    sampler = ProbscaleSampler(TrialModel(startup=4), explore=0.25, seed=3)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(lambda t: (t.suggest_float("x", 0, 1) - 0.2) ** 2 + 0.1, n_trials=20)
+    late = np.array([abs(trial.params["x"] - 0.2) for trial in study.trials[4:]])
+    assert np.sum(late < 0.1) >= 5
+    assert np.max(late[3::4]) > 0.15
+    with pytest.raises(ConfigError, match="share from 0 to below 1"):
+        ProbscaleSampler(explore=1.0)

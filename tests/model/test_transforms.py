@@ -108,3 +108,14 @@ def test_names_say_what_is_done():
     assert LogFloor(1.2).name == "log(loss - 1.2)"
     assert LogFloor(-0.02, 1.0).name == "log(1 - score + 0.02)"
     assert LogScore(0.03).name == "log(score + 0.03)"
+
+
+@pytest.mark.parametrize(("scores", "upper"), [([0.1, 0.4], 1.0), ([3.0, 40.0], 100.0), ([0.05, 0.1], None)])
+def test_no_forecast_of_a_score_exceeds_the_best_possible(scores, upper):
+    transform = choose_transform(np.array(scores), "max", kind="score")
+    assert transform.upper == upper
+    wild = transform.inverse(np.array([0.0, 12.0]))
+    assert wild[1] == (upper or wild[1])
+    assert wild[1] > 1e3 or upper
+    np.testing.assert_allclose(transform.inverse(transform.forward(np.array(scores))), scores, rtol=1e-12)
+    assert transform_from(transform.to_dict()) == transform

@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probscale.errors import RunLogError
+from probscale.errors import GoalWarning, RunLogError
 from probscale.runs import RunLog
 from strategies import ROLES, run_frames
+
+# Random tables rise as often as they fall.
+pytestmark = pytest.mark.filterwarnings("ignore::probscale.errors.GoalWarning")
 
 FRAMES = settings(max_examples=40, deadline=None)
 
@@ -325,3 +328,13 @@ def test_a_quarter_of_a_million_rows_are_read_in_under_a_second():
     assert time.process_time() - start < 1.0
     assert log.n_points == 249_984
     assert len(log.roles.config) == 40
+
+
+def test_scores_read_as_losses_are_pointed_out():
+    rows = [(run, i, 0.2 * i) for run in "abc" for i in (1, 2, 3)]
+    frame = pd.DataFrame(rows, columns=["run", "step", "accuracy"])
+    with pytest.warns(GoalWarning, match=r'rises in 3 of 3 runs.*give goal="max"'):
+        RunLog.from_frame(frame, run="run", axis="step", output="accuracy")
+    RunLog.from_frame(frame, run="run", axis="step", output="accuracy", goal="max")
+    falling = frame.assign(accuracy=[1.0, 0.5, 0.4, 1.0, 0.5, 0.4, 0.2, 0.4, 0.6])
+    assert RunLog.from_frame(falling, run="run", axis="step", output="accuracy").points["diverged"].sum() == 2

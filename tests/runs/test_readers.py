@@ -10,6 +10,9 @@ from probscale.errors import RunLogError
 from probscale.runs import RunLog, read_frame, read_runs
 from strategies import ROLES, run_frames
 
+# Random tables rise as often as they fall.
+pytestmark = pytest.mark.filterwarnings("ignore::probscale.errors.GoalWarning")
+
 
 def write(frame, path):
     match path.suffixes[0]:
@@ -111,3 +114,16 @@ def test_an_empty_folder_or_list_is_refused(tmp_path):
         read_frame(tmp_path)
     with pytest.raises(RunLogError, match="list of paths is empty"):
         read_frame([])
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    (tmp_path / "runs.csv").write_text("")
+    with pytest.raises(RunLogError, match=r"runs\.csv' is empty"):
+        read_runs(tmp_path / "runs.csv", run="run", axis="step", output="loss")
+
+
+@pytest.mark.parametrize("text", ["run;step;loss\na;1;3\n", "run;step;loss\na;1;2,5\n", "run\tstep\na\t1\n"])
+def test_columns_separated_otherwise_than_the_name_says_are_named(tmp_path, text):
+    (tmp_path / "runs.csv").write_text(text)
+    with pytest.raises(RunLogError, match=r"are separated by '(;|\\t)', not by ','"):
+        read_runs(tmp_path / "runs.csv", run="run", axis="step", output="loss")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def readable(command: Callable[P, None]) -> Callable[P, None]:
             except (ProbscaleError, OSError) as error:
                 if kwargs.get("debug"):
                     raise
-                _fail(str(error), USER_ERROR)
+                _fail(_as_options(str(error)), USER_ERROR)
             except (typer.Exit, typer.Abort):
                 raise
             # Whatever else goes wrong is a fault of this package: say so, without a wall of frames.
@@ -49,6 +50,11 @@ def readable(command: Callable[P, None]) -> Callable[P, None]:
     return spoken
 
 
+def _as_options(message: str) -> str:
+    """A message whose arguments of functions are written as options of commands."""
+    return re.sub(r'\b(nonfinite|goal)="(\w+)"', r"--\1 \2", message)
+
+
 def _fail(message: str, code: int) -> None:
     typer.echo(f"Error: {message}", err=True)
     raise typer.Exit(code)
@@ -59,7 +65,7 @@ def _speak_warnings(*, quiet: bool) -> None:
 
     def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
         if not quiet and category.__module__.startswith("probscale"):
-            typer.echo(f"Note: {message}", err=True)
+            typer.echo(f"Note: {_as_options(str(message))}", err=True)
 
     warnings.simplefilter("default", UserWarning)
     warnings.showwarning = show

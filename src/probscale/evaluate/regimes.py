@@ -76,7 +76,7 @@ def chosen_regimes(log: RunLog, regimes: str | Iterable[str]) -> tuple[str, ...]
     """
     if log.n_runs < FEWEST_RUNS:
         raise ConfigError(
-            f"the log has {log.n_runs} runs; a check leaves runs out and needs at least {FEWEST_RUNS}",
+            f"the log has {log.n_runs} run(s); a check leaves runs out and needs at least {FEWEST_RUNS}",
             runs=log.n_runs,
         )
     possible = possible_regimes(log)

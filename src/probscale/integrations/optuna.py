@@ -129,14 +129,29 @@ class ProbscaleSampler(BaseSampler):
     Args:
         model: Surrogate, shared with a pruner; by default one of its own.
         candidates: Number of candidates per proposal.
+        explore: Share of proposals that are random; a surrogate of few trials can be sure of the wrong
+            corner.
         seed: Seed of the random parts.
+
+    Raises:
+        ConfigError: if `explore` is not a share below one.
 
     >>> study = optuna.create_study(sampler=ProbscaleSampler(seed=0))  # doctest: +SKIP
     """
 
-    def __init__(self, model: TrialModel | None = None, *, candidates: int = 256, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: TrialModel | None = None,
+        *,
+        candidates: int = 256,
+        explore: float = 0.25,
+        seed: int = 0,
+    ) -> None:
+        if not 0 <= explore < 1:
+            raise ConfigError(f"explore is {explore}; give a share from 0 to below 1", explore=explore)
         self.model = model or TrialModel(seed=seed)
-        self.candidates = candidates
+        self.candidates, self.explore = candidates, explore
+        self._proposed = 0
         self._random = RandomSampler(seed=seed)
         self._generator = np.random.default_rng(seed)
         self._space = IntersectionSearchSpace()
@@ -164,6 +179,10 @@ class ProbscaleSampler(BaseSampler):
         surrogate = self.model.surrogate(study)
         if surrogate is None:
             return {}
+        self._proposed += 1
+        # Evenly spread: one in four, not a coin that may fall the same way for long.
+        if int(self._proposed * self.explore) > int((self._proposed - 1) * self.explore):
+            return {name: self._draw(known, None) for name, known in search_space.items()}
         pool = self._pool(study, search_space)
         score = self._scores(surrogate, study, pool)
         return pool[int(np.argmax(score))]
@@ -210,7 +229,9 @@ class ProbscaleSampler(BaseSampler):
         unit = generator.random()
         if near is not None:
             centre = ((math.log(near) if log else near) - a) / (b - a)
-            unit = float(np.clip(centre + _LOCAL * generator.standard_normal(), 0.0, 1.0))
+            unit = centre + _LOCAL * generator.standard_normal()
+            # Reflected at the ends: clipping would make corners of a third of the candidates.
+            unit = max(1.0 - abs(1.0 - abs(unit)), 0.0)
         value = a + unit * (b - a)
         value = math.exp(value) if log else value
         if step is not None:

@@ -22,6 +22,7 @@ PLANE_FLOOR_SHARE = 0.6
 
 # Offset of the logarithm of scores, as a share of the largest.
 SCORE_OFFSET = 0.02
+LEAST_SHARE = 0.2
 
 
 class OutputTransform(ABC):
@@ -141,9 +142,11 @@ class LogScore(OutputTransform):
 
     Attributes:
         offset: Added before the logarithm, so that zeros stay finite.
+        upper: Best possible score, which no forecast exceeds; None where it is not known.
     """
 
     offset: float
+    upper: float | None = None
 
     @property
     def name(self) -> str:  # noqa: D102
@@ -157,13 +160,14 @@ class LogScore(OutputTransform):
         return np.log(np.maximum(output, 0.0) + self.offset)
 
     def inverse(self, value: Array) -> Array:  # noqa: D102
-        return np.maximum(np.exp(np.minimum(value, 700.0)) - self.offset, 0.0)
+        return np.clip(np.exp(np.minimum(value, 700.0)) - self.offset, 0.0, self.upper)
 
     def mean(self, location: Array, variance: Array) -> Array:  # noqa: D102
         return self.inverse(location + _moderate(variance) / 2)
 
     def second_moment(self, location: Array, variance: Array) -> Array:  # noqa: D102
-        return LogFloor(0.0).second_moment(location, variance)
+        moment = LogFloor(0.0).second_moment(location, variance)
+        return moment if self.upper is None else np.minimum(moment, self.upper**2)
 
 
 def choose_transform(
@@ -193,7 +197,9 @@ def choose_transform(
     spread = float(np.std(output)) or max(abs(float(np.mean(output))), 1.0)
     centre = float(np.median(output))
     if kind == "score" and output.min() >= 0 and output.max() > 0:
-        return LogScore(SCORE_OFFSET * float(output.max()))
+        most, upper = float(output.max()), _upper(output)
+        # Scores far below one may be out of a hundred as well.
+        return LogScore(SCORE_OFFSET * most, None if most < LEAST_SHARE else upper)
     if kind == "linear" or (goal == "min" and output.min() < 0):
         return Affine(centre, spread if goal == "min" else -spread)
     if goal == "min":

@@ -106,7 +106,10 @@ def _map(subject: Subject, actions: pd.DataFrame, chosen: pd.DataFrame) -> Pictu
     if len(pair) < 2:
         return None
     x, y = str(pair[0]), str(pair[1])
-    units = {"x_unit": "parameters"} if x == size else {}
+    # A setting counts in what the log counts it in; names have no unit.
+    known = {n: "unit of the log" for n in (x, y) if pd.api.types.is_numeric_dtype(actions[n])}
+    known |= {str(size): "parameters"}
+    units = {"x_unit": known.get(x), "y_unit": known.get(y)}
     label = f"score (value per {subject.cost.unit})"
     draw = partial(plot_acquisition, actions, x, y, chosen=chosen, score_label=label, **units)
     words = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import get_args
 
 import numpy as np
 import pandas as pd
 
-from probscale.errors import RunLogError
+from probscale.errors import GoalWarning, RunLogError
 from probscale.runs import checks
 from probscale.runs.checks import Rows
 from probscale.runs.divergence import diverged_points
@@ -198,6 +199,14 @@ def _mark(points: pd.DataFrame, roles: Roles, given: bool) -> tuple[pd.DataFrame
         f"marked {exploded.sum()} points in {runs} runs as diverged: {roles.outputs[0]} rose clearly above "
         "the start of the run"
     )
+    begun = len(np.unique(codes[points.duplicated(roles.run)]))
+    if runs > 0.5 * begun and begun > 1:
+        warnings.warn(
+            f"{roles.outputs[0]} rises in {runs} of {begun} runs, which counts as divergence where smaller "
+            'is better; if larger is better, give goal="max"',
+            GoalWarning,
+            stacklevel=4,
+        )
     return points.assign(**{DIVERGED: points[DIVERGED].to_numpy() | exploded}), (note,)
 
 

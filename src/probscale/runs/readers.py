@@ -121,11 +121,40 @@ def _reader(path: Path) -> Callable[[Path], pd.DataFrame] | None:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, low_memory=False)
+    return _read_separated(path, ",")
 
 
 def _read_tsv(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, sep="\t", low_memory=False)
+    return _read_separated(path, "\t")
+
+
+def _read_separated(path: Path, separator: str) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(path, sep=separator, low_memory=False)
+    except pd.errors.EmptyDataError:
+        raise RunLogError(
+            f"{str(path)!r} is empty; a log has a line of column names", path=str(path)
+        ) from None
+    except pd.errors.ParserError:
+        _check_separator(path, separator)
+        raise
+    if frame.shape[1] == 1:
+        _check_separator(path, separator)
+    return frame
+
+
+def _check_separator(path: Path, separator: str) -> None:
+    """Refuse a file whose columns are separated by something else than its suffix says."""
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    with opener(path, "rt", encoding="utf-8") as lines:
+        header = lines.readline()
+    other = max(",;\t|", key=header.count)
+    if header.count(separator) == 0 and header.count(other):
+        raise RunLogError(
+            f"the columns of {str(path)!r} are separated by {other!r}, not by {separator!r}; save it with "
+            f"{separator!r}, or read it with pandas.read_csv(..., sep={other!r}) and RunLog.from_frame",
+            path=str(path),
+        )
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:

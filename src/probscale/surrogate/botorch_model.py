@@ -22,7 +22,7 @@ from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNorm
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from probscale.errors import ConfigError, ShapeError
+from probscale.errors import ConfigError, NotPositiveDefiniteError, ShapeError
 from probscale.model.exact import ExactState
 from probscale.model.gp import CurveProcess
 from probscale.model.kernels import RunTerm
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 JITTER = 1e-8
 """Added to the diagonal of covariances, relative to its mean: equal candidates would make them singular."""
+
+GROWTHS = 14
+"""Most times that the jitter grows tenfold."""
 
 At = ArrayLike | Literal["horizon"]
 
@@ -317,8 +320,22 @@ def _outer(mask: Tensor) -> Tensor:
 
 
 def _safe(covariance: Tensor) -> Tensor:
-    """A symmetric covariance with the jitter on its diagonal."""
+    """A symmetric covariance with a jitter on its diagonal that lets it be factored.
+
+    Data that say nearly everything leave a difference of large numbers, whose rounding may exceed it: the
+    jitter grows where it must.
+    """
     symmetric = 0.5 * (covariance + covariance.mT)
-    scale = symmetric.diagonal(dim1=-2, dim2=-1).detach().mean(dim=-1).clamp_min(1e-12)
+    scale = symmetric.diagonal(dim1=-2, dim2=-1).detach().abs().mean(dim=-1).clamp_min(1e-12)
     eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype)
-    return symmetric + JITTER * scale[..., None, None] * eye
+    jitter = JITTER * scale
+    for _ in range(GROWTHS):
+        safe = symmetric + jitter[..., None, None] * eye
+        failed = torch.linalg.cholesky_ex(safe.detach()).info > 0
+        if not bool(failed.any()):
+            return safe
+        jitter = torch.where(failed, 10.0 * jitter, jitter)
+    raise NotPositiveDefiniteError(
+        "the covariance of the asked candidates cannot be factored, not even with a large jitter; ask for "
+        "fewer candidates at a time, or leave out those that are equal"
+    )

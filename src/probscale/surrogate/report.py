@@ -102,7 +102,7 @@ class FitReport:
         for e in (*self.experts, *self.others):
             name = f"{e.output} of {e.name}" if e.output else e.name
             law = ", ".join(f"{k} {v:.4g}" for k, v in e.law.items())
-            lines.append(f"{name}: {e.engine} engine, {e.runs} runs, {e.points} points, {e.transform}")
+            lines.append(f"{name}: {e.engine} engine, {_size(e)}, {e.transform}")
             lines.append(f"  mean: {law}; noise {e.noise:.2g}")
             lines.append(f"  numbers: {', '.join(e.features) or 'none'}")
             if e.labels:
@@ -151,3 +151,8 @@ def repairs_of(jitter: float, failures: int) -> tuple[str, ...]:
     if failures:
         lines.append(f"{failures} steps of the optimiser met a singular covariance and were rejected")
     return tuple(lines)
+
+
+def _size(expert: ExpertReport) -> str:
+    runs, points = ("s" if count != 1 else "" for count in (expert.runs, expert.points))
+    return f"{expert.runs} run{runs}, {expert.points} point{points}"

@@ -101,7 +101,10 @@ def load_surrogate(
             header = json.loads((file.metadata() or {})["probscale"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except Exception as error:
-        raise ConfigError(f"{str(source)!r} is not a saved surrogate ({error})", path=str(source)) from error
+        raise ConfigError(
+            f"{str(source)!r} is not a saved surrogate; pass what surrogate.save or probscale fit wrote",
+            path=str(source),
+        ) from error
     if header["format"] != FORMAT:
         raise ConfigError(f"{str(source)!r} has format {header['format']!r}; this version reads {FORMAT!r}")
     lists: dict[str, Any] = {k: tuple(v) for k, v in header["roles"].items() if isinstance(v, list)}
