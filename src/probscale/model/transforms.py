@@ -22,6 +22,8 @@ PLANE_FLOOR_SHARE = 0.6
 
 # Offset of the logarithm of scores, as a share of the largest.
 SCORE_OFFSET = 0.02
+
+# Scores that are all below this may be out of a hundred as well as out of one.
 LEAST_SHARE = 0.2
 
 
@@ -198,7 +200,6 @@ def choose_transform(
     centre = float(np.median(output))
     if kind == "score" and output.min() >= 0 and output.max() > 0:
         most, upper = float(output.max()), _upper(output)
-        # Scores far below one may be out of a hundred as well.
         return LogScore(SCORE_OFFSET * most, None if most < LEAST_SHARE else upper)
     if kind == "linear" or (goal == "min" and output.min() < 0):
         return Affine(centre, spread if goal == "min" else -spread)
