@@ -19,9 +19,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-SKIP = "% not run: "
 BLOCK = re.compile(
-    r"(?P<skip>^% not run: [^\n]*\n)?^```(?P<language>python|pycon)\n(?P<code>.*?)^```$(?:\n\n^```text\n(?P<shown>.*?)^```$)?",
+    r"(?P<skip>^% (?:not run: |run by )[^\n]*\n)?^```(?P<language>python|pycon)\n(?P<code>.*?)^```$(?:\n\n^```text\n(?P<shown>.*?)^```$)?",
     flags=re.MULTILINE | re.DOTALL,
 )
 PAGES = sorted(

@@ -89,7 +89,7 @@ def test_the_choice_follows_from_outputs_and_goal():
     assert choose_transform(score, "max").to_dict()["upper"] == 1.0
     assert choose_transform(100 * score, "max").to_dict()["upper"] == 100.0
     assert not choose_transform(1000 * score, "max").rising
-    assert choose_transform(score, "max", kind="score") == LogScore(0.02 * score.max())
+    assert choose_transform(score, "max", kind="score") == LogScore(0.02 * score.max(), 1.0)
     assert isinstance(choose_transform(loss, "min", kind="linear"), Affine)
 
 

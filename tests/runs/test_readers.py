@@ -90,7 +90,7 @@ def test_json_lines_without_a_number_are_missing_values(tmp_path):
         ("no*.csv", None, "no file matches"),
         ("runs.xlsx", b"", r"cannot read 'runs.xlsx': unknown suffix; accepted are .parquet"),
         ("runs.parquet.gz", b"", "unknown suffix"),
-        ("runs.csv", b"", "cannot read .*runs.csv"),
+        ("runs.csv", b"", "runs.csv' is empty; a log has a line of column names"),
         ("runs.parquet", b"PAR1", "cannot read .*runs.parquet"),
         ("runs.jsonl", b'{"id": 1}\n{"id"', r"line 2 of .* is not JSON .* killed writer"),
         ("runs.jsonl", b"[1]", "line 1 of .* is list, not an object"),
@@ -114,12 +114,6 @@ def test_an_empty_folder_or_list_is_refused(tmp_path):
         read_frame(tmp_path)
     with pytest.raises(RunLogError, match="list of paths is empty"):
         read_frame([])
-
-
-def test_an_empty_file_is_called_empty(tmp_path):
-    (tmp_path / "runs.csv").write_text("")
-    with pytest.raises(RunLogError, match=r"runs\.csv' is empty"):
-        read_runs(tmp_path / "runs.csv", run="run", axis="step", output="loss")
 
 
 @pytest.mark.parametrize("text", ["run;step;loss\na;1;3\n", "run;step;loss\na;1;2,5\n", "run\tstep\na\t1\n"])

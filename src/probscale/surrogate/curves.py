@@ -73,8 +73,8 @@ class CurveSurrogate:
                 the other outputs of a run counts too.
 
         Raises:
-            ConfigError: if configurations are empty, a value is not accepted, the log has no such output, or the
-                name of a run looks like a slip.
+            ConfigError: if configurations are empty, a value is not accepted, the log has no such output, or
+                the name of a run looks like a slip.
             ShapeError: if `at` does not match the configurations.
 
         Cost: O(configs × points × observations²).
