@@ -1,6 +1,7 @@
 """`probscale allocate` on real training of small GPTs, killed at random ten times and resumed each time.
 
-    python benchmarks/live_kills.py [--kills 10] [--total 2e11] [--workers 2] [--folder live_kills]
+    python benchmarks/live_kills.py [--kills 10] [--total 2e11] [--workers 2] [--executor processes|ray]
+        [--folder live_kills]
 
 The same budget is spent once without kills and once with them. Every optimiser step is counted by the trainer
 itself, in a file of its own, so that what was paid is known apart from the ledger.
@@ -31,6 +32,7 @@ sys.path.append(str(STDLIB_GPT))
 
 SHAPES = [(32, 1), (32, 2), (48, 1), (48, 2)]
 RATES = [1e-3, 3e-3, 1e-2]
+PLACES = {"processes": "processes", "ray": "tasks of a local Ray at a time"}
 LONGEST_WAIT = 5.0
 """Most seconds from the first new optimiser step to a kill."""
 
@@ -85,7 +87,9 @@ class Spent:
     torn: int
 
 
-def spend(folder: Path, total: float, workers: int, strategy: str, kills: int, seed: int = 0) -> Spent:
+def spend(
+    folder: Path, total: float, workers: int, strategy: str, executor: str, kills: int, seed: int = 0
+) -> Spent:
     """Run the command until it ends by itself; the first `kills` times it is killed instead."""
     folder.mkdir(parents=True)
     table = pool()
@@ -94,6 +98,7 @@ def spend(folder: Path, total: float, workers: int, strategy: str, kills: int, s
         *(sys.executable, "-m", "probscale.cli", "allocate", folder / "pool.csv"),
         *("--runner", f"{Path(__file__).resolve()}:counted", "--total", total, "--rate", "flops_per_token"),
         *("--unit", "FLOPs", "--resolution", "step_tokens", "--strategy", strategy, "--workers", workers),
+        *("--executor", executor),
         *(
             "--ledger",
             folder / "alloc.jsonl",
@@ -166,11 +171,12 @@ def main() -> None:
     parser.add_argument("--total", type=float, default=2e11)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--strategy", default="early_commitment")
+    parser.add_argument("--executor", default="processes", choices=["processes", "ray"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("live_kills"))
     chosen = parser.parse_args()
     shutil.rmtree(chosen.folder, ignore_errors=True)
-    given = (chosen.total, chosen.workers, chosen.strategy)
+    given = (chosen.total, chosen.workers, chosen.strategy, chosen.executor)
     whole = spend(chosen.folder / "whole", *given, kills=0)
     killed = spend(chosen.folder / "killed", *given, kills=chosen.kills, seed=chosen.seed)
     report(whole, killed, chosen)
@@ -195,9 +201,9 @@ def report(whole: Spent, killed: Spent, chosen: argparse.Namespace) -> None:
     repeated = (killed.made - killed.checkpoints) / killed.checkpoints
     text = (
         f"`probscale allocate` with strategy {chosen.strategy!r} on {len(whole.facts['runs'])} "
-        f"configurations of the stdlib GPT, {chosen.total:.3g} FLOPs, {chosen.workers} processes, once "
-        f"left alone and once killed with SIGKILL {killed.kills} times, each at a random moment of the "
-        "training, and started again with the same command."
+        f"configurations of the stdlib GPT, {chosen.total:.3g} FLOPs, {chosen.workers} "
+        f"{PLACES[chosen.executor]}, once left alone and once killed with SIGKILL {killed.kills} times, each "
+        "at a random moment of the training, and started again with the same command."
     )
     verdict = (
         f"Tokens, cost, best loss, number of points and status of every run are "
@@ -207,9 +213,10 @@ def report(whole: Spent, killed: Spent, chosen: argparse.Namespace) -> None:
         f"because they came after the last checkpoint (one every 2 s of training): {repeated:.1%} of the "
         "compute; the ledger does not count them."
     )
+    ray = chosen.executor == "ray"
     write_page(
-        "live_kills",
-        "Live allocation, killed and resumed",
+        "live_kills_ray" if ray else "live_kills",
+        f"Live allocation{' through Ray' if ray else ''}, killed and resumed",
         [text, markdown(["", "left alone", "killed"], rows), verdict],
     )
 

@@ -39,7 +39,7 @@ from probscale.errors import ProbscaleError
 FEWEST_TO_JUDGE = 4
 """Runs with new outputs that a verdict on forecasts needs."""
 
-CAREFUL_MASS = 0.98
+CAREFUL_MASS = 0.995
 """Mass of the default: .9 gains as much at small budgets, but at large ones it may drop the best run."""
 
 LADDER = (1 / 8, 1 / 5, 1 / 3)
@@ -56,12 +56,15 @@ class Commitment:
         mass: Probability of being best that the survivors hold together.
         earned: Whether a forecast counts only after it ranked the outputs of a rung better than the outputs
             before it did. A surrogate of earlier runs counts from the start.
+        interleaved: Whether survivors are taken from the predicted and the observed ranking in turn, or are
+            the observed leader and then the best predicted.
     """
 
     eta: float = 2.0
     horizon: float = HORIZON
     mass: float = 0.9
     earned: bool = False
+    interleaved: bool = True
 
 
 def early_commitment(
@@ -121,8 +124,12 @@ def _survivors(
         return observed[:count], {}
     centre = draws.mean(axis=0)
     shares = chances(centre + record.spread * (draws - centre))
-    count = min(count, len(smallest_set(shares, settings.mass)))
-    return interleaved(ranked(alive, centre), observed, count), probabilities(alive, shares)
+    few = min(count, len(smallest_set(shares, settings.mass)))
+    chance, predicted = probabilities(alive, shares), ranked(alive, centre)
+    if settings.interleaved:
+        return interleaved(predicted, observed, few), chance
+    likeliest = sorted(predicted, key=lambda run: -chance[run])
+    return with_leader(likeliest, observed[0], few, count), chance
 
 
 @dataclass(frozen=True)
@@ -215,6 +222,14 @@ def interleaved(predicted: Sequence[int], observed: Sequence[int], count: int) -
     """The first `count` distinct runs taken from two rankings in turn, the predicted one first."""
     merged = [run for pair in zip(predicted, observed, strict=True) for run in pair]
     return list(dict.fromkeys(merged))[:count]
+
+
+def with_leader(likeliest: Sequence[int], leader: int, few: int, most: int) -> list[int]:
+    """The first `few` runs and the leader, who takes the last place if there are `most` already."""
+    kept = list(likeliest[:few])
+    if leader in kept or most == 1:
+        return kept
+    return [*kept[: most - 1], leader]
 
 
 def expected_improvement(
@@ -342,5 +357,5 @@ def default_strategy(
         if len(sizes) and sizes.max() >= 2 * sizes.min():
             yield from size_prior(bench, generator, forecaster=forecaster)
             return
-    careful = replace(settings or Commitment(), earned=True, mass=CAREFUL_MASS)
+    careful = replace(settings or Commitment(), earned=True, mass=CAREFUL_MASS, interleaved=False)
     yield from early_commitment(bench, generator, forecaster=forecaster, settings=careful)

@@ -52,6 +52,7 @@ class JointForecaster:
         refit: Parameters are fitted again when the points have grown by this factor.
         embedder: Language model for text fields of the configurations; see `fit_surrogate`.
         seed: Seed of the fit.
+        fits: How often parameters were fitted.
     """
 
     surrogate: CurveSurrogate | None = None
@@ -60,6 +61,7 @@ class JointForecaster:
     refit: float = 2.0
     embedder: str | None = None
     seed: int = 0
+    fits: int = field(default=0, init=False)
     _current: CurveSurrogate | None = field(default=None, init=False)
     _used: dict[int, list[tuple[float, float]]] = field(default_factory=dict, init=False)
     _fitted: int = field(default=0, init=False)
@@ -87,7 +89,7 @@ class JointForecaster:
         if self.surrogate is None and count >= self.refit * self._fitted:
             self._take(fresh)
             self._current = self._refitted(bench)
-            self._fitted = count
+            self._fitted, self.fits = count, self.fits + 1
         else:
             current = self._current or self.surrogate
             assert current is not None

@@ -168,7 +168,7 @@ def replay_active(
     Returns:
         One row per state of knowledge: share of the price spent; area between the laws, in loss (abc) and in
         its logarithm (abc_log); frontier error (frmse); slope and its 95 % interval; seconds of the decision
-        and the update that led there.
+        and the update that led there, and whether parameters were fitted in it.
     """
     generator = np.random.default_rng([seed, 1])
     actions = task.actions()
@@ -178,19 +178,22 @@ def replay_active(
         actions = actions.taken(config, point)
     belief = updated(None, task.log(seen), None, growth)
     total, rows = task.price[:, -1].sum(), []
-    seconds = 0.0
+    seconds, fitted = 0.0, True
     while True:
         start = time.process_time()
         situation = _situation(task, belief.surrogate, actions, seen)
         spent = float(actions.paid.sum() / total)
-        rows.append(law_errors(task, situation.draws) | {"spent": spent, "seconds": seconds})
+        rows.append(
+            law_errors(task, situation.draws) | {"spent": spent, "seconds": seconds, "fitted": fitted}
+        )
         if not actions.legal.any() or spent >= until:
             break
         config, point = strategy.choose(situation, generator)
         fresh = np.zeros_like(seen)
         fresh.ravel()[actions.block(config, point)] = True
         seen, actions = seen | fresh, actions.taken(config, point)
-        belief = updated(belief, task.log(seen), task.log(fresh), growth)
+        before, belief = belief, updated(belief, task.log(seen), task.log(fresh), growth)
+        fitted = belief.fitted != before.fitted
         seconds = time.process_time() - start
     return pd.DataFrame(rows).assign(task=task.name, strategy=strategy.name, seed=seed)
 
