@@ -20,6 +20,7 @@ def main(game: str, file: str, *, page: str, title: str, seeds: int, baselines: 
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--strategies", nargs="*", default=None)
     parser.add_argument("--store", default=None, help="file that keeps finished replays, to resume from")
+    parser.add_argument("--note", default="", help="sentence for the page, such as the load of the machine")
     chosen = parser.parse_args()
     path = data_root() / file
     if not path.is_file():
@@ -49,7 +50,7 @@ def main(game: str, file: str, *, page: str, title: str, seeds: int, baselines: 
         "fRMSE: root mean square error of the log-frontier. Sustained: share of the grid's price from "
         "which a criterion holds to the end. ±: standard error over seeds."
     )
-    write_page(page, title, [shape, reading, _markdown(table)])
+    write_page(page, title, [shape, reading, _markdown(table), *filter(None, [chosen.note])])
 
 
 def _markdown(table: pd.DataFrame) -> str:

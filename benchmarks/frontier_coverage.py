@@ -16,16 +16,26 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scoring import markdown, write_page
 
 import probscale as ps
 from probscale.errors import ExtrapolationWarning
+from probscale.scaling.law_posterior import power_with_limit
 from probscale.theory.law_family import LawConstants, LawFamily
 
 COMPUTE = np.geomspace(1e17, 1e21, 12)
 COST = ps.FlopsCost(params="params")
 
 
+WITHOUT = ", without luck"
+READING = (
+    "The truth is the least expected loss of the same pool, 20 sizes at each compute, with the best learning "
+    "rate and batch. Sixty runs with random learning rates and batches tell little of how deep that valley "
+    "is: expected losses at the best are foretold .4 % too high at the largest compute and 1.3 % at the "
+    "smallest. Draws of single runs, as `fit_frontier` takes them, are wide enough to hold that; what "
+    "configurations do on average (`luck=False`) is not."
+)
 MIDDLE = 2e8, 4e9
 """Params and tokens at which the terms of a drawn law are those of the typical one, up to their spread."""
 
@@ -72,25 +82,40 @@ def measured(seed: int, runs: int) -> dict[str, float]:
     log = ps.simulate_runs(family, n_runs=runs, points=8, seed=seed)
     start = time.process_time()
     surrogate = ps.fit_surrogate(log, embedder=None, seed=0)
+    facts = judged(surrogate, family) | {"seed": seed, "seconds": time.process_time() - start}
+    without = judged(surrogate, family, luck=False)
+    return facts | {f"{name}{WITHOUT}": value for name, value in without.items()}
+
+
+def judged(surrogate: ps.CurveSurrogate, family: LawFamily, *, luck: bool = True) -> dict[str, float]:
+    """Law of the frontier beside that of the expected losses of the same pool."""
+    pool = tuned_pool(family)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExtrapolationWarning)
-        found = ps.fit_frontier(surrogate, tuned_pool(family), compute=COMPUTE, cost=COST, seed=0)
-    truth = family.frontier(COMPUTE)
+        found = ps.fit_frontier(surrogate, pool, compute=COMPUTE, cost=COST, seed=0, luck=luck)
+    truth = pool_frontier(family, pool)
     slope = float(np.polyfit(np.log(COMPUTE), np.log(truth), 1)[0])
+    true_exponent = float(power_with_limit(COMPUTE, truth[None], rising=False)[2][0])
     lower, upper = found.law.interval(0.9)["slope"]
     low, high = found.law.interval(0.9)["exponent"]
     inside = np.stack(found.loss.interval(0.9))
     return {
-        "seed": seed,
         "slope": slope,
         "mean": found.law.mean["slope"],
         "std": found.law.std["slope"],
         "covered": float(lower <= slope <= upper),
-        "exponent covered": float(low <= family.exponents().loss <= high),
+        "exponent covered": float(low <= true_exponent <= high),
         "frontier covered": float(np.mean((inside[0] <= truth) & (truth <= inside[1]))),
         "frmse": found.frmse(truth),
-        "seconds": time.process_time() - start,
     }
+
+
+def pool_frontier(family: LawFamily, pool: pd.DataFrame) -> NDArray[np.float64]:
+    """Least expected loss that a pool reaches at each compute; its sizes need not hold the very best."""
+    ends = pool["horizon"].to_numpy(dtype=np.float64)
+    loss = family.expected(pool, ends[:, None])[:, 0]
+    price = 6 * pool["params"].to_numpy(dtype=np.float64) * ends
+    return np.array([loss[np.isclose(price, level, rtol=1e-6)].min() for level in COMPUTE])
 
 
 def collected(families: int, runs: int, ledger: Path) -> pd.DataFrame:
@@ -113,26 +138,30 @@ def main() -> None:
     parser.add_argument("--ledger", type=Path, default=Path("frontier_coverage.jsonl"))
     chosen = parser.parse_args()
     table = collected(chosen.families, chosen.runs, chosen.ledger)
-    z = (table["mean"] - table["slope"]) / table["std"]
-    rows = [
-        ["90 % interval of the slope covers the truth", f"{table['covered'].mean():.3f}"],
-        ["90 % interval of the exponent covers the truth", f"{table['exponent covered'].mean():.3f}"],
-        ["90 % interval of the frontier covers the truth", f"{table['frontier covered'].mean():.3f}"],
-        ["standard score of the slope: mean, sd", f"{z.mean():.2f}, {z.std():.2f}"],
-        [
-            "root mean square error of the slope",
-            f"{np.sqrt(((table['mean'] - table['slope']) ** 2).mean()):.5f}",
-        ],
-        ["median frontier error, of ln(loss)", f"{table['frmse'].median():.4f}"],
-        ["processor seconds per family", f"{table['seconds'].mean():.1f}"],
-    ]
+    columns = [summary(table, end) for end in ("", WITHOUT)]
+    rows = [[name, value, columns[1][name]] for name, value in columns[0].items()]
+    rows.append(["processor seconds per family", f"{table['seconds'].mean():.1f}", "-"])
     note = (
         f"{chosen.families} families of {chosen.runs} runs, 8 points each; compute 1e17 to 1e21. "
         f"True slopes from {table['slope'].min():.3f} to {table['slope'].max():.3f}."
     )
-    write_page(
-        "frontier_coverage", "Frontier of simulated families", [note, markdown(["measure", "value"], rows)]
-    )
+    header = ["measure", "`fit_frontier`", "`luck=False`"]
+    write_page("frontier_coverage", "Frontier of simulated families", [note, markdown(header, rows), READING])
+
+
+def summary(table: pd.DataFrame, end: str) -> dict[str, str]:
+    """Measures over all families."""
+    error = table[f"mean{end}"] - table[f"slope{end}"]
+    z = error / table[f"std{end}"]
+    covers = "90 % interval of the {} covers the truth"
+    return {
+        covers.format("slope"): f"{table[f'covered{end}'].mean():.3f}",
+        covers.format("exponent"): f"{table[f'exponent covered{end}'].mean():.3f}",
+        covers.format("frontier"): f"{table[f'frontier covered{end}'].mean():.3f}",
+        "standard score of the slope: mean, sd": f"{z.mean():.2f}, {z.std():.2f}",
+        "root mean square error of the slope": f"{np.sqrt((error**2).mean()):.5f}",
+        "median frontier error, of ln(loss)": f"{table[f'frmse{end}'].median():.4f}",
+    }
 
 
 if __name__ == "__main__":

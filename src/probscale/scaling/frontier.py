@@ -173,11 +173,9 @@ def fit_frontier(
     samples: int = 256,
     target: float | None = None,
     until: float | None = None,
+    luck: bool = True,
 ) -> Frontier:
     """Posterior of the compute-optimal frontier of a pool.
-
-    What sets single runs of one configuration apart, such as their seeds, is no part of it: the best of many
-    lucky draws cannot be had by choosing a configuration. Runs of the log count as they were measured.
 
     Args:
         surrogate: Fitted surrogate; or a run log, to which one is fitted first.
@@ -189,6 +187,9 @@ def fit_frontier(
         samples: Number of joint posterior draws.
         target: Output to reach, remembered for `prob_reach` and `smallest_budget`.
         until: Largest axis value of a run; a larger budget leaves the rest unspent. By default none.
+        luck: Whether what sets single runs apart takes part: their seeds, and what their configurations do
+            that the model does not explain. Without it the best of a pool does not fall as more and more
+            alike configurations join, but intervals are too narrow where a model explains little.
 
     Returns:
         The frontier. Levels that no run of the pool reaches are NaN and left out of the laws.
@@ -208,7 +209,8 @@ def fit_frontier(
     levels = observed_levels(log, cost) if levels is None else levels
     found = candidates_of(log, pool, cost, levels, until)
     _warn_beyond(log, found, levels, cost)
-    curves = typical(surrogate).predict(found.asked, found.places).latent()
+    believed = surrogate if luck else typical(surrogate)
+    curves = believed.predict(found.asked, found.places).latent()
     draws = found.arranged(curves.sample(samples, seed=seed))
     begun = found.at >= float(log.points[log.roles.axis].min()) * (1 - 1e-9)
     # Before the first observed axis value nothing is known; such cells must not look like bargains.
