@@ -43,6 +43,8 @@ def test_every_data_set_says_where_it_is_from_and_what_misleads():
         assert entry.citation
         assert entry.traps
         assert entry.citation in str(entry)
+        assert entry.checked in str(entry)
+        assert len(entry.checked) > 20
     with pytest.raises(FrozenInstanceError):
         entry.name = "other"
 
@@ -193,6 +195,31 @@ def test_misfitting_agrees_with_the_development_copy_and_leaves_out_ambiguous_ru
     # Two runs were logged once more, six steps after their planned end.
     last = log.points.groupby("run", sort=False)["tokens"].last()
     assert (1.03 * log.configs["planned_tokens"] >= last).all()
+
+
+UPSTREAM_HEADER = (
+    "loss,C4 Eval Loss,N,N_no_emb,D,C,C_no_emb,C_6ND,C_6ND_no_emb,portion_steps_elapsed,model,train_tokens,"
+    "total_steps,current_steps,total_epochs,current_epoch,peak_lr,sweep"
+)
+
+
+def test_misfitting_reads_a_table_with_the_columns_and_kinds_of_values_of_upstream(tmp_path):
+    """Upstream counts 128 steps an epoch, and in `train_tokens` the tokens so far, not those planned."""
+    lines = [UPSTREAM_HEADER]
+    for epoch in (1, 2, 3):
+        tokens, loss = epoch * 134217728, 6.0 / epoch
+        lines.append(
+            f"{loss},{loss},93940416,35842752,{tokens},75650815224446976,28864396439322624,75650815217369088,"
+            f"28864396432244736,{0.008 * epoch},misfitting_35m,{tokens},16000,{128 * epoch},125,{epoch},0.002,"
+            "2024_11_26-18_49_27_sweep_test"
+        )
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "scaling_results.csv").write_text("\n".join(lines) + "\n")
+    log = ps.catalog.load("misfitting", tmp_path)
+    assert list(log.runs) == ["2024_11_26-18_49_27_sweep_test|misfitting_35m|lr0.002|S16000"]
+    assert log.points["tokens"].tolist() == [134217728, 268435456, 402653184]
+    assert log.configs["planned_tokens"].tolist() == [16_000 * 1_048_576]
+    assert log.configs[["params", "params_nonembedding"]].to_numpy().tolist() == [[93940416, 35842752]]
 
 
 def test_a_run_logged_twice_with_different_losses_is_left_out(tmp_path):

@@ -31,6 +31,7 @@ class CatalogEntry:
         horizon: Column with the planned end of the axis, or None.
         traps: What misleads in these data.
         corrections: Upstream errors that the loader repairs.
+        checked: Files of the upstream repository on which the loader has run, and what its runs agree with.
     """
 
     name: str
@@ -47,6 +48,7 @@ class CatalogEntry:
     horizon: str | None = None
     traps: tuple[str, ...] = ()
     corrections: tuple[str, ...] = ()
+    checked: str = ""
 
     @property
     def folder(self) -> str:
@@ -70,7 +72,7 @@ class CatalogEntry:
         lines += [f"trap: {text}" for text in self.traps] + [
             f"corrected: {text}" for text in self.corrections
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, f"checked: {self.checked}"])
 
 
 def find_clone(entry: CatalogEntry, folder: str | PathLike[str] | None) -> Path:

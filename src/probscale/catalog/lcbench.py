@@ -28,6 +28,9 @@ def lcbench(clone: Path) -> pd.DataFrame:
     The JSON is {task: {configuration number: {"config": ..., "log": {"epoch": [...], tag: [...]}, ...}}}. Of
     several files in the folder the smallest is read: the others hold the same runs with more tags.
 
+    The files are not part of the repository and none was at hand when this was written: the structure is the
+    one that the repository's `api.py` reads.
+
     Raises:
         RunLogError: if the file has another structure.
     """

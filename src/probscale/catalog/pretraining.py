@@ -130,7 +130,11 @@ def gemstones(clone: Path) -> pd.DataFrame:
 
 
 def misfitting(clone: Path) -> pd.DataFrame:
-    """C4 losses of the factorial grid, ambiguous runs left out."""
+    """C4 losses of the factorial grid, ambiguous runs left out.
+
+    Written against the columns of the upstream file and an independent copy of its rows; the file itself was
+    not at hand.
+    """
     table = pd.read_csv(clone / "data" / "scaling_results.csv")
     key = ["sweep", "model", "peak_lr", "total_steps"]
     point = [*key, "current_steps"]
