@@ -248,3 +248,32 @@ def test_several_outputs_are_fitted_and_asked_by_name(tmp_path):
     np.testing.assert_allclose(pd.read_csv(tmp_path / "f.csv")["mean"], expected.mean[:, 0], rtol=1e-9)
     fails_readably(run(*ask, "--output", "bleu"), "no output 'bleu'", "loss, score")
     fails_readably(run("describe", tmp_path / "runs.csv", *roles, "--goal", "low"), 'goal must be "min"')
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("probscale f", {"fit", "frontier"}), ("probscale re", {"replay", "report"})]
+)
+def test_a_shell_completes_the_names_of_commands(typed, offered):
+    asked = {"_PROBSCALE_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": "1"}
+    done = CliRunner().invoke(app, [], prog_name="probscale", env=asked)
+    assert set(done.stdout.split()) == offered
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_can_be_shown_for_a_shell(shell):
+    code = "from probscale.cli import main; import sys; sys.argv[0] = 'probscale'; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--show-completion", shell], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "_PROBSCALE_COMPLETE" in done.stdout
+
+
+def test_scores_fitted_as_losses_are_pointed_out_in_the_words_of_the_command_line(tmp_path):
+    rows = [(r, s, 0.1 * s + 0.01 * i, 0.1 * i) for i, r in enumerate("abc") for s in (1, 2, 3)]
+    pd.DataFrame(rows, columns=["run", "step", "accuracy", "lr"]).to_csv(tmp_path / "a.csv", index=False)
+    roles = ["--run", "run", "--axis", "step", "--output", "accuracy"]
+    assert "give --goal max" in run("describe", tmp_path / "a.csv", *roles).stderr
+    gap = tmp_path / "nan.csv"
+    gap.write_text("run,step,accuracy\na,1,0.5\na,2,\n")
+    fails_readably(run("describe", gap, *roles), "--nonfinite diverged")

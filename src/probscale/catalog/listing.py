@@ -98,7 +98,9 @@ ENTRIES: dict[str, CatalogEntry] = {
                 "one point a run: tokens are configuration as much as progress",
             ),
             corrections=("tokens are steps times batch times 2,048; the column D is rounded",),
-            checked=("a part of the table; losses agree with the same runs of ncpl and with its diverged runs"),
+            checked=(
+                "a part of the table; losses agree with the same runs of ncpl and with its diverged runs"
+            ),
         ),
         CatalogEntry(
             "gemstones",

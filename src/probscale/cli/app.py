@@ -33,6 +33,8 @@ app = typer.Typer(
     name="probscale",
     help="Calibrated forecasts of learning curves from the logs of past training runs.\n\n"
     "Start with `probscale demo`. Every command's --help ends with an example.",
+    epilog="Example: `probscale describe runs.csv --run run_id --axis tokens --output loss`, then the same "
+    "roles with `fit`, `check` or `report`.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
