@@ -214,12 +214,14 @@ def plot_law_posterior(
     draws = _draws_of(law, [x] if y is None else [x, y])
     ax = style.axes_or_new(ax)
     units = units or {}
-    ax.set_xlabel(style.labelled(x, units.get(x, "no unit" if "exponent" in x else None)))
+    straight = isinstance(law, LawPosterior) and law.logarithmic and x == "slope"
+    ax.set_xlabel(style.labelled(x, units.get(x, "no unit" if straight or "exponent" in x else None)))
     if y is None:
         _density(ax, draws[x], levels)
         ax.set_ylabel("probability density")
-        ax.set_ylim(bottom=0)
-        style.legend(ax)
+        # Room for the legend above the curve.
+        ax.set_ylim(0, 1.4 * ax.get_ylim()[1])
+        style.legend(ax, loc="upper left")
         return style.finish(ax, grid="x")
     _joint(ax, draws[x], draws[y], levels)
     ax.set_ylabel(style.labelled(y, units.get(y)))
