@@ -229,10 +229,21 @@ def test_other_engines_model_outputs_apart(runs, frame):
     assert known.log.n_points == log.n_points
 
 
+def test_an_output_that_was_hardly_measured_is_left_out_and_said_so(runs, frame):
+    rare = read(frame.assign(val=frame["val"].where(np.arange(len(frame)) == 5)), runs, ("loss", "val"))
+    few = rare.select(list(runs.runs[:6]))
+    surrogate = ps.fit_surrogate(few, embedder=None, options=QUICK)
+    assert "output 'val' was left out: fewer than 3 finite values" in str(surrogate.report)
+    with pytest.raises(ConfigError, match="fitted to: loss"):
+        surrogate.predict([{}], [1e9], output="val")
+    assert surrogate.condition(rare).log.n_runs == 16
+    assert list(surrogate.sample_outputs([{}], [1e9], 10)) == ["loss"]
+
+
 def test_errors_name_the_output(surrogate, runs, frame):
     with pytest.raises(ConfigError, match="no output 'bleu'; the surrogate was fitted to: val, loss"):
         surrogate.predict([{}], [1e9], output="bleu")
-    empty = read(frame.assign(val=np.nan), runs, ("loss", "val"))
+    empty = read(frame.assign(val=np.nan), runs, ("val", "loss"))
     with pytest.raises(FitError, match="0 finite value\\(s\\) of 'val'"):
         ps.fit_surrogate(empty, embedder=None)
     with pytest.raises(RunLogError, match="does not name 'val'"):

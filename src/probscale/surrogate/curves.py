@@ -117,8 +117,8 @@ class CurveSurrogate:
 
         frame = read_configs(configs, self.log)
         values = read_at(at, len(frame), self.log.roles.axis)
-        codes, outputs = self._codes(frame), self.log.roles.outputs
-        if not self._linked:
+        codes, outputs = self._codes(frame), (self.log.output, *self.others)
+        if not self._linked or any(set(known) != set(self.experts) for known in self.others.values()):
             return {
                 output: self.predict(configs, at, output=output).sample(n, seed=seed + i)
                 for i, output in enumerate(outputs)
@@ -155,7 +155,9 @@ class CurveSurrogate:
             if new.any():
                 experts[name] = experts[name].extended(principal, codes, np.flatnonzero(new))
             for output, known in others.items():
-                known[name] = self._followed(known[name], experts[name], viewed(news, output), codes, member)
+                if name in known:
+                    view = viewed(news, output)
+                    known[name] = self._followed(known[name], experts[name], view, codes, member)
         return replace(self, log=log, experts=experts, others=others)
 
     @property
@@ -178,7 +180,7 @@ class CurveSurrogate:
         return expert.extended(news, codes, np.flatnonzero(new)) if new.any() else expert
 
     def _output(self, name: str | None) -> str:
-        outputs = self.log.roles.outputs
+        outputs = (self.log.output, *self.others)
         if name is not None and name not in outputs:
             raise ConfigError(
                 f"no output {name!r}; the surrogate was fitted to: {', '.join(outputs)}", output=name

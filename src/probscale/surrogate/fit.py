@@ -23,7 +23,13 @@ from probscale.surrogate.fitting import FitOptions, fit_expert
 from probscale.surrogate.functional_fit import fit_functional, functional_report, is_functional
 from probscale.surrogate.grid_fit import fit_grid_expert, grid_report, is_grid
 from probscale.surrogate.latent import fit_latent_expert
-from probscale.surrogate.outputs import OutputFit, check_outputs, fit_outputs
+from probscale.surrogate.outputs import (
+    FEWEST_VALUES,
+    OutputFit,
+    finite_values,
+    fit_outputs,
+    outputs_to_fit,
+)
 from probscale.surrogate.report import ExpertReport, FitReport, repairs_of
 
 FEWEST_PER_EXPERT = 150
@@ -81,14 +87,17 @@ def fit_surrogate(
     start = time.perf_counter()
     if model not in MODELS:
         raise ConfigError(f"model is {model!r}; choose one of {', '.join(map(repr, MODELS))}", model=model)
-    check_outputs(log)
+    outputs = outputs_to_fit(log)
     options = replace(options or FitOptions(), transform=transform, device=str(find_device(device)))
     language = get_embedder(embedder)
     source = None if language is None else CachedEmbedder(language, EmbeddingCache())
     parts = _parts(log, np.random.default_rng(seed)) if not model.startswith("latent") else {POOLED: log}
-    fitted: dict[str, dict[str, Fitted]] = {output: {} for output in log.roles.outputs}
+    fitted: dict[str, dict[str, Fitted]] = {output: {} for output in outputs}
     for name, part in tqdm(parts.items(), desc="fitting", disable=not progress):
-        for output, found in _fit_part(name, part, source, model, options, seed).items():
+        present = tuple(output for output in outputs if finite_values(part, output) >= FEWEST_VALUES)
+        if present[:1] != outputs[:1]:
+            continue
+        for output, found in _fit_part(name, part, present, source, model, options, seed).items():
             fitted[output][name] = found
     experts = {output: {name: found[0] for name, found in own.items()} for output, own in fitted.items()}
     reports = {output: tuple(found[1] for found in own.values()) for output, own in fitted.items()}
@@ -99,7 +108,7 @@ def fit_surrogate(
         log.roles.levels,
         time.perf_counter() - start,
         source.identity if source is not None and text else None,
-        log.notes,
+        (*log.notes, *_left_out(log, outputs)),
         tuple(item for own in reports.values() for item in own),
     )
     return CurveSurrogate(log, principal, report, experts)
@@ -112,23 +121,31 @@ def _engine(log: RunLog, options: FitOptions) -> str:
     return "functional" if is_functional(log, options.most) else "exact"
 
 
+def _left_out(log: RunLog, outputs: tuple[str, ...]) -> list[str]:
+    return [
+        f"output {output!r} was left out: fewer than {FEWEST_VALUES} finite values"
+        for output in log.roles.outputs
+        if output not in outputs
+    ]
+
+
 def _fit_part(
     name: str,
     log: RunLog,
+    outputs: tuple[str, ...],
     source: CachedEmbedder | None,
     model: str,
     options: FitOptions,
     seed: int,
 ) -> dict[str, Fitted]:
     """Experts of some runs, one per output, and what was fitted."""
-    outputs = log.roles.outputs
-    if len(outputs) == 1:
+    if len(log.roles.outputs) == 1:
         engine = _engine(log, options) if model == "auto" else model
         return {log.output: _fit_engine(name, log, source, engine, options, np.random.default_rng(seed))}
     first = log.measured(outputs[0])
     engine = _engine(first, options) if model == "auto" else model
-    if engine == "exact":
-        fits = fit_outputs(log, source, options, np.random.default_rng(seed))
+    if engine == "exact" and len(outputs) > 1:
+        fits = fit_outputs(log, outputs, source, options, np.random.default_rng(seed))
         return {fit.log.output: (fit.expert, _linked_report(name, fit)) for fit in fits}
     found = {}
     for output in outputs:

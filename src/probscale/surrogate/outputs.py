@@ -82,29 +82,36 @@ class OutputFit:
         return Observations(with_output(data.rows, codes, place, errors), data.y, torch.ones_like(data.y))
 
 
-def check_outputs(log: RunLog) -> None:
-    """Refuse logs with an output that was hardly measured.
+def finite_values(log: RunLog, output: str) -> int:
+    """Number of finite values of an output."""
+    return int(np.isfinite(log.points[output].to_numpy(dtype=np.float64)).sum())
+
+
+def outputs_to_fit(log: RunLog) -> tuple[str, ...]:
+    """Outputs with enough values to fit them, the principal one first.
 
     Raises:
-        FitError: naming the output.
+        FitError: if the principal output is not among them.
     """
-    for output in log.roles.outputs:
-        finite = int(np.isfinite(log.points[output].to_numpy(dtype=np.float64)).sum())
-        if finite < FEWEST_VALUES:
-            raise FitError(
-                f"the log has {finite} finite value(s) of {output!r}; a fit needs at least {FEWEST_VALUES}",
-                points=finite,
-                output=output,
-            )
+    counts = {output: finite_values(log, output) for output in log.roles.outputs}
+    if counts[log.output] < FEWEST_VALUES:
+        raise FitError(
+            f"the log has {counts[log.output]} finite value(s) of {log.output!r}; a fit needs at least "
+            f"{FEWEST_VALUES}",
+            points=counts[log.output],
+            output=log.output,
+        )
+    return tuple(output for output, count in counts.items() if count >= FEWEST_VALUES)
 
 
 def fit_outputs(
     log: RunLog,
+    outputs: tuple[str, ...],
     embedder: Embedder | CachedEmbedder | None,
     options: FitOptions,
     generator: np.random.Generator,
 ) -> list[OutputFit]:
-    """Fit all outputs of a log, and how they go together.
+    """Fit outputs of a log, and how they go together.
 
     Each output gets its own transform, mean, kernel and noise, as if it were alone. Further outputs borrow
     the lengthscales of the principal one, or keep their own where the evidence of both outputs together is
@@ -112,7 +119,6 @@ def fit_outputs(
 
     Cost: that of two fits per further output, and O(points³) for all outputs together.
     """
-    outputs = log.roles.outputs
     most = min(options.most, max(MOST_JOINT // len(outputs), LEAST_PRINCIPAL))
     rest = min(options.most, max((MOST_JOINT - most) // (len(outputs) - 1), 100))
     first = _alone(log, outputs[0], encoders_of(log, embedder), replace(options, most=most), generator)
@@ -169,11 +175,12 @@ def _joined(log: RunLog, fits: list[OutputFit], options: FitOptions, seed: int) 
     states = tuple(solve_exactly(process, data, options.place) for process, _, data in links)
     process, outcome, data = links[fits[0].leading]
     transforms = tuple(fit.alone.transform for fit in fits)
+    names = tuple(fit.log.output for fit in fits)
     matrices = process.links.matrices().detach()
     out = []
     for place, fit in enumerate(fits):
         companion = companion_scale(process, data, log, place, fit.alone.tail, seed)
-        siblings = Siblings(place, log.roles.outputs, transforms, companion)
+        siblings = Siblings(place, names, transforms, companion)
         expert = replace(fit.alone, states=states, weights=first.weights, siblings=siblings)
         shown = {name: float(c) for name, c in zip(process.links.names, matrices[:, 0, place], strict=True)}
         outcomes = [*fit.outcomes, outcome] if place == 0 else fit.outcomes
