@@ -221,8 +221,8 @@ def main() -> None:
         "Wikipedia loss in regmix) stays. Alone: `fit_surrogate(log.measured(first))`; with the other: "
         "`fit_surrogate(log)` with both outputs; line: least squares of log against log with an offset per "
         "level, which knows nothing but the other output. "
-        "Where another output loses: accuracies and losses of tasks bend against the C4 loss beyond the "
-        "observed sizes, which no correlation learnt within them foretells. At most 40 runs of 12 points, or 180 finals."
+        "Where it loses (HellaSwag at the largest sizes), what was learnt of both outputs at smaller sizes "
+        "did not hold beyond them; why was not examined. At most 40 runs of 12 points, or 180 finals."
     )
     write_page("outputs", "One output, with and without another observed", [markdown(head, lines), words])
 
