@@ -41,7 +41,7 @@ class Variant:
     most_additive: int = kernels.MOST_ADDITIVE
 
 
-EARLIER = means.LawPrior(floor=-0.2, floor_std=1.0, level_std=0.8, exponent_std=0.6, below=0.3)
+EARLIER = means.LawPrior(-0.2, 1.0, 0.8, 0.35, 0.6, 0.3)
 VARIANTS = (
     Variant("chosen"),
     Variant("law fitted jointly with the kernel", joint=True),

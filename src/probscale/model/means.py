@@ -103,6 +103,25 @@ class CurveMean(Mean):
 
 
 @dataclass(frozen=True)
+class UniqueData:
+    """Where rows tell how much of the data is unique.
+
+    Attributes:
+        column: Kernel coordinate that holds its standardised logarithm.
+        centre: Logarithm at coordinate zero, units of the axis.
+        spread: Logarithm per unit of the coordinate.
+    """
+
+    column: int
+    centre: float
+    spread: float
+
+    def log(self, rows: Rows) -> Tensor:
+        """Logarithm of the unique data that each row has seen, (rows,)."""
+        return torch.minimum(self.centre + self.spread * rows.x[:, self.column], rows.progress)
+
+
+@dataclass(frozen=True)
 class LawScale:
     """Where a law is centred, so that its raw parameters are near zero and comparable between data sets.
 
@@ -115,6 +134,9 @@ class LawScale:
         varies_in_progress: Whether the axis value differs between points.
         onset: Logarithm of an early axis value, for curves: before some such value loss has not begun to
             follow a power law of the axis. None when every run has one point.
+        top: Logarithms of the largest model size and axis value observed; beyond them the slopes may break.
+            None: they do not.
+        unique: Where rows tell how much of the data is unique, for runs that repeat theirs.
     """
 
     size: float
@@ -124,6 +146,8 @@ class LawScale:
     varies_in_size: bool
     varies_in_progress: bool
     onset: float | None = None
+    top: tuple[float, float] | None = None
+    unique: UniqueData | None = None
 
 
 @dataclass(frozen=True)
@@ -134,21 +158,34 @@ class LawPrior:
         floor: Mean of the floor's logit.
         floor_std: Its standard deviation.
         level_std: Standard deviation of the logarithm of each term at the centre.
-        exponent_std: Standard deviation of the logarithm of each exponent.
+        exponent: Median of each exponent.
+        exponent_std: Standard deviation of its logarithm.
         below: Share of the smallest loss that the terms at the centre leave to the floor.
     """
 
     floor: float
     floor_std: float
     level_std: float
+    exponent: float
     exponent_std: float
     below: float
 
 
 # Finals meet few sizes: a law that is sure of its exponents there is sure of the wrong thing.
-FINALS_PRIOR = LawPrior(floor=0.4, floor_std=1.8, level_std=1.6, exponent_std=1.2, below=0.6)
+FINALS_PRIOR = LawPrior(floor=0.4, floor_std=1.8, level_std=1.6, exponent=0.35, exponent_std=1.2, below=0.6)
 # Every run pins down the data term of curves; a few sizes must not bend the size term to fit it.
-CURVES_PRIOR = LawPrior(floor=-0.2, floor_std=1.0, level_std=0.8, exponent_std=0.3, below=0.3)
+CURVES_PRIOR = LawPrior(floor=-0.2, floor_std=1.0, level_std=0.8, exponent=0.35, exponent_std=0.3, below=0.3)
+
+REPEATS = {"R_D": 15.4, "R_N": 5.3}
+"""Repeats of data and excess parameters after which 1/e of their value is left, as published."""
+
+REPEATS_STD = 0.7
+
+MOST_EXCESS = 30.0
+UNIQUE_PER_PARAM = 20.0
+"""Unique tokens per parameter below which further parameters count as excess."""
+
+NO_BREAK = 1e-6
 
 
 class LawMean(CurveMean):
@@ -157,15 +194,20 @@ class LawMean(CurveMean):
     Raw parameters: `floor` (logit of the share of E between the transform floor and the smallest loss),
     `size_level` and `progress_level` (logarithms of the two terms at the centre), `size_exponent` and
     `progress_exponent` (logarithms); for curves also `onset`: D is replaced by D + D₀, since loss starts
-    finite.
+    finite. Where rows tell how much data is unique, N and D are effective ones: repeats of data and
+    parameters in excess of it count for less and less (`R_D`, `R_N`). Beyond the observed sizes, `size_break`
+    and `progress_break` bend the logarithm by so much per e-fold.
+
+    Source: Hoffmann et al. 2022, eq. 2; Muennighoff et al. 2023, eqs. 5-7, with Hoffmann's twenty
+        tokens for the optimal size.
     """
 
-    def __init__(self, transform: LogFloor, scale: LawScale) -> None:
+    def __init__(self, transform: LogFloor, scale: LawScale, prior: LawPrior | None = None) -> None:
         super().__init__()
         self.transform = transform
         self.scale = scale
         self.law = find_law("chinchilla")
-        prior = FINALS_PRIOR if scale.onset is None else CURVES_PRIOR
+        prior = prior or (FINALS_PRIOR if scale.onset is None else CURVES_PRIOR)
         span = scale.smallest - transform.floor
         excess = max(scale.typical - transform.floor - prior.below * span, 1e-12)
         terms = int(scale.varies_in_size) + int(scale.varies_in_progress)
@@ -175,7 +217,7 @@ class LawMean(CurveMean):
         for axis, varies in (("size", scale.varies_in_size), ("progress", scale.varies_in_progress)):
             if varies:
                 self.declare(f"{axis}_level", level, prior.level_std)
-                self.declare(f"{axis}_exponent", math.log(0.35), prior.exponent_std)
+                self.declare(f"{axis}_exponent", math.log(prior.exponent), prior.exponent_std)
                 names += [f"{axis}_level", f"{axis}_exponent"]
         if scale.onset is not None:
             self.declare("onset", 0.0, 1.0)
@@ -183,7 +225,20 @@ class LawMean(CurveMean):
         if not terms:
             self.declare("size_level", level, prior.level_std)
             names.append("size_level")
+        if scale.unique:
+            for name, usual in REPEATS.items():
+                self.declare(name, math.log(usual), REPEATS_STD)
+                names.append(name)
+        self.breaks: tuple[str, ...] = ("size_break", "progress_break") if scale.top else ()
+        for name in self.breaks:
+            self.declare(name, 0.0, NO_BREAK)
+            names.append(name)
         self.names = tuple(names)
+
+    def may_break(self, std: float) -> None:
+        """Set the prior standard deviation of the breaks, on the modelled scale per e-fold."""
+        for name in self.breaks:
+            getattr(self, f"{name}_prior").scale.fill_(max(std, NO_BREAK))
 
     def natural(self, values: Tensor) -> dict[str, Any]:
         """Parameters of the law in user units, keyed as in `laws`; sizes and axis relative to centres."""
@@ -195,7 +250,7 @@ class LawMean(CurveMean):
         out["B"] = torch.exp(raw["progress_level"]) if "progress_level" in raw else zero
         out["alpha"] = torch.exp(raw["size_exponent"]) if "size_exponent" in raw else zero
         out["beta"] = torch.exp(raw["progress_exponent"]) if "progress_exponent" in raw else zero
-        return out
+        return out | {name: torch.exp(raw[name]) for name in REPEATS if name in raw}
 
     def described(self) -> dict[str, float]:
         """Floor, coefficients (at N and D in user units) and exponents of the law."""
@@ -211,13 +266,40 @@ class LawMean(CurveMean):
 
     def evaluate(self, values: Tensor, rows: Rows) -> Tensor:
         """Logarithm of the law above the transform floor."""
-        size = torch.exp(rows.size - self.scale.size)
-        progress = torch.exp(rows.progress - self.scale.progress)
+        raw = self.natural(values)
+        log_size, log_progress = self._effective(raw, rows)
+        size = torch.exp(log_size - self.scale.size)
+        progress = torch.exp(log_progress - self.scale.progress)
         if self.scale.onset is not None:
             onset = torch.exp(values[self.names.index("onset")] + self.scale.onset - self.scale.progress)
             progress = (progress + onset) / (1 + onset)
-        loss = self.law.formula(self.natural(values), params=size, tokens=progress)
-        return torch.log(loss - self.transform.floor)
+        loss = self.law.formula(raw, params=size, tokens=progress)
+        bent = torch.log(loss - self.transform.floor)
+        if self.scale.top is None:
+            return bent
+        beyond = (part.clamp_min(0.0) for part in beyond_top(rows, self.scale.top))
+        for name, distance in zip(self.breaks, beyond, strict=True):
+            bent = bent + values[self.names.index(name)] * distance
+        return bent
+
+    def _effective(self, raw: dict[str, Any], rows: Rows) -> tuple[Tensor, Tensor]:
+        """Logarithms of effective model size and axis value, (rows,) each."""
+        if self.scale.unique is None:
+            return rows.size, rows.progress
+        unique = self.scale.unique.log(rows)
+        size = _worth(unique - math.log(UNIQUE_PER_PARAM), rows.size, raw["R_N"])
+        return size, _worth(unique, rows.progress, raw["R_D"])
+
+
+def _worth(base: Tensor, total: Tensor, reach: Tensor) -> Tensor:
+    """Logarithm of the effective size U + U·R*(1 − e^(−R/R*)), R = total/U − 1, from logarithms."""
+    repeats = torch.expm1((total - base).clamp(0.0, MOST_EXCESS))
+    return torch.minimum(base, total) + torch.log1p(-reach * torch.expm1(-repeats / reach))
+
+
+def beyond_top(rows: Rows, top: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """E-folds by which rows exceed the largest model size and axis value, negative within, (rows,) each."""
+    return rows.size - top[0], rows.progress - top[1]
 
 
 class PlaneMean(CurveMean):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from probscale.model.exact import ExactState
+from probscale.model.means import beyond_top
 from probscale.model.posterior import Tail
-from probscale.model.tails import fit_beyond
+from probscale.model.tails import fit_beyond, fit_break
+from probscale.surrogate.floors import Mixture, alone
 from probscale.surrogate.prepare import Prepared, choose_subset
 
 Array = NDArray[np.float64]
@@ -44,37 +47,88 @@ def scale_folds(size: Array) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     return folds
 
 
+@dataclass(frozen=True)
+class FoldResiduals:
+    """How models foretold sizes larger than they had seen, all folds together.
+
+    Attributes:
+        residual: On the modelled scale, (points,).
+        variance: Latent variance of each, (points,).
+        noise: Noise variance of each, (points,).
+        squared: Squared e-folds by which each lay beyond what its model had seen, (points,).
+        share: One over the number of points in the fold of each, (points,).
+        folds: Number of folds.
+    """
+
+    residual: Array
+    variance: Array
+    noise: Array
+    squared: Array
+    share: Array
+    folds: int
+
+
+def fold_residuals(
+    points: Prepared, fit: Callable[[Prepared], Mixture], generator: np.random.Generator
+) -> FoldResiduals:
+    """Each fold predicts sizes by a model that never saw them or larger ones, parameters included.
+
+    Args:
+        points: Modelled points.
+        fit: Fits all parameters on some points.
+        generator: Thins large folds.
+
+    Cost: three fits of at most 250 points.
+    """
+    parts: list[tuple[Array, ...]] = []
+    for smaller, larger in scale_folds(points.data.rows.size.numpy().astype(np.float64)):
+        chosen = choose_subset(points.codes[smaller], MOST_LEARNT, generator).numpy()
+        asked = generator.permutation(larger)[:MOST_ASKED]
+        found = fit(points.take(smaller[chosen]))
+        held, seen = points.data.take(torch.from_numpy(asked)), found.states[0].data.rows
+        mean, variance, noise = found.moments(held.rows)
+        top = (float(seen.size.max()), float(seen.progress.max()))
+        squared = sum(part.clamp_min(0.0).square() for part in beyond_top(held.rows, top))
+        share = np.full(len(asked), 1.0 / len(asked))
+        parts.append((held.y.numpy() - mean, variance, noise, np.asarray(squared), share))
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)] or [np.empty(0)] * 5
+    return FoldResiduals(*columns, folds=len(parts))
+
+
 def extrapolation_factor(
     points: Prepared,
     tail: Tail,
     fit: Callable[[Prepared], ExactState],
     generator: np.random.Generator,
 ) -> float:
-    """Factor on the spread of predictions beyond the observed sizes, at least one.
-
-    Each fold predicts sizes by a model that never saw them or larger ones, parameters included.
+    """Factor on the spread of predictions beyond the observed sizes, at least one; see `fold_residuals`.
 
     Args:
         points: Modelled points.
         tail: Spread within the observed scales.
         fit: Fits all parameters on some points.
         generator: Thins large folds.
-
-    Cost: three fits of at most 250 points.
     """
-    parts: list[tuple[Array, Array, Array, Array]] = []
-    for smaller, larger in scale_folds(points.data.rows.size.numpy().astype(np.float64)):
-        chosen = choose_subset(points.codes[smaller], MOST_LEARNT, generator).numpy()
-        asked = generator.permutation(larger)[:MOST_ASKED]
-        state = fit(points.take(smaller[chosen]))
-        held = points.data.take(torch.from_numpy(asked))
-        mean, variance = state.marginals(held.rows)
-        with torch.no_grad():
-            noise = state.process.noise(held.rows).numpy()
-        share = np.full(len(asked), 1.0 / len(asked))
-        parts.append(((held.y - mean).numpy(), variance.numpy(), noise, share))
-    if not parts:
-        empty = np.empty(0)
-        return fit_beyond(empty, empty, empty, tail, folds=0)
-    residual, variance, noise, share = (np.concatenate([part[i] for part in parts]) for i in range(4))
-    return fit_beyond(residual, variance, noise, tail, folds=len(parts), weights=share)
+    found = fold_residuals(points, lambda fold: alone(fit(fold)), generator)
+    return fit_beyond(
+        found.residual, found.variance, found.noise, tail, folds=found.folds, weights=found.share
+    )
+
+
+def extrapolation_break(
+    points: Prepared,
+    tail: Tail,
+    fit: Callable[[Prepared], Mixture],
+    generator: np.random.Generator,
+) -> tuple[float, float]:
+    """Factor as in `extrapolation_factor`, and how much a law may break beyond the observed sizes.
+
+    Args:
+        points: Modelled points of finals.
+        tail: Spread within the observed scales.
+        fit: Fits all parameters on some points.
+        generator: Thins large folds.
+    """
+    found = fold_residuals(points, fit, generator)
+    parts = (found.residual, found.variance, found.noise, found.squared)
+    return fit_break(*parts, tail, folds=found.folds, weights=found.share)

@@ -28,14 +28,15 @@ from probscale.model.fitting import (
 )
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.kernels import is_small_grid
-from probscale.model.means import curve_mean
+from probscale.model.means import LawMean, curve_mean
 from probscale.model.posterior import Tail
 from probscale.model.tails import fit_tail
 from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, log_slope
 from probscale.runs import RunLog
 from probscale.surrogate.continuation import continuation_scale
 from probscale.surrogate.expert import Expert, layout_of
-from probscale.surrogate.extrapolation import extrapolation_factor
+from probscale.surrogate.extrapolation import extrapolation_break, extrapolation_factor
+from probscale.surrogate.floors import Mixture, alone, with_floors
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
 from probscale.surrogate.restarts import Start, best_of
 from probscale.surrogate.text_choice import LEAST_GAIN, text_gain
@@ -149,18 +150,16 @@ def fit_output(
         # Left-out curves lie among their neighbours, asked ones often do not: never narrower than the model
         # itself.
         tail = replace(tail, scale=max(float(np.mean(tail.scale)), 1.0))
-    kept = weights > 0.01
+    mixture = (Mixture(states, weights) if len(states) > 1 else with_floors(points, leading)).kept()
+    beyond = _beyond(points, mixture, tail, quick_fit(kinds[int(np.argmax(weights))], options), generator)
     expert = Expert(
         encoder=encoder,
         transform=points.transform,
-        states=tuple(state for state, keep in zip(states, kept, strict=True) if keep),
-        weights=weights[kept] / weights[kept].sum(),
+        # Anew: what a state derived from its process is older than the process's breaks.
+        states=tuple(replace(state) for state in mixture.states),
+        weights=mixture.weights,
         tail=tail,
-        beyond=extrapolation_factor(
-            points, tail, quick_fit(kinds[int(np.argmax(weights))], options), generator
-        )
-        if encoder.roles.params is not None
-        else 1.0,
+        beyond=beyond,
         size_default=points.size_default,
         largest=(float(points.data.rows.size.max()), float(points.data.rows.progress.max())),
         divergence=_divergence(points, leading.process, generator),
@@ -205,6 +204,29 @@ def _fit_encoded(
     ]
     points, fits, _ = max(candidates, key=lambda candidate: candidate[2])
     return points, fits
+
+
+def _beyond(
+    points: Prepared,
+    mixture: Mixture,
+    tail: Tail,
+    fit: Callable[[Prepared], ExactState],
+    generator: np.random.Generator,
+) -> float:
+    """Factor on the spread beyond the observed sizes; laws of finals learn how far they may break there."""
+    if points.encoder.roles.params is None:
+        return 1.0
+    laws = [state.process.mean for state in mixture.states if isinstance(state.process.mean, LawMean)]
+    if points.encoder.axis.curves or not laws:
+        return extrapolation_factor(points, tail, fit, generator)
+
+    def mixed(fold: Prepared) -> Mixture:
+        return with_floors(fold, fit(fold)) if len(mixture.states) > 1 else alone(fit(fold))
+
+    factor, slope = extrapolation_break(points, tail, mixed, generator)
+    for law in laws:
+        law.may_break(slope)
+    return factor
 
 
 def _floor_share(kinds: tuple[str, ...], *, curves: bool) -> float:

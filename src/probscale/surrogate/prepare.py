@@ -14,7 +14,7 @@ from probscale.encode.fields import label
 from probscale.model.divergence import divergence_threshold
 from probscale.model.fitting import fit_mean
 from probscale.model.gp import CurveProcess, Observations
-from probscale.model.means import LawScale, Rows, curve_mean
+from probscale.model.means import LawScale, Rows, UniqueData, curve_mean
 from probscale.model.transforms import LogFloor, OutputTransform, choose_transform
 from probscale.runs import RunLog
 from probscale.surrogate.expert import layout_of, rows_of
@@ -179,12 +179,27 @@ def law_scale(transform: OutputTransform, output: Array, rows: Rows, encoder: En
     if isinstance(transform, LogFloor) and transform.upper is not None:
         u = transform.upper - output
     size, progress = rows.size.numpy(), rows.progress.numpy()
+    curves, in_size, in_progress = (
+        encoder.axis.curves,
+        encoder.roles.params is not None,
+        bool(np.ptp(progress) > 1e-6),
+    )
     return LawScale(
         size=float(np.median(size)),
         progress=float(np.median(progress)),
         smallest=float(u.min()),
         typical=float(np.median(u)),
-        varies_in_size=encoder.roles.params is not None,
-        varies_in_progress=bool(np.ptp(progress) > 1e-6),
-        onset=float(np.quantile(progress, 0.1)) if encoder.axis.curves else None,
+        varies_in_size=in_size,
+        varies_in_progress=in_progress,
+        onset=float(np.quantile(progress, 0.1)) if curves else None,
+        top=None if curves else (float(size.max()), float(progress.max())),
+        unique=unique_data(encoder) if in_size and in_progress and not curves else None,
     )
+
+
+def unique_data(encoder: Encoder) -> UniqueData | None:
+    """Where rows tell how much of the data is unique: a logarithmic column named so (`unique_tokens`)."""
+    for item in encoder.features.numeric:
+        if "unique" in item.name.lower() and item.scale == "log":
+            return UniqueData(encoder.continuous.index(item.names[0]), item.centre, item.spread)
+    return None

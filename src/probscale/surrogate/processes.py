@@ -11,7 +11,7 @@ import torch
 from probscale.encode.encoder import Encoder
 from probscale.model.gp import CurveProcess
 from probscale.model.latent import LatentColumns, LatentProcess, LatentTasks, LevelMean
-from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean
+from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean, UniqueData
 from probscale.model.outputs import OutputsProcess, linked
 from probscale.model.transforms import LogFloor, OutputTransform
 from probscale.surrogate.expert import layout_of
@@ -40,7 +40,7 @@ def build_process(description: dict[str, Any], encoder: Encoder, transform: Outp
         start = torch.zeros(description["tasks"], dtype=torch.float64)
         tasks = LatentTasks(columns, torch.zeros(len(start), dtype=torch.float64), start)
         return LatentProcess(layout, tasks, LevelMean(level=0.0, spread=1.0), scale=0.1, noise=0.01)
-    scale = LawScale(**description["scale"])
+    scale = _law_scale(description["scale"])
     if description["kind"] == "LawMean":
         assert isinstance(transform, LogFloor)
         mean: CurveMean = LawMean(transform, scale)
@@ -55,3 +55,9 @@ def build_outputs(
     """A process of several outputs; its parameters and buffers are still to be loaded."""
     parts = zip(description["parts"], transforms, strict=True)
     return linked([build_process(part, encoder, transform) for part, transform in parts])
+
+
+def _law_scale(raw: dict[str, Any]) -> LawScale:
+    top, unique = raw.get("top"), raw.get("unique")
+    read = {"top": top and tuple(top), "unique": unique and UniqueData(**unique)}
+    return LawScale(**raw | read)

@@ -1,0 +1,94 @@
+"""Laws that differ in their floor, mixed: few sizes cannot tell a low floor from a slow exponent.
+
+A linearised posterior around one fitted law is too sure of that law's floor. Each member of the mixture has a
+floor of its own and the other parameters fitted to it; kernel and noise are shared.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from probscale.model.exact import ExactState, solve_exactly
+from probscale.model.fitting import fit_mean
+from probscale.model.gp import CurveProcess
+from probscale.model.means import FINALS_PRIOR, LawMean, Rows
+from probscale.surrogate.expert import layout_of
+from probscale.surrogate.prepare import Prepared
+
+Array = NDArray[np.float64]
+
+FLOORS = {0.15: 0.05, 0.4: 0.2, 0.6: 0.3, 0.75: 0.3, 0.9: 0.15}
+"""Floors as shares of the smallest loss, and how often published laws have such."""
+
+FREE = 0.5
+"""Share of the law whose floor was fitted with everything else."""
+
+MOST_POINTS = 600
+"""Points from which on the sizes of a log pin its law down."""
+
+TEMPER = 4.0
+"""Errors of runs alike in size are alike: log evidences are divided by this."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Posteriors of one log and their shares, (states,)."""
+
+    states: tuple[ExactState, ...]
+    weights: Array
+
+    @torch.no_grad()
+    def moments(self, rows: Rows) -> tuple[Array, Array, Array]:
+        """Latent mean and variance and noise variance at rows, modelled scale, (rows,) each."""
+        parts = [state.marginals(rows) for state in self.states]
+        means, variances = (np.stack([part[i].numpy() for part in parts]) for i in range(2))
+        mean = self.weights @ means
+        noise = self.states[0].process.noise(rows).numpy()
+        return mean, self.weights @ (variances + (means - mean) ** 2), noise
+
+    def kept(self, least: float = 0.01) -> Mixture:
+        """The mixture without members of less than a share."""
+        keep = self.weights > least
+        states = tuple(state for state, kept in zip(self.states, keep, strict=True) if kept)
+        return Mixture(states, self.weights[keep] / self.weights[keep].sum())
+
+
+def alone(state: ExactState) -> Mixture:
+    """A mixture of one."""
+    return Mixture((state,), np.ones(1))
+
+
+def with_floors(points: Prepared, state: ExactState) -> Mixture:
+    """The fitted law and laws of other floors, weighed by evidence; the law alone where a log is long.
+
+    Args:
+        points: What was fitted: finals, one point per run.
+        state: Posterior whose mean is a law.
+
+    Cost: O(points³) per floor, without the search for the kernel.
+    """
+    law = state.process.mean
+    if not isinstance(law, LawMean) or len(state.data) > MOST_POINTS or law.scale.onset is not None:
+        return alone(state)
+    if not law.scale.varies_in_size:
+        return alone(state)
+    states = tuple(_with_floor(points, state, law, share) for share in FLOORS)
+    evidence = np.array([each.log_evidence() for each in states])
+    weights = np.array(list(FLOORS.values())) * np.exp((evidence - evidence.max()) / TEMPER)
+    return Mixture((state, *states), np.append(FREE, (1 - FREE) * weights / weights.sum()))
+
+
+def _with_floor(points: Prepared, state: ExactState, law: LawMean, share: float) -> ExactState:
+    prior = replace(
+        FINALS_PRIOR, floor=math.log(share / (1 - share)), floor_std=0.35, exponent_std=0.6, below=share
+    )
+    mean = LawMean(law.transform, law.scale, prior)
+    process = CurveProcess(layout_of(points.encoder, points.transform), mean, scale=0.1, noise=0.1)
+    process.kernel, process.noise = state.process.kernel, state.process.noise
+    fit_mean(process, state.data)
+    return solve_exactly(process, state.data, state.device)
