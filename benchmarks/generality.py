@@ -48,7 +48,10 @@ def main() -> None:
     chosen = parser.parse_args()
     ours = have_surrogate() and not chosen.peers_only
     head = ["data set", "train / test", *(["ours", "ratio", "cover 90", "fit s"] if ours else []), *COLUMNS]
-    rows = [row(name, ours=ours) for name in chosen.names or ACCEPTANCE + FURTHER]
+    rows = []
+    for name in chosen.names or ACCEPTANCE + FURTHER:
+        rows.append(row(name, ours=ours))
+        print(*rows[-1][: 6 if ours else 2], flush=True)
     write_page(
         "generality" if not chosen.names else "generality_part",
         "Finals with the largest size left out: MAE",

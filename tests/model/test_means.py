@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from probscale.laws import find_law
-from probscale.model.means import LawMean, LawScale, PlaneMean, Rows, curve_mean
+from probscale.model.means import LawMean, LawScale, PlaneMean, Rows, UniqueData, curve_mean
 from probscale.model.transforms import Affine, LogFloor
 from tolerances import ALGEBRA
 
@@ -67,6 +67,49 @@ def test_linearisation_is_that_of_finite_differences(make_law, scramble, asked, 
         expected = mean.evaluate(values, asked) + jacobian @ (location - values)
     np.testing.assert_allclose(slopes, jacobian * std, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(centre, expected, rtol=1e-6, atol=1e-8)
+
+
+def effective(base, total, reach):
+    """Muennighoff et al. 2023, eq. 5."""
+    base = np.minimum(base, total)
+    return base + base * reach * (1 - np.exp(-(total / base - 1) / reach))
+
+
+def test_repeated_data_and_excess_parameters_count_as_the_data_constrained_law_says(asked, scramble):
+    unique = UniqueData(column=1, centre=18.5, spread=0.8)
+    scale = LawScale(16.0, 20.0, 2.0, 2.6, True, True, unique=unique)
+    mean = scramble(LawMean(LogFloor(0.5), scale), seed=3)
+    law = mean.described()
+    params, tokens = np.exp(asked.size.numpy()), np.exp(asked.progress.numpy())
+    seen = np.minimum(np.exp(18.5 + 0.8 * asked.x[:, 1].numpy()), tokens)
+    assert (seen < tokens).any()
+    size, data = effective(seen / 20, params, law["R_N"]), effective(seen, tokens, law["R_D"])
+    expected = law["E"] + law["A"] * size ** -law["alpha"] + law["B"] * data ** -law["beta"]
+    np.testing.assert_allclose(mean(asked).detach().numpy(), np.log(expected - 0.5), rtol=ALGEBRA)
+
+
+def test_data_that_suffices_and_is_never_repeated_leaves_the_plain_law(asked):
+    plain = LawScale(16.0, 20.0, 2.0, 2.6, True, True)
+    plenty = UniqueData(column=0, centre=60.0, spread=0.0)
+    one = LawMean(LogFloor(0.5), plain)(asked)
+    tokens = Rows(asked.x, asked.size - 9, asked.progress + 9)
+    other = LawMean(LogFloor(0.5), LawScale(7.0, 29.0, 2.0, 2.6, True, True, unique=plenty))(tokens)
+    np.testing.assert_allclose(other.detach(), one.detach(), rtol=ALGEBRA)
+
+
+def test_breaks_are_silent_within_the_observed_sizes_and_widen_in_proportion_beyond(asked):
+    top = (float(asked.size.median()), float(asked.progress.median()))
+    scale = LawScale(16.0, 20.0, 2.0, 2.6, True, True, top=top)
+    mean = LawMean(LogFloor(0.5), scale)
+    mean.may_break(0.03)
+    with torch.no_grad():
+        centre, slopes = mean.linearised(asked)
+    plain = LawMean(LogFloor(0.5), LawScale(16.0, 20.0, 2.0, 2.6, True, True))(asked)
+    np.testing.assert_allclose(centre, plain.detach(), rtol=ALGEBRA)
+    beyond = np.maximum(np.stack([asked.size - top[0], asked.progress - top[1]], axis=1), 0.0)
+    assert (beyond.max(axis=1) > 0).any()
+    assert (beyond == 0).all(axis=1).any()
+    np.testing.assert_allclose(slopes[:, -2:], 0.03 * beyond, rtol=ALGEBRA, atol=1e-15)
 
 
 def test_a_plane_is_linear_in_logarithms(asked, make_law):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probscale.model.posterior import Tail
-from probscale.model.tails import fit_beyond, fit_continuation, fit_tail
+from probscale.model.tails import BREAK, fit_beyond, fit_break, fit_continuation, fit_tail
 
 
 def residuals(n, scale, share, spread, seed=0):
@@ -67,6 +67,24 @@ def test_without_held_out_sizes_the_prior_speaks():
     empty = np.empty(0)
     factor = fit_beyond(empty, empty, empty, Tail(), folds=0)
     assert 1.0 <= factor < math.exp(0.5)
+
+
+def test_errors_that_grow_with_the_distance_are_told_from_a_spread_too_small():
+    rng, tail = np.random.default_rng(4), Tail(1.1)
+    squared = rng.uniform(0.0, 2.0, 4_000)
+    variance, noise = rng.uniform(1e-4, 4e-4, (2, 4_000))
+    spread = (1.1 * 1.6) ** 2 * (variance + noise) + 0.05**2 * squared
+    residual = np.sqrt(spread) * rng.standard_normal(4_000)
+    factor, slope = fit_break(residual, variance, noise, squared, tail, folds=400)
+    assert factor == pytest.approx(1.6, rel=0.1)
+    # Predictions scale the break as they scale everything else.
+    assert slope * factor * 1.1 == pytest.approx(0.05, rel=0.05)
+
+
+def test_without_folds_a_law_may_break_as_much_as_laws_usually_do():
+    empty, tail = np.empty(0), Tail(1.3)
+    factor, slope = fit_break(empty, empty, empty, empty, tail, folds=0)
+    assert slope * factor * 1.3 == pytest.approx(BREAK)
 
 
 @pytest.mark.parametrize("scale", [0.7, 1.0, 1.8])

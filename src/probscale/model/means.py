@@ -240,6 +240,12 @@ class LawMean(CurveMean):
         for name in self.breaks:
             getattr(self, f"{name}_prior").scale.fill_(max(std, NO_BREAK))
 
+    @property
+    def break_std(self) -> float:
+        """Prior standard deviation of the breaks; zero where there are none."""
+        stds = [float(getattr(self, f"{name}_prior").scale) for name in self.breaks]
+        return max(stds, default=0.0)
+
     def natural(self, values: Tensor) -> dict[str, Any]:
         """Parameters of the law in user units, keyed as in `laws`; sizes and axis relative to centres."""
         raw = dict(zip(self.names, values, strict=True))

@@ -28,6 +28,9 @@ probable of .005, .01 and .02 on the held-out sizes of 43 training sets."""
 BREAK_STD = 0.7
 """Prior standard deviation of its logarithm."""
 
+FACTOR_STD = 0.8
+"""Prior standard deviation of the log factor beside a break."""
+
 OPTIMISM = 0.15
 """Prior mean of the log scale with many groups: parameters were fitted on the residuals that judge them.
 
@@ -151,7 +154,7 @@ def fit_break(
         wide = scale**2 * (variance + tail.spread**2 * noise) + stray
         density = (1 - tail.share) * _normal(residual, narrow) + tail.share * _normal(residual, wide)
         loss = -float(np.average(np.log(np.maximum(density, 1e-300)), weights=weights))
-        prior = ((p[0] - BEYOND_PRIOR) / 0.5) ** 2 + ((p[1] - math.log(BREAK)) / BREAK_STD) ** 2
+        prior = ((p[0] - BEYOND_PRIOR) / FACTOR_STD) ** 2 + ((p[1] - math.log(BREAK)) / BREAK_STD) ** 2
         return 3.0 * folds * loss + 0.5 * prior
 
     if not len(residual):

@@ -16,10 +16,12 @@ from probscale.encode.fields import label
 from probscale.errors import ConfigError
 from probscale.model.devices import find_device
 from probscale.model.fitting import FitOutcome
+from probscale.model.means import LawMean
 from probscale.runs import RunLog
 from probscale.surrogate.curves import POOLED, CurveExpert, CurveSurrogate
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.fitting import FitOptions, fit_expert
+from probscale.surrogate.floors import floors_of
 from probscale.surrogate.functional_fit import fit_functional, functional_report, is_functional
 from probscale.surrogate.grid_fit import fit_grid_expert, grid_report, is_grid
 from probscale.surrogate.latent import fit_latent_expert
@@ -215,6 +217,9 @@ def _report(
     weights = pd.Series(state.data.weight.numpy())
     features = expert.encoder.features
     tail = {key: float(np.mean(value)) for key, value in asdict(expert.tail).items()}
+    beyond = {**tail, "scale": tail["scale"] * expert.beyond}
+    if isinstance(mean, LawMean) and mean.breaks:
+        beyond["break per e-fold"] = mean.break_std * beyond["scale"]
     return ExpertReport(
         name=name,
         engine="exact, latent tasks" if orders else "exact",
@@ -229,7 +234,7 @@ def _report(
         noise=float(state.process.noise(state.data.rows).detach().mean().sqrt()),
         tails={
             "within the observed scales": tail,
-            "beyond": {**tail, "scale": tail["scale"] * expert.beyond},
+            "beyond": beyond,
             **({} if expert.continued is None else {"continued runs": {**tail, "scale": expert.continued}}),
             **({} if expert.unseen is None else {"unseen level values": {**tail, "scale": expert.unseen}}),
         },
@@ -240,4 +245,5 @@ def _report(
         diverged=0 if expert.divergence is None else expert.divergence.count,
         text_gain=expert.text_gain,
         orders=orders,
+        floors=floors_of(expert),
     )

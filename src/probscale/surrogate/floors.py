@@ -17,7 +17,7 @@ from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.fitting import fit_mean
 from probscale.model.gp import CurveProcess
 from probscale.model.means import FINALS_PRIOR, LawMean, Rows
-from probscale.surrogate.expert import layout_of
+from probscale.surrogate.expert import Expert, layout_of
 from probscale.surrogate.prepare import Prepared
 
 Array = NDArray[np.float64]
@@ -92,3 +92,12 @@ def _with_floor(points: Prepared, state: ExactState, law: LawMean, share: float)
     process.kernel, process.noise = state.process.kernel, state.process.noise
     fit_mean(process, state.data)
     return solve_exactly(process, state.data, state.device)
+
+
+def floors_of(expert: Expert) -> dict[str, float]:
+    """Share of each floor among the mixed laws, output units; empty where one law answers."""
+    laws = [state.process.mean for state in expert.states if isinstance(state.process.mean, LawMean)]
+    if len(laws) < 2:
+        return {}
+    named = zip(laws, expert.weights, strict=True)
+    return {f"{law.described()['E']:.4g}": float(weight) for law, weight in named}

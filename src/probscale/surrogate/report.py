@@ -34,6 +34,7 @@ class ExpertReport:
         output: Modelled output, where the log has several.
         couplings: Correlation with the principal output per source of variation, of outputs that share a
             Gaussian process.
+        floors: Share of each floor where laws of several floors are mixed.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ExpertReport:
     orders: dict[str, float] = field(default_factory=dict)
     output: str = ""
     couplings: dict[str, float] = field(default_factory=dict)
+    floors: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,11 @@ class FitReport:
             if e.couplings:
                 shown = ", ".join(f"{source} {value:.2f}" for source, value in e.couplings.items())
                 lines.append(f"  correlation with the principal output: {shown}")
+            if e.floors:
+                shown = ", ".join(f"{floor} ({share:.0%})" for floor, share in e.floors.items())
+                lines.append(f"  laws of several floors, mixed: {shown}")
             for regime, tail in e.tails.items():
-                shown = ", ".join(f"{k} {v:.2f}" for k, v in tail.items())
+                shown = ", ".join(f"{k} {v:.2g}" for k, v in tail.items())
                 lines.append(f"  spread, {regime}: {shown}")
             if e.outliers:
                 lines.append(f"  points taken for outliers: {e.outliers}")
