@@ -71,6 +71,8 @@ class FitOptions:
         restarts: Starting points of a fit by the exact engine; the best end is taken.
         executor: Runs restarts side by side (`concurrent.futures`, or alike); the result does not depend
             on it.
+        floors: Mix laws of several floors where a log of finals is short; logs of several outputs, whose
+            processes are joined one by one, do without.
     """
 
     means: tuple[str, ...] = ()
@@ -83,6 +85,7 @@ class FitOptions:
     device: str = "cpu"
     restarts: int = 1
     executor: Executor | None = None
+    floors: bool = True
 
     def __post_init__(self) -> None:
         if self.restarts < 1:
@@ -150,7 +153,8 @@ def fit_output(
         # Left-out curves lie among their neighbours, asked ones often do not: never narrower than the model
         # itself.
         tail = replace(tail, scale=max(float(np.mean(tail.scale)), 1.0))
-    mixture = (Mixture(states, weights) if len(states) > 1 else with_floors(points, leading)).kept()
+    several = options.floors and len(states) == 1
+    mixture = (with_floors(points, leading) if several else Mixture(states, weights)).kept()
     beyond = _beyond(points, mixture, tail, quick_fit(kinds[int(np.argmax(weights))], options), generator)
     expert = Expert(
         encoder=encoder,
