@@ -70,6 +70,7 @@ def main() -> None:
         f"Median regret of the surrogate <= {BOUND}: {met}; below the Step law's: {below}. Regret in nats. "
         "The Step law's published coefficients were fitted by its authors on runs that include these cells; "
         "its choice is the nearest run of the sweep. "
+        "These are all cells that the paper's split in_val holds out. "
         f"The surrogate saw {len(task.train)} runs of {cell_of(task.train).nunique()} other cells; its fit "
         f"took {seconds:.0f} s."
     )

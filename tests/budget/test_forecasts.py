@@ -6,7 +6,14 @@ import pytest
 
 import probscale as ps
 from probscale.budget.bench import Decision, Order
-from probscale.budget.commitment import Expectation, Record, interleaved, ladder_orders, size_weights
+from probscale.budget.commitment import (
+    Expectation,
+    Record,
+    interleaved,
+    ladder_orders,
+    size_weights,
+    with_leader,
+)
 from probscale.budget.coregional import CoregionalForecaster
 from probscale.budget.forecast import JointForecaster, thinned
 from probscale.budget.parametric import EnsembleForecaster, PowerForecaster, config_features
@@ -187,3 +194,12 @@ def test_the_ladder_stays_within_its_budget_and_below_the_favoured_size():
     for order in orders:
         assert POOL.N[order.run] < favoured / 1.5
         assert order.until == pytest.approx(120 * POOL.N[order.run] ** 2)
+
+
+def test_the_observed_leader_stays_where_there_is_room():
+    likeliest = [4, 2, 7, 1]
+    assert with_leader(likeliest, 7, few=1, most=2) == [4, 7]
+    assert with_leader(likeliest, 7, few=2, most=2) == [4, 7]
+    assert with_leader(likeliest, 2, few=2, most=2) == [4, 2]
+    assert with_leader(likeliest, 7, few=2, most=4) == [4, 2, 7]
+    assert with_leader(likeliest, 7, few=1, most=1) == [4]

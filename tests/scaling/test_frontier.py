@@ -128,6 +128,21 @@ def test_same_seed_same_frontier(surrogate, frontier):
     assert (again.loss.values == frontier.loss.values).all()
 
 
+def test_without_luck_alike_configurations_do_not_lower_the_best():
+    log = ps.simulate_runs(n_runs=14, points=4, sizes=[1e7, 1e8], seed=2)
+    fitted = ps.fit_surrogate(log, embedder=None, seed=0)
+    pool, compute = log.configs.iloc[:1].drop(columns="horizon"), np.geomspace(2e16, 6e16, 4)
+    crowd = pool.iloc[[0] * 30].reset_index(drop=True)
+
+    def fall(*, luck):
+        asked = {"compute": compute, "cost": ps.FlopsCost(params="params"), "luck": luck, "until": 5e8}
+        one, many = (fit_frontier(fitted, part, **asked).loss.mean for part in (pool, crowd))
+        return float(np.mean(np.log(one / many)))
+
+    assert abs(fall(luck=False)) < 2e-3
+    assert fall(luck=True) > 5e-3
+
+
 def test_table_has_one_row_per_level(frontier):
     table = frontier.to_frame()
     assert list(table["compute"]) == list(COMPUTE)
