@@ -94,14 +94,15 @@ def made(kind: str, name: str, split: str) -> Task:
     return replace(thinned(task), name=f"general/{task.name}")
 
 
-def is_cached(task: Task, stamp: str) -> bool:
-    """Whether the peers' and our results of a task are there."""
+def cached_version(task: Task) -> str | None:
+    """Version of the model whose results of a task are there, the peers' beside them; None without them."""
     name = task.name.replace("/", "__") + ".json"
-    for folder, key in (("peers", f"{task_hash(task)}-v{VERSION}"), ("ours", f"{task_hash(task)}-{stamp}")):
-        path = RESULTS / folder / name
-        if not path.exists() or json.loads(path.read_text()).get("key") != key:
-            return False
-    return True
+    paths = [RESULTS / folder / name for folder in ("peers", "ours")]
+    if not all(path.exists() for path in paths):
+        return None
+    theirs, mine = (json.loads(path.read_text()).get("key", "") for path in paths)
+    digest, _, version = mine.partition("-")
+    return version if (digest, theirs) == (task_hash(task), f"{task_hash(task)}-v{VERSION}") else None
 
 
 def ours(task: Task, stamp: str) -> dict[str, Any]:
@@ -119,9 +120,13 @@ def ours(task: Task, stamp: str) -> dict[str, Any]:
     return result
 
 
-def row(kind: str, name: str, split: str, *, stamp: str | None) -> dict[str, Any]:
-    """One line of the table."""
+def row(
+    kind: str, name: str, split: str, *, stamp: str | None, cached: bool = False
+) -> dict[str, Any] | None:
+    """One line of the table; with `cached`, of whatever version is there, or None."""
     task = made(kind, name, split)
+    if cached and (stamp := cached_version(task)) is None:
+        return None
     peers = {n: s["all"]["mae"] for n, s in peer_scores(task, PEER_NAMES).items()}
     run = task.roles["run"]
     line: dict[str, Any] = {
@@ -130,6 +135,7 @@ def row(kind: str, name: str, split: str, *, stamp: str | None) -> dict[str, Any
         "size": f"{task.train[run].nunique()} / {task.test[run].nunique()} runs, {len(task.test)} points",
         "peers": peers,
         "best": min(peers, key=lambda n: peers[n]),
+        "version": stamp,
     }
     if stamp is not None:
         try:
@@ -145,13 +151,14 @@ def cells(line: dict[str, Any]) -> list[object]:
     out: list[object] = [line["name"], line["task"], line["size"]]
     out += [number(peers[best]), best]
     if mine is None:
-        return [*out, "failed", "-", "-", "-"]
+        return [*out, "failed", "-", "-", "-", line["version"]]
     return [
         *out,
         number(mine["mae"]),
         f"{mine['mae'] / peers[best]:.2f}",
         number(mine.get("coverage90")),
         f"{mine['seconds']:.0f}",
+        line["version"],
     ]
 
 
@@ -181,17 +188,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], help="rows whose kind/name/split holds one of these")
     parser.add_argument("--peers-only", action="store_true")
-    parser.add_argument("--cached", action="store_true", help="only rows whose results are there already")
+    parser.add_argument("--cached", action="store_true", help="only rows that are there, of any version")
     parser.add_argument("--stamp", default="current", help="names a version of the model in the cache")
     chosen = parser.parse_args()
     wanted = [t for t in all_tasks() if not chosen.only or any(o in "/".join(t) for o in chosen.only)]
     stamp = None if chosen.peers_only else chosen.stamp
-    if chosen.cached:
-        wanted = [task for task in wanted if is_cached(made(*task), chosen.stamp)]
-    lines = [row(*task, stamp=stamp) for task in wanted]
+    found = [row(*task, stamp=stamp, cached=chosen.cached) for task in wanted]
+    lines = [line for line in found if line is not None]
     if chosen.peers_only:
         return
     head = ["data set", "task", "train / test", "best peer", "which", "ours", "ratio", "cover 90", "fit s"]
+    head.append("version")
     good = [line for line in lines if "ours" in line]
     ratios = np.array([line["ours"]["mae"] / line["peers"][line["best"]] for line in good])
     cover = np.array([line["ours"].get("coverage90", np.nan) for line in good])
@@ -203,8 +210,9 @@ def main() -> None:
             f"{len(good)} tasks on {len(summary)} data sets: within 5 % of the best peer on "
             f"{(ratios <= 1.05).sum()}, worse than 1.15 × on {(ratios > 1.15).sum()}; "
             f"90 % coverage within .82-.97 on {((cover >= 0.82) & (cover <= 0.97)).sum()}. "
-            f"{len(all_tasks()) - len(good)} of the {len(all_tasks())} tasks of the script are not in this "
-            f"table: they had not been run with this version of the model ({chosen.stamp}).",
+            f"{len(all_tasks()) - len(good)} of the {len(all_tasks())} tasks have not been run. The "
+            "last column names the version of the model by its commit; seconds are those of a shared "
+            "machine, some of them under heavy load.",
             markdown(head, [cells(line) for line in lines]),
             markdown(["data set", "tasks", "mean ratio", "worst ratio", "mean coverage"], summary),
             f"Peers: {', '.join(PEER_NAMES)}; the best of those that apply, chosen on the test rows, so that "

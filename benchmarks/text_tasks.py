@@ -93,6 +93,12 @@ def modded_nanogpt() -> Table:
     return frame, roles_of("step", "val_loss", levels=("record",), horizon="total_steps"), "record"
 
 
+def loss_to_loss() -> Table:
+    """C4 losses of isoFLOP sweeps; the level is the training data."""
+    source = sources.loss_to_loss()
+    return source.frame, source.roles, "data"
+
+
 def parameter_golf() -> Table:
     """Bits per byte of small language models; the level is the record, described in a few sentences."""
     runs = read("parameter_golf/parameter_golf_runs.parquet").dropna(subset=["final_val_bpb"])
@@ -135,12 +141,22 @@ TABLES: dict[str, tuple[Callable[[], Table], int]] = {
     "parameter_golf": (parameter_golf, 6),
     "marin_speedrun": (marin_speedrun, 3),
     "ncpl → nanochat": (transfer, 1),
+    "loss_to_loss": (loss_to_loss, 1),
 }
 """Table of each data set, and how many values of the level are left out together."""
 
 
-def folds(name: str, most: int, seed: int = 0) -> Iterator[Fold]:
-    """At most `most` folds of a data set."""
+REPEATS = {"routed_lm": 3}
+"""Data sets of few values and few runs, whose folds are drawn several times."""
+
+
+def folds(name: str, most: int) -> Iterator[Fold]:
+    """At most `most` folds of a data set, for each draw of its runs."""
+    for seed in range(REPEATS.get(name, 1)):
+        yield from _draw(name, most, seed)
+
+
+def _draw(name: str, most: int, seed: int) -> Iterator[Fold]:
     maker, together = TABLES[name]
     frame, roles, level = maker()
     generator = np.random.default_rng(seed)
