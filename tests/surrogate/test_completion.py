@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import probscale as ps
-from probscale.errors import ConfigError
+from probscale.errors import ConfigError, RunLogError
 from probscale.surrogate.query import read_configs
 
 
@@ -69,3 +69,20 @@ def test_where_nothing_describes_runs_a_new_name_is_enough():
 def named_log(names, **roles):
     rows = [{"run": n, "step": t, "loss": 3.0 / t, "rate": 0.1} for n in names for t in (1, 2)]
     return ps.RunLog.from_frame(pd.DataFrame(rows), run="run", axis="step", output="loss", **roles)
+
+
+@pytest.mark.parametrize("asked", ["r-1", ["r-1", "r-2"]])
+def test_a_text_where_a_row_belongs_is_refused_with_the_row_it_should_be(asked):
+    with pytest.raises(ConfigError, match=r"the text 'r-1'; a configuration is a dict, \[\{'run': 'r-1'\}\]"):
+        read_configs(asked, named_log(["r-1", "r-2", "r-3"]))
+
+
+def test_a_table_where_a_log_belongs_is_refused_with_the_way_to_make_one(surrogate):
+    with pytest.raises(
+        RunLogError, match=r"fit_surrogate needs a RunLog, got DataFrame; make one with RunLog"
+    ):
+        ps.fit_surrogate(surrogate.log.to_frame())
+    with pytest.raises(RunLogError, match="fit_surrogate needs a RunLog, got str"):
+        ps.fit_surrogate("runs.csv")
+    with pytest.raises(RunLogError, match="condition needs a RunLog, got DataFrame"):
+        surrogate.condition(surrogate.log.to_frame())

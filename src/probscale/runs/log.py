@@ -248,3 +248,16 @@ class RunLog:
     def _last(self) -> np.ndarray:
         last = np.r_[np.diff(self.codes) != 0, True]
         return self.points[self.roles.axis].to_numpy(dtype=float)[last]
+
+
+def check_log(value: object, verb: str) -> None:
+    """Refuse anything but a log where a log is needed.
+
+    Raises:
+        RunLogError: naming what was given and how it becomes a log.
+    """
+    if not isinstance(value, RunLog):
+        raise RunLogError(
+            f"{verb} needs a RunLog, got {type(value).__name__}; make one with RunLog.from_frame(table, "
+            "run=..., axis=..., output=...), or with read_runs for a file"
+        )

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from probscale.encode.fields import label
 from probscale.errors import ConfigError, RunLogError
 from probscale.runs import Roles, RunLog
+from probscale.runs.log import check_log
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.grid import GridExpert
@@ -142,6 +143,7 @@ class CurveSurrogate:
 
         Cost: O(observations² × new points).
         """
+        check_log(more, "condition")
         more = with_outputs(more, self.log.roles)
         log = self.log + more
         news = self._news(more)

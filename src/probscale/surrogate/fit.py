@@ -18,6 +18,7 @@ from probscale.model.devices import find_device
 from probscale.model.fitting import FitOutcome
 from probscale.model.means import LawMean
 from probscale.runs import RunLog
+from probscale.runs.log import check_log
 from probscale.surrogate.curves import POOLED, CurveExpert, CurveSurrogate
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.fitting import FitOptions, fit_expert
@@ -89,6 +90,7 @@ def fit_surrogate(
     start = time.perf_counter()
     if model not in MODELS:
         raise ConfigError(f"model is {model!r}; choose one of {', '.join(map(repr, MODELS))}", model=model)
+    check_log(log, "fit_surrogate")
     outputs = outputs_to_fit(log)
     options = replace(options or FitOptions(), transform=transform, device=str(find_device(device)))
     language = get_embedder(embedder)

@@ -28,6 +28,7 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
     """
     if isinstance(configs, Mapping):
         configs = [configs]
+    _refuse_text(configs, log)
     try:
         frame = configs if isinstance(configs, pd.DataFrame) else pd.DataFrame(list(configs))
     except (TypeError, ValueError) as error:
@@ -58,6 +59,18 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
             stacklevel=3,
         )
     return frame
+
+
+def _refuse_text(configs: Any, log: RunLog) -> None:
+    """Refuse a text where a row belongs, often the name of a run."""
+    rows = [configs] if isinstance(configs, str) else configs if isinstance(configs, (list, tuple)) else []
+    name = next((row for row in rows if isinstance(row, str)), None)
+    if name is None:
+        return
+    raise ConfigError(
+        f"configs holds the text {name!r}; a configuration is a dict, [{{{log.roles.run!r}: {name!r}}}] to "
+        "continue that run"
+    )
 
 
 def _check_names(frame: pd.DataFrame, log: RunLog) -> None:
