@@ -32,6 +32,7 @@ KINDS = {
 }
 """Names of schedules by the form of their decay; "stable" stays at its peak until the decay begins."""
 
+FORMS = ("constant", "linear", "cosine", "stable")
 _SCHEDULE = ("lr_schedule", "lr_scheduler", "lr_scheduler_type", "schedule", "schedule_kind", "scheduler")
 _FLOOR = ("min_lr_ratio", "final_lr_ratio", "lr_min_ratio", "min_lr_rate")
 _DECAY = (
@@ -60,6 +61,14 @@ class Annealing:
     floor: str | None = None
     decay: str | None = None
 
+    def forms(self, configs: pd.DataFrame) -> Array:
+        """Kind (its place in `KINDS`' forms, NaN where not known), floor and decay of each run, (runs, 3)."""
+        kinds = _kinds(configs, self.schedule)
+        code = np.array([FORMS.index(kind) if kind else np.nan for kind in kinds])
+        floor = np.clip(_numbers(configs, self.floor, 0.0), 0.0, 1.0)
+        decay = np.clip(_numbers(configs, self.decay, STABLE_DECAY), 1e-3, 1.0)
+        return np.stack([code, floor, decay], axis=1)
+
     def rate(self, configs: pd.DataFrame, index: NDArray[np.intp], share: Array) -> Array:
         """Learning rate as a share of its peak, warm-up apart, (points,); NaN where it is not known.
 
@@ -68,20 +77,32 @@ class Annealing:
             index: Position in `configs` of each point, (points,).
             share: Share of the horizon of each point, (points,).
         """
-        kinds = _kinds(configs, self.schedule)[index]
-        floor = np.clip(_numbers(configs, self.floor, 0.0), 0.0, 1.0)[index]
-        decay = np.clip(_numbers(configs, self.decay, STABLE_DECAY), 1e-3, 1.0)[index]
-        f = np.clip(share, 0.0, 1.0)
-        forms = {
-            "constant": np.ones_like(f),
-            "linear": 1 - f,
-            "cosine": 0.5 * (1 + np.cos(np.pi * f)),
-            "stable": np.clip((1 - f) / decay, 0.0, 1.0),
-        }
-        out = np.full(len(f), np.nan)
-        for name, form in forms.items():
-            out = np.where(kinds == name, floor + (1 - floor) * form if name != "constant" else form, out)
-        return out
+        return rates(self.forms(configs)[index], share)
+
+
+def rates(forms: Array, share: Array) -> Array:
+    """Learning rate as a share of its peak, (points,); NaN where it is not known.
+
+    Args:
+        forms: Kind, floor and decay of the run of each point, (points, 3); see `Annealing.forms`.
+        share: Share of the horizon, (points,).
+    """
+    code, floor, decay = forms.T
+    f = np.clip(share, 0.0, 1.0)
+    shapes = (np.ones_like(f), 1 - f, 0.5 * (1 + np.cos(np.pi * f)), np.clip((1 - f) / decay, 0.0, 1.0))
+    out = np.full(len(f), np.nan)
+    for place, shape in enumerate(shapes):
+        out = np.where(code == place, floor + (1 - floor) * shape if place else shape, out)
+    return out
+
+
+def bend(forms: Array, share: Array) -> Array:
+    """How far curves have bent down with the learning rate, (points,): zero at the peak, one at zero.
+
+    Where the schedule is not known it decays over the whole run. Beyond the horizon nothing bends further.
+    """
+    known = rates(forms, share)
+    return 1 - np.sqrt(np.where(np.isfinite(known), known, 1 - np.clip(share, 0.0, 1.0)))
 
 
 def find_annealing(configs: pd.DataFrame, names: Iterable[str]) -> Annealing | None:

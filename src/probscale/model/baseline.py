@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,38 +30,47 @@ class Baseline:
     times: Array
     coefficients: Array
 
-    def design(self, v: Array, at: Array, z: Array) -> Array:
+    def design(self, v: Array, at: Array, z: Array, bend: Array | None = None) -> Array:
         """Columns at points: functions of progress, alone and times each coordinate, (points, columns).
 
         Args:
             v: Progress, (points,).
             at: Axis values, (points,).
             z: Coordinates of the configuration of each point, (points, coordinates).
+            bend: How far the learning rate has come down, (points,); None where schedules are not known.
         """
-        return _design(self.knots, self.times, v, at, z)
+        return _design(self.knots, self.times, v, at, z, bend)
 
-    def shape(self, v: Array, at: Array, end: Array, z: Array) -> Array:
-        """Modelled value minus that at the reference end, (points,)."""
-        finish = _design(self.knots, self.times, np.ones_like(v), end, z)
-        return (self.design(v, at, z) - finish) @ self.coefficients
+    def shape(self, points: Points, ends: Points) -> Array:
+        """Modelled value minus that at the reference end of the same run, (points,)."""
+        return (self.design(*points) - self.design(*ends)) @ self.coefficients
 
 
-def _design(knots: Array, times: Array, v: Array, at: Array, z: Array) -> Array:
+class Points(NamedTuple):
+    """Points of curves: progress, axis values, coordinates of configurations, bend; see `Baseline.design`."""
+
+    v: Array
+    at: Array
+    z: Array
+    bend: Array | None = None
+
+
+def _design(knots: Array, times: Array, v: Array, at: Array, z: Array, bend: Array | None) -> Array:
     position = np.interp(v, knots, np.arange(len(knots)))
     hats = np.maximum(1 - np.abs(position[:, None] - np.arange(len(knots))[None]), 0.0)
     parts = [hats, v[:, None], np.exp(-at[:, None] / times)]
+    if bend is not None:
+        parts.append(bend[:, None])
     functions = np.concatenate(parts, axis=1)
     products = (functions[:, :, None] * np.clip(z, -4, 4)[:, None, :]).reshape(len(v), -1)
     return np.concatenate([functions, products], axis=1)
 
 
-def fit_baseline(v: Array, at: Array, z: Array, y: Array, codes: Positions, *, rounds: int = 4) -> Baseline:
+def fit_baseline(points: Points, y: Array, codes: Positions, *, rounds: int = 4) -> Baseline:
     """Fit shapes within runs: what a run's level is does not matter.
 
     Args:
-        v: Progress, (points,).
-        at: Axis values, (points,).
-        z: Coordinates of the configuration of each point, standardised, (points, coordinates).
+        points: Progress, axis values, standardised coordinates and bend of each point.
         y: Modelled values, (points,).
         codes: Run of each point, (points,), from zero.
         rounds: Reweighting rounds of the Huber loss.
@@ -69,12 +79,13 @@ def fit_baseline(v: Array, at: Array, z: Array, y: Array, codes: Positions, *, r
 
     Source: ridge regression with fixed effects of runs; Huber weights by iterated least squares.
     """
+    v, at, z, bend = points
     knots = np.unique(np.quantile(v, np.linspace(0, 1, SPLINES)))
     if len(knots) < 2:
         knots = np.array([float(v.min()), float(v.min()) + 1.0])
     first = float(np.quantile(at, 0.02)) or float(at[at > 0].min())
     times = np.array([1.0, 3.0, 9.0]) * first
-    columns = _design(knots, times, v, at, z)
+    columns = _design(knots, times, v, at, z, bend)
     counts = np.bincount(codes)
     weight = 1 / np.sqrt(counts[codes])
     mass = np.bincount(codes, weight)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from probscale.encode.annealing import Annealing
 from probscale.encode.clock import Clock
 from probscale.encode.encoder import Encoder
 from probscale.model.baseline import Baseline
@@ -23,6 +24,7 @@ from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
 from probscale.runs.schema import DIVERGED
 from probscale.surrogate.expert import exceeds, rows_of, run_tail
+from probscale.surrogate.functional_places import Places
 from probscale.surrogate.known_points import points_of
 
 Array = NDArray[np.float64]
@@ -68,6 +70,7 @@ class FunctionalExpert:
         largest: Largest observed logarithms of model size and reference end.
         observed: Points of runs by run code.
         divergence: Probability of divergence; None when no run diverged.
+        annealing: Where configurations tell how the learning rate goes; None where they do not.
     """
 
     encoder: Encoder
@@ -85,6 +88,7 @@ class FunctionalExpert:
     largest: tuple[float, float]
     observed: Mapping[float, Observed]
     divergence: DivergenceModel | None = None
+    annealing: Annealing | None = None
 
     def rows(self, configs: pd.DataFrame, runs: Array, ends: Array) -> Rows:
         """One row per configuration, at its reference end."""
@@ -102,6 +106,12 @@ class FunctionalExpert:
         """Coordinates of configurations that baseline and centre read, (configs, coordinates)."""
         return rows.x[:, : len(self.encoder.continuous)].numpy()
 
+    def places(self, configs: pd.DataFrame, rows: Rows, horizons: Array) -> Places:
+        """What the shapes of the curves of configurations depend on."""
+        forms = None if self.annealing is None else self.annealing.forms(configs)
+        ends = self.clock.ends(horizons)
+        return Places(self.clock, self.coordinates(rows), horizons, ends, forms)
+
     def ends_expected(self, z: Array) -> Array:
         """Linear guess of the modelled value at the end, (configs,)."""
         return self.centre[0] + z @ self.centre[1:]
@@ -117,11 +127,10 @@ class FunctionalExpert:
         Cost: O(observations² × configs × scores + configs × points²).
         """
         horizons = self._asked_horizons(configs, at)
-        ends = self.clock.ends(horizons)
-        rows = self.rows(configs, runs, ends)
-        z = self.coordinates(rows)
-        fixed = self._fixed(z, at, horizons, ends)
-        views = Outlooks(rows, self.scores, self._outlooks(rows, z, runs, at, horizons, ends), fixed)
+        rows = self.rows(configs, runs, self.clock.ends(horizons))
+        places = self.places(configs, rows, horizons)
+        fixed = self._fixed(places, at)
+        views = Outlooks(rows, self.scores, self._outlooks(rows, places, runs, at), fixed)
         continued = np.array([run in self.observed for run in runs])
         diverges = None if self.divergence is None else self.divergence.probability(rows)
         return CurveBlock(
@@ -152,9 +161,8 @@ class FunctionalExpert:
             return self
         configs, names = more.configs.iloc[touched], codes[touched]
         horizons = changed.horizons(configs)
-        ends = changed.clock.ends(horizons)
-        rows = changed.rows(configs, names, ends)
-        precision, moment = changed.information(rows, names, horizons, ends)
+        rows = changed.rows(configs, names, changed.clock.ends(horizons))
+        precision, moment = changed.information(names, changed.places(configs, rows, horizons))
         location, variance = changed._expected(rows, names)
         sites = sites_of(precision, moment, location, variance + self.scores.deviation())
         end = replace(sites, location=sites.location + changed._first_shift(rows))
@@ -177,25 +185,20 @@ class FunctionalExpert:
             observed[code] = Observed(joint, np.append(old.y, y[part])[first])
         return replace(self, observed=observed)
 
-    def information(self, rows: Rows, codes: Array, horizons: Array, ends: Array) -> tuple[Array, Array]:
+    def information(self, codes: Array, places: Places) -> tuple[Array, Array]:
         """What the observed points of runs say about their scores: precision and moment per run."""
-        z = self.coordinates(rows)
         count = len(self.basis.variance)
         precision, moment = np.zeros((len(codes), count, count)), np.zeros((len(codes), count))
         for i, code in enumerate(codes):
-            v, residual = self.residual(self.observed[code], z[i], horizons[i], ends[i])
+            v, residual = self.residual(self.observed[code], places.take(i))
             precision[i], moment[i] = self.basis.information(v, residual)
         return precision, moment
 
-    def residual(self, seen: Observed, z: Array, horizon: float, end: float) -> tuple[Array, Array]:
+    def residual(self, seen: Observed, place: Places) -> tuple[Array, Array]:
         """Progress and residual of observed points of one run, (points,) each."""
-        v = self.clock.read(seen.at, np.full(len(seen.at), horizon))
-        keep = spread_evenly(v)
-        v, at, y = v[keep], seen.at[keep], seen.y[keep]
-        count = len(at)
-        many = np.broadcast_to(z, (count, len(z)))
-        shape = self.baseline.shape(v, at, np.full(count, end), many)
-        return v, y - shape - self.ends_expected(z[None])[0]
+        keep = spread_evenly(self.clock.read(seen.at, np.repeat(place.horizons, len(seen.at))))
+        v, shape = place.shape(self.baseline, seen.at[keep], np.zeros(len(keep), dtype=np.intp))
+        return v, seen.y[keep] - shape - self.ends_expected(place.z)[0]
 
     def _first_shift(self, rows: Rows) -> Array:
         """The first process models ends, the first score their difference to the centre: (rows, scores)."""
@@ -209,27 +212,23 @@ class FunctionalExpert:
         location, variance = self.scores.without(codes, location, variance)
         return location - self._first_shift(rows), variance
 
-    def _outlooks(
-        self, rows: Rows, z: Array, runs: Array, at: Array, horizons: Array, ends: Array
-    ) -> list[list[Outlook]]:
+    def _outlooks(self, rows: Rows, places: Places, runs: Array, at: Array) -> list[list[Outlook]]:
         location, variance = self._expected(rows, runs)
         deviation = self.scores.deviation()
         out = []
         for i, run in enumerate(runs):
-            v = self.clock.read(at[i], np.full(at.shape[1], horizons[i]))
+            v = self.clock.read(at[i], np.full(at.shape[1], places.horizons[i]))
             seen = None
             if run in self.observed:
-                seen = self.residual(self.observed[run], z[i], horizons[i], ends[i])
+                seen = self.residual(self.observed[run], places.take(i))
             out.append(outlooks_of(self.basis, self.deviations, v, seen, location[i], variance[i], deviation))
         return out
 
-    def _fixed(self, z: Array, at: Array, horizons: Array, ends: Array) -> Array:
+    def _fixed(self, places: Places, at: Array) -> Array:
         """Centre plus baseline, (configs, points)."""
         count, points = at.shape
-        spread = np.repeat(horizons, points)
-        v = self.clock.read(at.ravel(), spread)
-        shape = self.baseline.shape(v, at.ravel(), np.repeat(ends, points), np.repeat(z, points, axis=0))
-        return shape.reshape(count, points) + self.ends_expected(z)[:, None]
+        _, shape = places.shape(self.baseline, at.ravel(), np.repeat(np.arange(count), points))
+        return shape.reshape(count, points) + self.ends_expected(places.z)[:, None]
 
     def _asked_horizons(self, configs: pd.DataFrame, at: Array) -> Array:
         """Planned ends; where a log has horizons and a configuration none, the asked end is meant."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from probscale.encode.annealing import Annealing, find_annealing
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.clock import Clock, fit_clock
 from probscale.encode.embedders import Embedder
@@ -20,6 +21,7 @@ from probscale.runs.schema import DIVERGED
 from probscale.surrogate.expert import rows_of
 from probscale.surrogate.fitting import FitOptions
 from probscale.surrogate.functional import Observed, spread_evenly
+from probscale.surrogate.functional_places import Places
 from probscale.surrogate.known_points import run_codes
 from probscale.surrogate.prepare import cells_of, diverged_runs
 
@@ -48,6 +50,8 @@ class Curves:
         names: Run codes, (runs,).
         cells: Cell of each run, (runs,).
         size_default: Logarithm of the model size assumed where none is given.
+        annealing: Where configurations tell how the learning rate goes; None where they do not.
+        forms: What they tell, (runs, 3); see `Annealing.forms`.
     """
 
     clock: Clock
@@ -63,6 +67,13 @@ class Curves:
     names: Array
     cells: Positions
     size_default: float
+    annealing: Annealing | None
+    forms: Array | None
+
+    @property
+    def places(self) -> Places:
+        """What the shapes of the curves depend on."""
+        return Places(self.clock, self.z, self.horizons, self.ends, self.forms)
 
     @property
     def z(self) -> Array:
@@ -102,6 +113,7 @@ def read_curves(
     at, output, codes = at[mine], output[mine], codes[mine]
     cells = cells_of(log, np.arange(log.n_runs), ends)[used]
     index = torch.from_numpy(used)
+    annealing = None if clock.horizon is None else find_annealing(log.configs, roles.config)
     curves = Curves(
         clock,
         transform,
@@ -116,6 +128,8 @@ def read_curves(
         run_codes(list(log.runs[used])),
         cells,
         default,
+        annealing,
+        None if annealing is None else annealing.forms(log.configs.iloc[used]),
     )
     return curves, _classified(rows, apart, present, generator)
 

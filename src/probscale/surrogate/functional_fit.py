@@ -80,8 +80,9 @@ def fit_functional(
         Gaussian processes of the configuration; the first score is the end point itself.
     """
     curves, apart = read_curves(log, embedder, options, generator)
-    baseline = fit_baseline(curves.v, curves.at, curves.z[curves.codes], curves.y, curves.codes)
-    shape = baseline.shape(curves.v, curves.at, curves.ends[curves.codes], curves.z[curves.codes])
+    points = curves.places.points(curves.at, curves.codes)
+    baseline = fit_baseline(points, curves.y, curves.codes)
+    shape = baseline.shape(points, curves.places.finish(curves.codes))
     centre = _centre(curves, curves.y - shape)
     level = centre[0] + curves.z @ centre[1:]
     residual = curves.y - shape - level[curves.codes]
@@ -107,6 +108,7 @@ def fit_functional(
         curves.size_default,
         (float(curves.rows.size.max()), float(curves.rows.progress.max())),
         observed_of(curves),
+        annealing=curves.annealing,
     )
     expert = _calibrated(expert, curves, residual, level)
     expert = replace(expert, beyond=_beyond(curves, scores, expert.tail, options, generator))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from probscale.encode.annealing import Annealing
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.clock import Clock
 from probscale.model.baseline import Baseline
@@ -53,6 +54,7 @@ def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> 
         "clock": asdict(expert.clock),
         "transform": expert.transform.to_dict(),
         "trust": expert.deviations.trust,
+        "anneals": None if expert.annealing is None else asdict(expert.annealing),
         "remainder": [expert.basis.correlated, expert.basis.length],
         "processes": described,
         "tails": [asdict(expert.tail), asdict(expert.prefix_tail)],
@@ -109,4 +111,5 @@ def unpack_functional(
         divergence=None
         if offset is None
         else unpack_classifier(states[0].process, offset, f"{prefix}/divergence", tensors),
+        annealing=None if data["anneals"] is None else Annealing(**data["anneals"]),
     )

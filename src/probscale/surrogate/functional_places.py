@@ -1,0 +1,58 @@
+"""Where points of curves lie: what of a run the shape of its curve depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probscale.encode.annealing import bend
+from probscale.encode.clock import Clock
+from probscale.model.baseline import Baseline, Points
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Runs as the baseline sees them, one row each.
+
+    Attributes:
+        clock: Axis values to progress.
+        z: Coordinates of the configurations, (runs, coordinates).
+        horizons: Planned ends, NaN where not given, (runs,).
+        ends: Reference ends, (runs,).
+        forms: How the learning rates go, (runs, 3), see `Annealing.forms`; None where it is not known.
+    """
+
+    clock: Clock
+    z: Array
+    horizons: Array
+    ends: Array
+    forms: Array | None
+
+    def take(self, run: int) -> Places:
+        """One run alone."""
+        one = slice(run, run + 1)
+        forms = None if self.forms is None else self.forms[one]
+        return Places(self.clock, self.z[one], self.horizons[one], self.ends[one], forms)
+
+    def points(self, at: Array, runs: Positions) -> Points:
+        """Points at axis values, (points,), of the runs at given positions, (points,)."""
+        v = self.clock.read(at, self.horizons[runs])
+        return Points(v, at, self.z[runs], self._bend(at / self.ends[runs], runs))
+
+    def finish(self, runs: Positions) -> Points:
+        """The reference ends of the runs of points, (points,)."""
+        one = np.ones(len(runs))
+        return Points(one, self.ends[runs], self.z[runs], self._bend(one, runs))
+
+    def shape(self, baseline: Baseline, at: Array, runs: Positions) -> tuple[Array, Array]:
+        """Progress of points, and what a baseline says of them less the end of their run; (points,) each."""
+        points = self.points(at, runs)
+        return points.v, baseline.shape(points, self.finish(runs))
+
+    def _bend(self, share: Array, runs: Positions) -> Array | None:
+        return None if self.forms is None else bend(self.forms[runs], share)
