@@ -163,3 +163,20 @@ def test_a_log_without_a_horizon_is_fitted_too():
     curves = surrogate.predict(log.configs.iloc[:3], [500.0, 1000.0])
     assert np.isfinite(curves.mean).all()
     assert (curves.std > 0).all()
+
+
+def test_a_size_beyond_the_only_one_moves_curves_as_a_whole():
+    frame = table(runs=110, partial=0.0)
+    log = ps.RunLog.from_frame(frame.assign(params=1e7), **ROLES)
+    surrogate = ps.fit_surrogate(log, embedder=None, model="functional")
+    share = np.linspace(0.1, 1.0, 10)
+    small, large = (
+        surrogate.predict([{"params": size, "lr": 1e-3, "horizon": 2 * END}], 2 * END * share).quantile(0.5)[
+            0
+        ]
+        for size in (1e7, 3e7)
+    )
+    floor = float(surrogate.experts["all runs"].transform.inverse(np.array([-30.0]))[0])
+    moved = np.log(large - floor) - np.log(small - floor)
+    assert moved[-1] < -0.01
+    assert moved == pytest.approx(np.full(10, moved[-1]), rel=0.35)

@@ -61,6 +61,11 @@ class Annealing:
     floor: str | None = None
     decay: str | None = None
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are read."""
+        return tuple(name for name in (self.schedule, self.floor, self.decay) if name is not None)
+
     def forms(self, configs: pd.DataFrame) -> Array:
         """Kind (its place in `KINDS`' forms, NaN where not known), floor and decay of each run, (runs, 3)."""
         kinds = _kinds(configs, self.schedule)

@@ -245,6 +245,7 @@ def _report(
         log_posterior=outcomes[0].objective,
         repairs=repairs_of(state.jitter, sum(outcome.failures for outcome in outcomes)),
         diverged=0 if expert.divergence is None else expert.divergence.count,
+        schedule=() if expert.encoder.annealing is None else expert.encoder.annealing.columns,
         text_gain=expert.text_gain,
         orders=orders,
         floors=floors_of(expert),

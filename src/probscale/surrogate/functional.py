@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from probscale.encode.annealing import Annealing
@@ -112,9 +113,19 @@ class FunctionalExpert:
         ends = self.clock.ends(horizons)
         return Places(self.clock, self.coordinates(rows), horizons, ends, forms)
 
-    def ends_expected(self, z: Array) -> Array:
-        """Linear guess of the modelled value at the end, (configs,)."""
-        return self.centre[0] + z @ self.centre[1:]
+    def levels(self, rows: Rows) -> Array:
+        """Guess of the modelled value at the end that whole curves follow, (configs,).
+
+        Linear in the coordinates. Where all runs had one model size it is no coordinate; then another size
+        moves a curve as a whole by what the law says, not along the pattern in which runs of one size differ.
+        """
+        linear = self.centre[0] + self.coordinates(rows) @ self.centre[1:]
+        if self.encoder.roles.params is None or self.encoder.roles.params in self.encoder.continuous:
+            return linear
+        mean = self.scores.states[0].process.mean
+        usual = replace(rows, size=torch.full_like(rows.size, self.largest[0]))
+        with torch.no_grad():
+            return linear + (mean(rows) - mean(usual)).numpy()
 
     def block(self, configs: pd.DataFrame, runs: Array, at: Array) -> CurveBlock:
         """Posterior of configurations at axis values.
@@ -129,7 +140,7 @@ class FunctionalExpert:
         horizons = self._asked_horizons(configs, at)
         rows = self.rows(configs, runs, self.clock.ends(horizons))
         places = self.places(configs, rows, horizons)
-        fixed = self._fixed(places, at)
+        fixed = self._fixed(places, self.levels(rows), at)
         views = Outlooks(rows, self.scores, self._outlooks(rows, places, runs, at), fixed)
         continued = np.array([run in self.observed for run in runs])
         diverges = None if self.divergence is None else self.divergence.probability(rows)
@@ -162,7 +173,9 @@ class FunctionalExpert:
         configs, names = more.configs.iloc[touched], codes[touched]
         horizons = changed.horizons(configs)
         rows = changed.rows(configs, names, changed.clock.ends(horizons))
-        precision, moment = changed.information(names, changed.places(configs, rows, horizons))
+        precision, moment = changed.information(
+            names, changed.places(configs, rows, horizons), changed.levels(rows)
+        )
         location, variance = changed._expected(rows, names)
         sites = sites_of(precision, moment, location, variance + self.scores.deviation())
         end = replace(sites, location=sites.location + changed._first_shift(rows))
@@ -185,25 +198,26 @@ class FunctionalExpert:
             observed[code] = Observed(joint, np.append(old.y, y[part])[first])
         return replace(self, observed=observed)
 
-    def information(self, codes: Array, places: Places) -> tuple[Array, Array]:
+    def information(self, codes: Array, places: Places, levels: Array) -> tuple[Array, Array]:
         """What the observed points of runs say about their scores: precision and moment per run."""
         count = len(self.basis.variance)
         precision, moment = np.zeros((len(codes), count, count)), np.zeros((len(codes), count))
         for i, code in enumerate(codes):
             v, residual = self.residual(self.observed[code], places.take(i))
+            residual = residual - levels[i]
             precision[i], moment[i] = self.basis.information(v, residual)
         return precision, moment
 
     def residual(self, seen: Observed, place: Places) -> tuple[Array, Array]:
-        """Progress and residual of observed points of one run, (points,) each."""
+        """Progress of observed points of one run, and what is left of them but its level, (points,) each."""
         keep = spread_evenly(self.clock.read(seen.at, np.repeat(place.horizons, len(seen.at))))
         v, shape = place.shape(self.baseline, seen.at[keep], np.zeros(len(keep), dtype=np.intp))
-        return v, seen.y[keep] - shape - self.ends_expected(place.z)[0]
+        return v, seen.y[keep] - shape
 
     def _first_shift(self, rows: Rows) -> Array:
         """The first process models ends, the first score their difference to the centre: (rows, scores)."""
         shift = np.zeros((len(rows), len(self.basis.variance)))
-        shift[:, 0] = self.ends_expected(self.coordinates(rows))
+        shift[:, 0] = self.levels(rows)
         return shift
 
     def _expected(self, rows: Rows, codes: Array) -> tuple[Array, Array]:
@@ -214,21 +228,22 @@ class FunctionalExpert:
 
     def _outlooks(self, rows: Rows, places: Places, runs: Array, at: Array) -> list[list[Outlook]]:
         location, variance = self._expected(rows, runs)
-        deviation = self.scores.deviation()
+        deviation, levels = self.scores.deviation(), self.levels(rows)
         out = []
         for i, run in enumerate(runs):
             v = self.clock.read(at[i], np.full(at.shape[1], places.horizons[i]))
             seen = None
             if run in self.observed:
-                seen = self.residual(self.observed[run], places.take(i))
+                passed, residual = self.residual(self.observed[run], places.take(i))
+                seen = (passed, residual - levels[i])
             out.append(outlooks_of(self.basis, self.deviations, v, seen, location[i], variance[i], deviation))
         return out
 
-    def _fixed(self, places: Places, at: Array) -> Array:
-        """Centre plus baseline, (configs, points)."""
+    def _fixed(self, places: Places, levels: Array, at: Array) -> Array:
+        """Level plus baseline, (configs, points)."""
         count, points = at.shape
         _, shape = places.shape(self.baseline, at.ravel(), np.repeat(np.arange(count), points))
-        return shape.reshape(count, points) + self.ends_expected(places.z)[:, None]
+        return shape.reshape(count, points) + levels[:, None]
 
     def _asked_horizons(self, configs: pd.DataFrame, at: Array) -> Array:
         """Planned ends; where a log has horizons and a configuration none, the asked end is meant."""

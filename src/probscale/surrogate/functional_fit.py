@@ -349,4 +349,5 @@ def functional_report(
         log_posterior=outcomes[0].objective,
         repairs=repairs_of(max(s.jitter for s in states), sum(outcome.failures for outcome in outcomes)),
         diverged=0 if expert.divergence is None else expert.divergence.count,
+        schedule=() if expert.annealing is None else expert.annealing.columns,
     )

@@ -35,6 +35,7 @@ class ExpertReport:
         couplings: Correlation with the principal output per source of variation, of outputs that share a
             Gaussian process.
         floors: Share of each floor where laws of several floors are mixed.
+        schedule: Columns from which the learning rate along a run was read.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ExpertReport:
     output: str = ""
     couplings: dict[str, float] = field(default_factory=dict)
     floors: dict[str, float] = field(default_factory=dict)
+    schedule: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ class FitReport:
             lines.append(f"  numbers: {', '.join(e.features) or 'none'}")
             if e.labels:
                 lines.append(f"  labels: {', '.join(f'{k} ({v})' for k, v in e.labels.items())}")
+            if e.schedule:
+                lines.append(f"  learning rate along a run: read from {', '.join(e.schedule)}")
             if e.text_gain is not None:
                 kept = f"of {', '.join(e.text)}" if e.text else "not kept"
                 lines.append(
@@ -138,7 +142,7 @@ def report_from(data: dict[str, Any]) -> FitReport:
     """The report that `to_dict` described."""
     experts, others = (
         tuple(
-            ExpertReport(**e | {key: tuple(e[key]) for key in ("features", "text", "repairs")})
+            ExpertReport(**e | {key: tuple(e[key]) for key in ("features", "text", "repairs", "schedule")})
             for e in data.get(part, ())
         )
         for part in ("experts", "others")
