@@ -76,7 +76,7 @@ def write_report(
         ConfigError: if the file name has another suffix than .html or .htm, or the pool is empty.
         FitError: if the surrogate cannot be fitted.
 
-    Cost: three fits or so; half a minute for 3,000 points.
+    Cost: three fits or so; about a minute for 3,000 points.
     """
     target = check_page(path)
     say = progress or (lambda words: None)
