@@ -222,7 +222,9 @@ def main() -> None:
         "`fit_surrogate(log)` with both outputs; line: least squares of log against log with an offset per "
         "level, which knows nothing but the other output. "
         "Where it loses (HellaSwag at the largest sizes), what was learnt of both outputs at smaller sizes "
-        "did not hold beyond them; why was not examined. At most 40 runs of 12 points, or 180 finals."
+        "did not hold beyond them; why was not examined. How errors and doubt are shared was settled while "
+        "looking at the rows of gadre: they are figures of development. "
+        "At most 40 runs of 12 points, or 180 finals."
     )
     write_page("outputs", "One output, with and without another observed", [markdown(head, lines), words])
 
