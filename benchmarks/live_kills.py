@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,14 @@ class Spent:
 
 
 def spend(
-    folder: Path, total: float, workers: int, strategy: str, executor: str, kills: int, seed: int = 0
+    folder: Path,
+    total: float,
+    workers: int,
+    strategy: str,
+    *,
+    kills: int,
+    seed: int = 0,
+    executor: str = "processes",
 ) -> Spent:
     """Run the command until it ends by itself; the first `kills` times it is killed instead."""
     folder.mkdir(parents=True)
@@ -98,16 +106,8 @@ def spend(
         *(sys.executable, "-m", "probscale.cli", "allocate", folder / "pool.csv"),
         *("--runner", f"{Path(__file__).resolve()}:counted", "--total", total, "--rate", "flops_per_token"),
         *("--unit", "FLOPs", "--resolution", "step_tokens", "--strategy", strategy, "--workers", workers),
-        *("--executor", executor),
-        *(
-            "--ledger",
-            folder / "alloc.jsonl",
-            "-o",
-            folder / "runs.csv",
-            "--json",
-            folder / "facts.json",
-            "-q",
-        ),
+        *("--executor", executor, "--ledger", folder / "alloc.jsonl"),
+        *("-o", folder / "runs.csv", "--json", folder / "facts.json", "-q"),
     ]
     begin, done, chance = time.monotonic(), 0, random.Random(seed)
     while (code := _once(list(map(str, command)), folder, chance if done < kills else None)) != 0:
@@ -176,9 +176,15 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("live_kills"))
     chosen = parser.parse_args()
     shutil.rmtree(chosen.folder, ignore_errors=True)
-    given = (chosen.total, chosen.workers, chosen.strategy, chosen.executor)
-    whole = spend(chosen.folder / "whole", *given, kills=0)
-    killed = spend(chosen.folder / "killed", *given, kills=chosen.kills, seed=chosen.seed)
+    spent = partial(
+        spend,
+        total=chosen.total,
+        workers=chosen.workers,
+        strategy=chosen.strategy,
+        executor=chosen.executor,
+    )
+    whole = spent(chosen.folder / "whole", kills=0)
+    killed = spent(chosen.folder / "killed", kills=chosen.kills, seed=chosen.seed)
     report(whole, killed, chosen)
 
 
