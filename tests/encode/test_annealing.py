@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from probscale.encode.annealing import Annealing, find_annealing
+from probscale.encode.annealing import rates as read_rates
 from probscale.encode.encoder import fit_encoder
 from probscale.laws.schedule import Schedule
 from probscale.runs import RunLog
@@ -23,7 +24,7 @@ def rates(kind, share, **columns):
     found = find_annealing(frame, list(frame))
     assert found is not None
     share = np.asarray(share, dtype=float)
-    return found.rate(frame, np.zeros(len(share), dtype=np.intp), share)
+    return read_rates(found.forms(frame)[np.zeros(len(share), dtype=np.intp)], share)
 
 
 def test_cosine_rates_are_those_of_the_law_package():
@@ -45,7 +46,7 @@ def test_linear_and_constant_schedules():
 def test_a_schedule_that_is_not_known_is_not_guessed():
     frame = pd.DataFrame({"scheduler": ["cosine", "mystery", None]})
     found = find_annealing(frame, ["scheduler"])
-    got = found.rate(frame, np.arange(3), np.full(3, 0.5))
+    got = read_rates(found.forms(frame), np.full(3, 0.5))
     assert got[0] == pytest.approx(0.5)
     assert np.isnan(got[1:]).all()
     assert find_annealing(frame.iloc[1:], ["scheduler"]) is None
@@ -58,9 +59,8 @@ def test_names_are_read_whatever_their_spelling():
 
 
 def test_a_missing_column_of_a_query_means_that_nothing_is_known():
-    assert np.isnan(
-        Annealing("lr_schedule").rate(pd.DataFrame({"lr": [1.0]}), np.zeros(1, np.intp), np.ones(1))
-    )
+    forms = Annealing("lr_schedule").forms(pd.DataFrame({"lr": [1.0]}))
+    assert np.isnan(read_rates(forms, np.ones(1)))
 
 
 def log_of(kinds):

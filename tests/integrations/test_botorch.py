@@ -101,6 +101,24 @@ def test_a_run_of_the_log_asks_for_its_own_continuation(surrogate):
     assert not np.allclose(new.mean.numpy(), posterior.mean.numpy(), rtol=1e-4)
 
 
+@pytest.mark.parametrize("at", [[1e8, AT], "horizon"])
+def test_schedules_that_configurations_tell_bend_curves_as_in_the_surrogate(at):
+    frame = family(np.random.default_rng(0))
+    kinds = ("constant", "cosine", "wsd", "linear", "mystery")
+    codes = pd.factorize(frame["run"])[0] % len(kinds)
+    frame = frame.assign(lr_schedule=np.array(kinds, dtype=object)[codes], min_lr_ratio=0.1)
+    log = ps.RunLog.from_frame(frame, run="run", axis="tokens", output="loss", params="N", horizon="planned")
+    surrogate = ps.fit_surrogate(log, embedder=None, options=FitOptions(iterations=5, rounds=1))
+    pool = candidates(np.random.default_rng(1), len(kinds), ("adam",))
+    pool = pool.assign(lr_schedule=kinds, min_lr_ratio=0.1)
+    model = surrogate.botorch(at)
+    posterior = model.posterior(model.encode(pool).unsqueeze(1))
+    fresh = -np.arange(1.0, len(pool) + 1)
+    asked = pool["planned"].to_numpy()[:, None] if at == "horizon" else at
+    location, _, _ = mixture(surrogate, pool, fresh, asked)
+    assert posterior.mean[:, 0].numpy() == pytest.approx(-location, rel=1e-7)
+
+
 def test_batches_outputs_and_joint_covariances_agree_with_single_asks(surrogate, pool):
     model = surrogate.botorch([1e8, AT])
     x = model.encode(pool)

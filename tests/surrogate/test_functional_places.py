@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probscale.encode.annealing import Annealing
+from probscale.encode.annealing import Annealing, rates
 from probscale.encode.clock import fit_clock
 from probscale.model.baseline import fit_baseline
 from probscale.surrogate.functional_places import Places
@@ -26,7 +26,7 @@ def runs():
     at = (horizons[:, None] * SHARE).ravel()
     codes = np.repeat(np.arange(len(KINDS)), len(SHARE))
     clock = fit_clock(at, codes, horizons, "total")
-    rate = Annealing("schedule").rate(configs, codes, np.tile(SHARE, len(KINDS)))
+    rate = rates(forms[codes], np.tile(SHARE, len(KINDS)))
     y = -0.2 * np.log(at) - 0.3 * (1 - np.sqrt(rate)) + z[codes, 0] + rng.normal(0, 0.002, len(at))
     return Places(clock, z, horizons, horizons, forms), at, codes, y
 

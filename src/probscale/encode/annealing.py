@@ -67,22 +67,12 @@ class Annealing:
         return tuple(name for name in (self.schedule, self.floor, self.decay) if name is not None)
 
     def forms(self, configs: pd.DataFrame) -> Array:
-        """Kind (its place in `KINDS`' forms, NaN where not known), floor and decay of each run, (runs, 3)."""
+        """Place of the kind in `FORMS` (-1 where not known), floor and decay of each run, (runs, 3)."""
         kinds = _kinds(configs, self.schedule)
-        code = np.array([FORMS.index(kind) if kind else np.nan for kind in kinds])
+        code = np.array([FORMS.index(kind) if kind else -1.0 for kind in kinds])
         floor = np.clip(_numbers(configs, self.floor, 0.0), 0.0, 1.0)
         decay = np.clip(_numbers(configs, self.decay, STABLE_DECAY), 1e-3, 1.0)
         return np.stack([code, floor, decay], axis=1)
-
-    def rate(self, configs: pd.DataFrame, index: NDArray[np.intp], share: Array) -> Array:
-        """Learning rate as a share of its peak, warm-up apart, (points,); NaN where it is not known.
-
-        Args:
-            configs: One row per run.
-            index: Position in `configs` of each point, (points,).
-            share: Share of the horizon of each point, (points,).
-        """
-        return rates(self.forms(configs)[index], share)
 
 
 def rates(forms: Array, share: Array) -> Array:
@@ -101,13 +91,20 @@ def rates(forms: Array, share: Array) -> Array:
     return out
 
 
-def bend(forms: Array, share: Array) -> Array:
+def bend(forms: Array | None, share: Array) -> Array:
     """How far curves have bent down with the learning rate, (points,): zero at the peak, one at zero.
 
     Where the schedule is not known it decays over the whole run. Beyond the horizon nothing bends further.
+
+    Args:
+        forms: See `rates`; None: no schedule is known.
+        share: Share of the horizon, (points,).
     """
-    known = rates(forms, share)
-    return 1 - np.sqrt(np.where(np.isfinite(known), known, 1 - np.clip(share, 0.0, 1.0)))
+    left = 1 - np.clip(share, 0.0, 1.0)
+    if forms is not None:
+        known = rates(forms, share)
+        left = np.where(np.isfinite(known), known, left)
+    return 1 - np.sqrt(left)
 
 
 def find_annealing(configs: pd.DataFrame, names: Iterable[str]) -> Annealing | None:

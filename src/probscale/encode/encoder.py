@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probscale.encode.annealing import Annealing, find_annealing
+from probscale.encode.annealing import Annealing, bend, find_annealing
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.features import FeatureMap, fit_features
@@ -180,8 +180,9 @@ class Encoder:
             # A horizon that is not given is the asked end.
             known = np.isfinite(horizon)
             share = np.where(known, at / np.where(known, horizon, 1.0), 1.0)
-            rate = None if self.annealing is None else self.annealing.rate(configs, index, share)
-            columns.append(_warp(share, rate)[:, None])
+            forms = None if self.annealing is None else self.annealing.forms(configs)[index]
+            warped = 1.5 * np.clip(share, 0.0, 1.0) + 1.5 * bend(forms, share)
+            columns.append(warped[:, None])
         columns.append(labels[index])
         if self.axis.curves:
             columns.append(runs[index][:, None])
@@ -198,18 +199,6 @@ class Encoder:
             return np.zeros((len(texts), 0))
         projection = self.projections[name]
         return projection.apply(self.embedder.embed(texts))[:, : projection.span]
-
-
-def _warp(fraction: Array, rate: Array | None) -> Array:
-    """Share of the horizon, plus how far the learning rate has come down: decay bends curves.
-
-    Args:
-        fraction: Share of the horizon, (points,).
-        rate: Learning rate as a share of its peak, NaN where not known; None: a decay over the whole run.
-    """
-    f = np.clip(fraction, 0.0, 1.0)
-    left = 1 - f if rate is None else np.where(np.isfinite(rate), rate, 1 - f)
-    return 1.5 * f + 1.5 * (1 - np.sqrt(left))
 
 
 def _texts(configs: pd.DataFrame, name: str) -> list[str]:

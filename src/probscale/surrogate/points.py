@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from probscale.encode.annealing import FORMS
 from probscale.encode.fields import to_numbers
 from probscale.errors import ConfigError
 from probscale.model.means import Rows
@@ -22,8 +23,9 @@ Array = NDArray[np.float64]
 class PointEncoder:
     """Inputs of candidates and their rows at fixed axis values.
 
-    An input holds the continuous coordinates, the label columns, the run code where curves have one, and the
-    logarithms of model size and horizon where no coordinate carries them.
+    An input holds the continuous coordinates, the label columns, the run code where curves have one, how the
+    learning rate goes where configurations tell it, and the logarithms of model size and horizon where no
+    coordinate carries them.
 
     Args:
         expert: Fitted model whose rows are made.
@@ -39,6 +41,7 @@ class PointEncoder:
         self._roles = expert.encoder.roles
         self.at: Tensor | Literal["horizon"] = self._axis_values(at)
         position = len(self._encoder.features.names)
+        self._annealing = self._encoder.annealing if self._encoder.axis.fraction else None
         self._texts = len(self._encoder.continuous) - position - 1 - int(self._encoder.axis.fraction)
         self._fields: dict[str, tuple[int, float, float]] = {}
         place = 0
@@ -61,6 +64,8 @@ class PointEncoder:
         columns = [continuous, labels]
         if self._encoder.axis.curves:
             columns.append(codes[:, None])
+        if self._annealing is not None:
+            columns.append(self._annealing.forms(configs))
         for name in (self._roles.params, self._needed_horizon()):
             if name is not None:
                 values = self._required(configs, name)
@@ -82,9 +87,10 @@ class PointEncoder:
             flat[:, :inner],
             ((progress - self._encoder.axis.centre) / self._encoder.axis.spread)[:, None],
         ]
-        if self._encoder.axis.fraction:
-            columns.append(_warp(at / torch.exp(self._log("horizon", flat)))[:, None])
         end = inner + labels + int(self._encoder.axis.curves)
+        if self._encoder.axis.fraction:
+            forms = None if self._annealing is None else flat[:, end : end + 3]
+            columns.append(_warped(at / torch.exp(self._log("horizon", flat)), forms)[:, None])
         columns.append(flat[:, inner:end])
         size = self._log("params", flat) if self._roles.params else torch.zeros(len(flat), dtype=flat.dtype)
         if self._expert.siblings is not None:
@@ -141,7 +147,18 @@ class PointEncoder:
         return values
 
 
-def _warp(fraction: Tensor) -> Tensor:
-    """`encode.encoder._warp` in torch; its derivative stays finite at the end, where a root starts."""
+def _warped(fraction: Tensor, forms: Tensor | None) -> Tensor:
+    """Share of the horizon and `annealing.bend` as in `Encoder.place`, in torch.
+
+    The derivative stays finite at the end, where a root starts.
+    """
     f = fraction.clamp(0.0, 1.0)
-    return 1.5 * f + 1.5 * (1 - (1 - f).clamp_min(1e-16).sqrt())
+    left = 1 - f
+    if forms is not None:
+        code, floor, decay = forms.unbind(dim=1)
+        stable = ((1 - f) / decay.clamp_min(1e-3)).clamp(0.0, 1.0)
+        shapes = {"linear": 1 - f, "cosine": 0.5 * (1 + torch.cos(torch.pi * f)), "stable": stable}
+        left = torch.where(code == FORMS.index("constant"), torch.ones_like(f), left)
+        for name, shape in shapes.items():
+            left = torch.where(code == FORMS.index(name), floor + (1 - floor) * shape, left)
+    return 1.5 * f + 1.5 * (1 - left.clamp_min(1e-16).sqrt())
