@@ -96,7 +96,7 @@ def test_json_lines_without_a_number_are_missing_values(tmp_path):
         ("runs.jsonl", b"[1]", "line 1 of .* is list, not an object"),
         (
             "runs.csv.gz",
-            gzip.compress(b"id,step\n1,2\n"),
+            gzip.compress(b"id,step\n1,2\n", mtime=0),
             r"no column 'loss' \(given as output\); columns are: id, step",
         ),
     ],
