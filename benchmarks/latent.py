@@ -6,7 +6,9 @@ nanoGPT: three splits of 5 widths × 6 depths; `paper` are the figures of Schram
 Latent positions are at their maximum a posteriori and inference is exact. `linear` models the loss itself, as
 the papers do; `log` models log(loss - floor). `order` is the order of levels with the larger evidence.
 Bilingual translation: a fifth of the 30 language pairs is never seen. `cover` is the coverage of 95 %
-intervals (nanoGPT) and of 90 % intervals (translation).
+intervals (nanoGPT) and of 90 % intervals (translation). Left out: all curves of one width (of 5) or one depth
+(of 6), each in turn; means over the values, inner ones apart from the two ends. `additive` adds effects of
+width, depth and step; its effect of a value never seen is zero.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import pandas as pd
 import tasks
-from scoring import fit_ours, forecast_with, markdown, number, score, write_page
+from scoring import fit_ours, forecast_with, markdown, number, peer_scores, score, write_page
 from tasks import Task
 
 PAPER = {"Quad_d4r3": (0.03, 0.12), "Tri_d4": (0.02, 0.10), "T1": (0.04, 0.12)}
@@ -36,6 +39,34 @@ def row(task: Task, name: str, level: float) -> list[object]:
     return [task.name, name, *shown, next(iter(orders), ""), number(seconds)]
 
 
+def left_out_rows() -> list[list[object]]:
+    """Mean scores with each width and each depth left out in turn, inner values and ends apart."""
+    every = tasks.nanogpt("T1")
+    shapes = pd.concat([every.train, every.test])[["n_embd", "n_layer"]]
+    rows: list[list[object]] = []
+    for level in shapes:
+        values = sorted(int(v) for v in shapes[level].unique())
+        parts = {"inner": values[1:-1], "smallest": values[:1], "largest": values[-1:]}
+        found = {value: _scores_without(level, value) for value in values}
+        for part, chosen in parts.items():
+            for name in found[chosen[0]]:
+                mean = pd.DataFrame([found[value][name] for value in chosen]).mean()
+                shown = [number(mean.get(key)) for key in ("mse", "mae", "coverage90")]
+                rows.append([level, f"{part} ({len(chosen)})", name, *shown])
+    return rows
+
+
+def _scores_without(level: str, value: int) -> dict[str, dict[str, float]]:
+    """Scores of each contestant with one value of a level left out."""
+    task = tasks.nanogpt_without(level, value)
+    found = {name: scores["all"] for name, scores in peer_scores(task, ["additive", "ARD GP"]).items()}
+    for name, options in MODELS.items():
+        surrogate, _ = fit_ours(task, **options)
+        found[name] = score(task, forecast_with(surrogate, task, level=0.95))["all"]
+        print(task.name, name, found[name], flush=True)
+    return found
+
+
 def main() -> None:
     """Fits everything and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -53,7 +84,8 @@ def main() -> None:
         for seed in range(chosen.seeds)
         for name in ("default", "latent, log")
     ]
-    parts = [text, markdown(head, rows), markdown(head, translated)]
+    left_out = markdown(["left out", "values", "model", "MSE", "MAE", "cover"], left_out_rows())
+    parts = [text, markdown(head, rows), left_out, markdown(head, translated)]
     write_page("latent", "Latent tasks (HMOGP-LV)", parts)
 
 

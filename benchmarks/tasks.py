@@ -186,6 +186,13 @@ def nanogpt(split: str = "Quad_d4r3") -> Task:
     return _task(f"nanogpt/{split.removeprefix('split_')}", Source(frame[keep], roles), test)
 
 
+def nanogpt_without(level: str, value: int) -> Task:
+    """All curves of one value of `n_embd` or `n_layer` unseen, of the nanoGPT shapes."""
+    task = nanogpt("T1")
+    frame = pd.concat([task.train, task.test]).sort_values(["n_embd", "n_layer", "step"], ignore_index=True)
+    return _task(f"nanogpt/{level}-{value}", Source(frame, task.roles), frame[level] == value)
+
+
 def bilingual(model: str = "mBART50", metric: str = "bleu", seed: int = 0, *, fraction: float = 0.2) -> Task:
     """Translation quality against data size; a random fifth of the language pairs is never seen."""
     frame = sources.read("schram/bilingual_mt.parquet").query("model == @model and metric == @metric")

@@ -31,7 +31,7 @@ from probscale.model.kernels import is_small_grid
 from probscale.model.means import LawMean, curve_mean
 from probscale.model.posterior import Tail
 from probscale.model.tails import fit_tail
-from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, log_slope
+from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE
 from probscale.runs import RunLog
 from probscale.surrogate.continuation import continuation_scale
 from probscale.surrogate.expert import Expert, layout_of
@@ -40,6 +40,7 @@ from probscale.surrogate.floors import Mixture, alone, with_floors
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
 from probscale.surrogate.restarts import Start, best_of
 from probscale.surrogate.text_choice import LEAST_GAIN, text_gain
+from probscale.surrogate.transform_choice import left_out_crps
 from probscale.surrogate.unseen import unseen_scale
 
 Array = NDArray[np.float64]
@@ -181,10 +182,10 @@ def _fit_with_text(
     log: RunLog, encoders: Sequence[Encoder], options: FitOptions, seed: int, like: Model | None
 ) -> tuple[Prepared, Fits, float | None]:
     """The fits with text where left-out values are foretold no worse with it, else those without."""
-    points, fits = _fit_encoded(log, encoders[0], options, seed, like)
+    points, fits, transform = _fit_encoded(log, encoders[0], options, seed, like)
     if len(encoders) == 1:
         return points, fits, None
-    told, told_fits = _fit_encoded(log, encoders[-1], options, seed, like)
+    told, told_fits, _ = _fit_encoded(log, encoders[-1], replace(options, transform=transform), seed, like)
     pair = (told, told_fits[0][0]), (points, fits[0][0])
     gain = text_gain(*pair, np.random.default_rng(seed))
     return (told, told_fits, gain) if gain >= LEAST_GAIN else (points, fits, gain)
@@ -198,16 +199,18 @@ def _kinds(log: RunLog, encoder: Encoder, options: FitOptions) -> tuple[str, ...
 
 def _fit_encoded(
     log: RunLog, encoder: Encoder, options: FitOptions, seed: int, like: Model | None
-) -> tuple[Prepared, Fits]:
-    """Points and fits of all mean functions under the output transform of the highest evidence."""
+) -> tuple[Prepared, Fits, str]:
+    """Points and fits of all mean functions, and the transform that foretells left-out cells best."""
     kinds = _kinds(log, encoder, options)
     share = _floor_share(kinds, curves=encoder.axis.curves)
+    transforms = _transforms(log, options.transform)
     candidates = [
-        _fit_transform(log, encoder, transform, share, kinds, options, seed, like)
-        for transform in _transforms(log, options.transform)
+        (*_fit_transform(log, encoder, transform, share, kinds, options, seed, like), transform)
+        for transform in transforms
     ]
-    points, fits, _ = max(candidates, key=lambda candidate: candidate[2])
-    return points, fits
+    if len(candidates) == 1:
+        return candidates[0]
+    return min(candidates, key=lambda found: left_out_crps(found[0], found[1][0][0]))
 
 
 def _beyond(
@@ -240,9 +243,10 @@ def _floor_share(kinds: tuple[str, ...], *, curves: bool) -> float:
 
 
 def _transforms(log: RunLog, asked: str) -> tuple[str, ...]:
-    """Kinds of output transform to compare: scores may add up, or multiply."""
-    lowest = float(np.nanmin(log.points[log.output].to_numpy(dtype=np.float64)))
-    return ("auto", "score") if asked == "auto" and log.roles.goal == "max" and lowest >= 0 else (asked,)
+    """Kinds of output transform to compare: scores may add up, or multiply, or close in on the best."""
+    output = log.points[log.output].to_numpy(dtype=np.float64)
+    compared = asked == "auto" and log.roles.goal == "max" and float(np.nanmin(output)) >= 0
+    return ("auto", "score", "linear") if compared else (asked,)
 
 
 def _fit_transform(
@@ -254,14 +258,12 @@ def _fit_transform(
     options: FitOptions,
     seed: int,
     like: Model | None,
-) -> tuple[Prepared, Fits, float]:
-    """Points under one output transform, the fits of all mean functions, and the evidence in output units."""
+) -> tuple[Prepared, Fits]:
+    """Points under one output transform, and the fits of all mean functions."""
     generator = np.random.default_rng(seed)
     points = prepare(log, encoder, transform=transform, share=share, most=options.most, generator=generator)
     subset = choose_subset(points.codes, options.subset, generator)
-    fits = [_fit_state(points, subset, kind, options, like) for kind in kinds]
-    slope = float(log_slope(points.transform, points.output[subset.numpy()]).sum())
-    return points, fits, max(outcome.objective for _, outcome in fits) + slope
+    return points, [_fit_state(points, subset, kind, options, like) for kind in kinds]
 
 
 def _fit_state(

@@ -1,0 +1,65 @@
+"""Scores get the transform that foretells what was left out, whatever smooth curves would like best."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scoringrules
+import torch
+
+import probscale as ps
+from probscale.encode.encoder import fit_encoder
+from probscale.model.exact import solve_exactly
+from probscale.surrogate.fitting import FitOptions, quick_fit
+from probscale.surrogate.prepare import prepare
+from probscale.surrogate.transform_choice import left_out_crps
+
+
+def scores(kind, seed=0):
+    """Curves of pairs whose effects multiply, add up, or halve what is missing to the best, in percent."""
+    generator = np.random.default_rng(seed)
+    first, second = generator.uniform(-1, 1, (2, 6))
+    rows = []
+    for i, j in ((i, j) for i in range(6) for j in range(6) if (i + 2 * j) % 5):
+        size = np.geomspace(1e3, 1e6, 6)
+        effect = first[i] + second[j] + 0.25 * np.log10(size / 1e3)
+        effect = effect + 0.01 * generator.standard_normal(6)
+        score = {
+            "multiplied": 6 * np.exp(effect),
+            "added": 50 + 14 * effect,
+            "closing": 100 - 12 * np.exp(-effect),
+        }
+        rows.append(pd.DataFrame({"one": f"a{i}", "other": f"b{j}", "size": size, "score": score[kind]}))
+        rows[-1]["run"] = f"{i}-{j}"
+    roles = {"run": "run", "axis": "size", "output": "score", "goal": "max", "levels": ("one", "other")}
+    return ps.RunLog.from_frame(pd.concat(rows, ignore_index=True), **roles)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("multiplied", "log(score"), ("closing", "log(100 - score")])
+def test_the_scale_on_which_effects_add_up_is_found(kind, name):
+    surrogate = ps.fit_surrogate(scores(kind), embedder=None, options=FitOptions(rounds=1, iterations=30))
+    assert surrogate.report.experts[0].transform.startswith(name)
+
+
+def test_added_effects_are_left_as_they_are():
+    surrogate = ps.fit_surrogate(scores("added"), embedder=None, options=FitOptions(rounds=1, iterations=30))
+    assert "score" not in surrogate.report.experts[0].transform
+
+
+def test_the_score_is_that_of_draws_from_conditioning_on_all_other_cells():
+    log = scores("multiplied")
+    encoder, generator = fit_encoder(log, None), np.random.default_rng(0)
+    points = prepare(log, encoder, transform="score", share=0.0, most=2_000, generator=generator)
+    state = quick_fit("plane", FitOptions(iterations=20))(points)
+    found = []
+    for cell in np.unique(points.cells):
+        out = torch.from_numpy(np.flatnonzero(points.cells == cell))
+        rest = torch.from_numpy(np.flatnonzero(points.cells != cell))
+        given = solve_exactly(state.process, state.data.take(rest))
+        mean, variance = given.marginals(state.data.rows.take(out))
+        with torch.no_grad():
+            variance = variance + state.process.noise(state.data.rows.take(out))
+        drawn = mean.numpy()[:, None] + variance.sqrt().numpy()[:, None] * generator.standard_normal(
+            (len(out), 4000)
+        )
+        found.append(scoringrules.crps_ensemble(points.output[out.numpy()], points.transform.inverse(drawn)))
+    assert left_out_crps(points, state) == pytest.approx(np.concatenate(found).mean(), rel=0.05)
