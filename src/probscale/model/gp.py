@@ -11,6 +11,7 @@ from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from probscale.errors import NotPositiveDefiniteError
+from probscale.model.gradients import log_normal
 from probscale.model.kernels import CurveKernel
 from probscale.model.layout import Layout
 from probscale.model.means import CurveMean, Rows
@@ -91,27 +92,22 @@ class CurveProcess(Module):
 
     def log_prior(self) -> Tensor:
         """Log density of the current parameters under their priors."""
-        terms = [
-            prior.log_prob(closure(module)).sum() for _, module, prior, closure, _ in self.named_priors()
-        ]
-        return torch.stack(terms).sum()
+        found = [(closure(module), prior) for _, module, prior, closure, _ in self.named_priors()]
+        value = torch.cat([each.reshape(-1) for each, _ in found])
+        location, std = (
+            torch.cat([getattr(prior, name).expand(each.shape).reshape(-1) for each, prior in found])
+            for name in ("loc", "scale")
+        )
+        constant = 0.5 * len(value) * math.log(2 * math.pi)
+        return -0.5 * ((value - location) / std).square().sum() - std.log().sum() - constant
 
     def log_likelihood(self, data: Observations) -> Tensor:
         """Log marginal likelihood of the observations on the modelled scale.
 
         Cost: O(rows³) time, O(rows²) memory.
         """
-        covariance = self.kernel(data.rows.x)
-        covariance = covariance + torch.diag(self.noise(data.rows) / data.weight)
-        return log_normal(covariance, data.y - self.mean(data.rows))
-
-
-def log_normal(covariance: Tensor, residual: Tensor) -> Tensor:
-    """Log density of a centred normal."""
-    factor = torch.linalg.cholesky(covariance)
-    white = torch.linalg.solve_triangular(factor, residual[:, None], upper=False)
-    constant = 0.5 * len(residual) * math.log(2 * math.pi)
-    return -0.5 * white.square().sum() - factor.diagonal().log().sum() - constant
+        noise = self.noise(data.rows) / data.weight
+        return log_normal(self.kernel(data.rows.x), data.y - self.mean(data.rows), noise)
 
 
 def cholesky(matrix: Tensor) -> tuple[Tensor, float]:

@@ -15,9 +15,10 @@ from gpytorch.kernels import Kernel
 from gpytorch.priors import NormalPrior
 from torch import Tensor
 
+from probscale.model.gradients import additive_covariance
+from probscale.model.labels import by_value
 from probscale.model.layout import LabelBlock, Layout
-
-SQRT5 = math.sqrt(5.0)
+from probscale.model.matern import matern52, scaled_matern, squared_distances
 
 MOST_ANOVA = 4
 """Most configuration coordinates whose interactions on curves are modelled one by one."""
@@ -39,18 +40,6 @@ NEAR = 0.6
 """Prior distance at which texts are near, in root mean squares of the distance to their mean."""
 
 
-def matern52(squared: Tensor) -> Tensor:
-    """Matérn-5/2 correlation from squared scaled distances."""
-    distance = SQRT5 * squared.clamp_min(1e-14).sqrt()
-    return (1 + distance + distance.square() / 3) * torch.exp(-distance)
-
-
-def squared_distances(x1: Tensor, x2: Tensor) -> Tensor:
-    """Squared Euclidean distances, (rows, rows), through one matrix product."""
-    cross = x1 @ x2.mT
-    return (x1.square().sum(-1)[:, None] + x2.square().sum(-1)[None] - 2 * cross).clamp_min(0.0)
-
-
 def has_few_coordinates(layout: Layout) -> bool:
     """Whether rows are curves over so few coordinates that each subset of them gets an effect of its own."""
     configuration = len(layout.continuous) - len(layout.axis)
@@ -64,7 +53,16 @@ def is_small_grid(layout: Layout) -> bool:
 
 
 class LogParameterKernel(Kernel):
-    """A kernel whose raw parameters carry normal priors and whose covariances are dense."""
+    """A kernel whose raw parameters carry normal priors and whose covariances are dense.
+
+    Where parameters are learnt, gradients are those of `gradients`; a kernel whose parameters are frozen, to
+    differentiate with respect to rows or to map over batches, is left to automatic differentiation.
+    """
+
+    @property
+    def learnt(self) -> bool:
+        """Whether any parameter is learnt."""
+        return any(parameter.requires_grad for parameter in self.parameters())
 
     def declare(
         self, name: str, start: float | Tensor, mean: float | Tensor, std: float, size: int = 1
@@ -88,11 +86,13 @@ class AxisKernel(LogParameterKernel):
 
     axis: tuple[int, ...]
 
-    def along(self, name: str, x1: Tensor, x2: Tensor) -> Tensor:
-        """Matérn-5/2 correlation along the axis; parameter `name` holds its lengthscales."""
+    def along(self, name: str, x1: Tensor, x2: Tensor, variance: Tensor | None = None) -> Tensor:
+        """Matérn-5/2 covariance along the axis; parameter `name` holds its lengthscales."""
         columns = list(self.axis)
-        width = torch.exp(self.get_parameter(name))
-        return matern52(squared_distances(x1[:, columns] / width, x2[:, columns] / width))
+        raw = self.get_parameter(name)
+        width = torch.exp(raw)
+        variance = width.new_ones(()) if variance is None else variance
+        return scaled_matern(x1[:, columns] / width, x2[:, columns] / width, variance, raw.requires_grad)
 
 
 class SizeShift(torch.nn.Module):
@@ -161,8 +161,9 @@ class SharedTerm(LogParameterKernel):
         variance = torch.exp(2 * self.get_parameter("scale"))
         if diag:
             return variance.expand(x1.shape[0])
-        width = torch.exp(self.get_parameter("width"))
-        return variance * matern52(squared_distances(self.shift(x1) / width, self.shift(x2) / width))
+        raw = self.get_parameter("width")
+        width = torch.exp(raw)
+        return scaled_matern(self.shift(x1) / width, self.shift(x2) / width, variance, raw.requires_grad)
 
 
 class AdditiveTerm(LogParameterKernel):
@@ -189,11 +190,13 @@ class AdditiveTerm(LogParameterKernel):
         variance = torch.exp(2 * self.get_parameter("scale"))
         if diag:
             return variance.sum().expand(x1.shape[0])
-        z1, z2 = self.shift(x1), self.shift(x2)
-        width = torch.exp(self.get_parameter("width"))
+        raw = self.get_parameter("width")
+        z1, z2 = self.shift(x1) / torch.exp(raw), self.shift(x2) / torch.exp(raw)
+        if raw.requires_grad:
+            return additive_covariance(z1, z2, variance)
         parts = [
-            weight * matern52(((z1[:, column, None] - z2[None, :, column]) / scale).square())
-            for column, weight, scale in zip(self.columns, variance, width, strict=True)
+            weight * matern52((z1[:, column, None] - z2[None, :, column]).square())
+            for column, weight in zip(self.columns, variance, strict=True)
         ]
         return sum(parts[1:], parts[0])
 
@@ -222,13 +225,13 @@ class AnovaTerm(AxisKernel):
         variance = torch.exp(2 * self.get_parameter("scale"))
         if diag:
             return variance.expand(x1.shape[0])
-        total = variance * self.along("axis_width", x1, x2)
-        z1, z2 = self.shift(x1), self.shift(x2)
-        weights = torch.exp(2 * self.get_parameter("weight"))
-        widths = torch.exp(self.get_parameter("width"))
-        for column, weight, width in zip(self.columns, weights, widths, strict=True):
-            distance = ((z1[:, column, None] - z2[None, :, column]) / width).square()
-            total = total * (1 + weight * matern52(distance)) / (1 + weight)
+        total = self.along("axis_width", x1, x2, variance)
+        columns, raw = list(self.columns), self.get_parameter("width")
+        z1, z2 = (self.shift(x)[:, columns] / torch.exp(raw) for x in (x1, x2))
+        shares = torch.sigmoid(2 * self.get_parameter("weight"))
+        for j, share in enumerate(shares):
+            part = scaled_matern(z1[:, [j]], z2[:, [j]], share, raw.requires_grad)
+            total = total * (part + (1 - share))
         return total
 
 
@@ -246,7 +249,7 @@ class AxisTerm(AxisKernel):
         variance = torch.exp(2 * self.get_parameter("scale"))
         if diag:
             return variance.expand(x1.shape[0])
-        return variance * self.along("width", x1, x2)
+        return self.along("width", x1, x2, variance)
 
 
 class TaskTerm(LogParameterKernel):
@@ -261,6 +264,7 @@ class TaskTerm(LogParameterKernel):
         super().__init__()
         self.matern = SharedTerm(layout, shift, scale=scale)
         self.labels = torch.nn.ModuleList(labels)
+        self.blocks = [label.block for label in labels]
         if labels:
             self.declare("relevance", 1.5, 0.0, 1.5, len(labels))
 
@@ -269,10 +273,14 @@ class TaskTerm(LogParameterKernel):
         covariance = self.matern(x1, x2, diag=diag)
         if diag or not len(self.labels):
             return covariance
+        return covariance * by_value(self._alike, self.blocks, x1, x2, self.learnt)
+
+    def _alike(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """How alike the labels of two sets of rows are, all together."""
         relevance = torch.sigmoid(self.get_parameter("relevance"))
-        for weight, correlation in zip(relevance, self.labels, strict=True):
-            covariance = covariance * (1 - weight + weight * correlation(x1, x2))
-        return covariance
+        pairs = zip(relevance, self.labels, strict=True)
+        parts = [1 - weight + weight * label(x1, x2) for weight, label in pairs]
+        return functools.reduce(torch.mul, parts)
 
 
 class LevelTerm(AxisKernel):
@@ -290,12 +298,14 @@ class LevelTerm(AxisKernel):
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """Label correlation times a constant plus a Matérn covariance along the axis."""
         constant = torch.exp(2 * self.get_parameter("scale"))
-        if not self.axis:
-            return constant * self.correlation(x1, x2, diag=diag)
-        drift = torch.exp(2 * self.get_parameter("drift"))
+        drift = torch.exp(2 * self.get_parameter("drift")) if self.axis else torch.zeros_like(constant)
         if diag:
             return (constant + drift).expand(x1.shape[0])
-        return (constant + drift * self.along("width", x1, x2)) * self.correlation(x1, x2)
+        blocks = [self.correlation.block]
+        if not self.axis:
+            return by_value(lambda a, b: constant * self.correlation(a, b), blocks, x1, x2, self.learnt)
+        alike = by_value(self.correlation, blocks, x1, x2, self.learnt)
+        return (constant + self.along("width", x1, x2, drift)) * alike
 
 
 class RunTerm(AxisKernel):
@@ -323,7 +333,7 @@ class RunTerm(AxisKernel):
         if diag:
             return (constant + drift) * self._deviates(x1).to(x1.dtype)
         same = (x1[:, self.run, None] == x2[None, :, self.run]) & self._deviates(x1)[:, None]
-        return same.to(x1.dtype) * (constant + drift * self.along("width", x1, x2))
+        return same.to(x1.dtype) * (constant + self.along("width", x1, x2, drift))
 
     def _deviates(self, x: Tensor) -> Tensor:
         """Which rows belong to runs that deviate, (rows,)."""

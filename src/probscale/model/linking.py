@@ -10,7 +10,8 @@ from torch import Tensor
 
 from probscale.model.cross import crossed_terms
 from probscale.model.fitting import FitOutcome, fit_process
-from probscale.model.gp import CurveProcess, Observations, log_normal
+from probscale.model.gp import CurveProcess, Observations
+from probscale.model.gradients import log_normal
 from probscale.model.outputs import (
     LAW,
     Coregionalisation,
@@ -77,7 +78,7 @@ class LinkObjective:
         total = (wide[: len(data.terms)] * data.terms).sum(0)
         total = total + wide[self.links.names.index(LAW)] * data.law
         total = total + wide[-1] * (shares[:, None] * shares).sqrt() * data.points
-        return log_normal(total + torch.diag(data.noise * (1 - shares)), data.residual)
+        return log_normal(total, data.residual, data.noise * (1 - shares))
 
 
 @torch.no_grad()
