@@ -69,15 +69,15 @@ def told(frame: pd.DataFrame, fold: Fold) -> pd.DataFrame:
     return frame.assign(**{WHOLE: config_sentences(frame[fields])})
 
 
-def scores(fold: Fold, variant: str) -> dict[str, Any]:
-    """MAE and coverage of a fold for each number of known runs."""
+def scores(fold: Fold, variant: str, embedder: Any = "default") -> dict[str, Any]:
+    """MAE and coverage of a fold for each number of known runs; `embedder` reads where the variant reads."""
     train, known, asked = fold.train, fold.known, fold.asked
     if variant == WHOLE:
         train, known, asked = (told(frame, fold) for frame in (train, known, asked))
     roles = dict(fold.roles)
     start = time.perf_counter()
     log = ps.RunLog.from_frame(train, **roles)
-    surrogate = ps.fit_surrogate(log, embedder=None if variant == "without" else "default", seed=0)
+    surrogate = ps.fit_surrogate(log, embedder=None if variant == "without" else embedder, seed=0)
     out: dict[str, Any] = {"seconds": time.perf_counter() - start, "mae": {}, "coverage": {}}
     task = Task("", train, asked.drop(columns="order", errors="ignore"), roles)
     truth = asked[roles["output"]].to_numpy(float)

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from probscale.report import write_report
     from probscale.runs import Roles, RunLog, read_runs
     from probscale.scaling import fit_frontier
-    from probscale.surrogate import CurvePosterior, CurveSurrogate, fit_surrogate, load_surrogate
+    from probscale.surrogate import (
+        CurvePosterior,
+        CurveSurrogate,
+        fine_tune_embedder,
+        fit_surrogate,
+        load_surrogate,
+    )
     from probscale.theory import simulate_runs
 
 __version__ = "0.1.0"
@@ -35,6 +41,7 @@ _HOME = {
     "LawFit": "laws",
     "simulate_runs": "theory",
     "fit_surrogate": "surrogate",
+    "fine_tune_embedder": "surrogate",
     "load_surrogate": "surrogate",
     "CurveSurrogate": "surrogate",
     "CurvePosterior": "surrogate",

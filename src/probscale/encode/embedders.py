@@ -140,6 +140,11 @@ class HuggingFaceEmbedder(Embedder):
         # The weights stay behind: a copy in another process loads its own.
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
+    @property
+    def spec(self) -> LanguageModelSpec:
+        """Which model is loaded, and how vectors are read from it."""
+        return self._spec
+
     @cached_property
     def _model(self) -> LanguageModel:
         return load_language_model(self._spec)
@@ -178,6 +183,11 @@ class BundledEmbedder(Embedder):
 
     def __getstate__(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @property
+    def spec(self) -> LanguageModelSpec:
+        """Which model is loaded, and how vectors are read from it."""
+        return self._inner.spec
 
     @cached_property
     def _inner(self) -> HuggingFaceEmbedder:
@@ -233,8 +243,8 @@ def get_embedder(choice: str | Path | Embedder | None) -> Embedder | None:
     """The embedder that a user's choice names.
 
     Args:
-        choice: "default" for the bundled model, None for no text, a Hugging Face id, a local folder, or an
-            Embedder.
+        choice: "default" for the bundled model, None for no text, a Hugging Face id, a local folder (of a
+            model, or of an adapter that names its model), or an Embedder.
 
     Raises:
         ConfigError: if the choice is of another type or empty.
@@ -242,6 +252,10 @@ def get_embedder(choice: str | Path | Embedder | None) -> Embedder | None:
     if choice is None or isinstance(choice, Embedder):
         return choice
     if isinstance(choice, str | Path) and str(choice).strip():
+        from probscale.encode.lora import LoraEmbedder, is_adapter
+
+        if is_adapter(choice):
+            return LoraEmbedder(str(choice))
         return BundledEmbedder() if str(choice) == "default" else HuggingFaceEmbedder(str(choice))
     raise ConfigError(
         f'embedder is {choice!r}; give "default", None, a Hugging Face id, a local folder or an Embedder',

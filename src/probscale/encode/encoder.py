@@ -13,7 +13,7 @@ from probscale.encode.annealing import Annealing, bend, find_annealing
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.features import FeatureMap, fit_features
-from probscale.encode.fields import label_code
+from probscale.encode.fields import CategoricalField, label_code
 from probscale.encode.projection import Projection, center_project
 from probscale.encode.text import value_sentence
 from probscale.runs import Roles, RunLog
@@ -227,6 +227,22 @@ def label_sentences(
     return [f"{short}. {more}" if more else short for short, more in pairs]
 
 
+def read_texts(features: FeatureMap, configs: pd.DataFrame) -> dict[str, list[str]]:
+    """The text that a language model reads of each configuration, by the field that it stands for."""
+    found: dict[str, list[str]] = {}
+    for item, values in zip(features.categorical, features.labels(configs), strict=True):
+        if is_read(features, item):
+            sentences = label_sentences(features, item.name, item.values, values, configs)
+            told = dict(zip(item.values, sentences, strict=True))
+            found[item.name] = [told[value] for value in values]
+    return found | {name: _texts(configs, name) for name in features.free_text}
+
+
+def is_read(features: FeatureMap, item: CategoricalField) -> bool:
+    """Whether the text of a label's values is read; values that enter as numbers speak for themselves."""
+    return len(item.values) > 2 and item.name not in features.names
+
+
 def fit_encoder(log: RunLog, embedder: Embedder | CachedEmbedder | None) -> Encoder:
     """Learn an encoder from the configurations of a log.
 
@@ -245,8 +261,7 @@ def fit_encoder(log: RunLog, embedder: Embedder | CachedEmbedder | None) -> Enco
     projections: dict[str, Projection] = {}
     if embedder is not None:
         for item, values in zip(features.categorical, features.labels(log.configs), strict=True):
-            # Values that enter as numbers speak for themselves.
-            if len(item.values) > 2 and item.name not in features.names:
+            if is_read(features, item):
                 sentences = label_sentences(features, item.name, item.values, values, log.configs)
                 projections[item.name] = center_project(embedder.embed(sentences), LABEL_RANK)
         for name in features.free_text:

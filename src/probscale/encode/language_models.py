@@ -98,8 +98,7 @@ class LanguageModel:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Vectors of the texts, shape (texts, dim); a text without tokens gets the zero vector."""
-        with self._lock, quiet_transformers():
-            split = [self._windows(self.spec.prefix + text) for text in texts]
+        split = self.split(texts)
         windows = [window for part in split for window in part]
         owner = np.repeat(np.arange(len(texts)), [len(part) for part in split])
         length = np.array([len(window) for window in windows], dtype=np.float64)
@@ -112,6 +111,11 @@ class LanguageModel:
             norm = np.linalg.norm(mean, axis=1, keepdims=True)
             mean = mean / np.where(norm > 0, norm, 1.0)
         return mean.astype(np.float32).astype(np.float64)
+
+    def split(self, texts: Sequence[str]) -> list[list[list[int]]]:
+        """Token ids of each text, in consecutive windows."""
+        with self._lock, quiet_transformers():
+            return [self._windows(self.spec.prefix + text) for text in texts]
 
     def _windows(self, text: str) -> list[list[int]]:
         """Token ids of a text in consecutive windows, each with the model's special tokens."""
@@ -146,6 +150,13 @@ class LanguageModel:
     def _forward(self, windows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         import torch
 
+        with torch.inference_mode():
+            return self.pooled(windows).cpu().numpy()
+
+    def pooled(self, windows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Pooled vector of each window in one forward pass, (windows, dim), as the gradient mode has it."""
+        import torch
+
         longest = max(map(len, windows))
         # Padding goes on the right, whatever the tokenizer prefers: absolute positions then start at the
         # first token, and a causal model never sees what is masked. Any id will do for a masked token.
@@ -154,11 +165,10 @@ class LanguageModel:
         for row, window in enumerate(windows):
             ids[row, : len(window)] = window
             mask[row, : len(window)] = 1
-        with torch.inference_mode():
-            given = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-            moved = {name: value.to(self.spec.device) for name, value in given.items()}
-            hidden = self.network(**moved).last_hidden_state.float()
-            return pool(hidden, moved["attention_mask"], self.spec.pooling).cpu().numpy()
+        given = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        moved = {name: value.to(self.spec.device) for name, value in given.items()}
+        hidden = self.network(**moved).last_hidden_state.float()
+        return pool(hidden, moved["attention_mask"], self.spec.pooling)
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:

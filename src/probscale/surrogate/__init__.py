@@ -7,6 +7,7 @@ from probscale.surrogate.fitting import FitOptions
 from probscale.surrogate.posterior import CurvePosterior
 from probscale.surrogate.report import ExpertReport, FitReport
 from probscale.surrogate.saving import load_surrogate
+from probscale.surrogate.text_tuning import fine_tune_embedder
 
 __all__ = [
     "BestConfig",
@@ -15,6 +16,7 @@ __all__ = [
     "ExpertReport",
     "FitOptions",
     "FitReport",
+    "fine_tune_embedder",
     "fit_surrogate",
     "load_surrogate",
 ]
