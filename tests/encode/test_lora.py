@@ -1,6 +1,8 @@
+import json
 import pickle
 import random
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -110,6 +112,25 @@ def test_identity_follows_the_content_and_not_the_place(tuned, bases, tmp_path):
     assert bases["bert"].identity in copy.identity
     change_weights(moved, lambda weights: {key: value + 1e-3 for key, value in weights.items()})
     assert LoraEmbedder(str(moved)).identity != original.identity
+
+
+def test_identity_does_not_depend_on_the_order_in_which_peft_writes_sets(tuned, tmp_path):
+    turned = shutil.copytree(tuned["bert"].folder, tmp_path / "turned")
+    settings = json.loads((turned / "adapter_config.json").read_text())
+    assert len(settings["target_modules"]) == 2
+    settings["target_modules"].reverse()
+    (turned / "adapter_config.json").write_text(json.dumps(settings))
+    assert LoraEmbedder(str(turned)).identity == tuned["bert"].identity
+
+
+def test_nobody_is_asked_over_the_network(bases, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: asked.append(a) or [])
+    network = load_language_model(bases["gpt2"].spec).network
+    adapted = new_adapter(network, rank=2, seed=0, name="some/model")
+    write_adapter(adapted, tmp_path / "new", bases["gpt2"], {})
+    LoraEmbedder(str(tmp_path / "new")).embed(TEXTS)
+    assert asked == []
 
 
 def test_cached_vectors_of_a_model_and_its_adapter_stay_apart(tuned, bases, tmp_path):

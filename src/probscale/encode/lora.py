@@ -139,9 +139,14 @@ def check_adapter(folder: Path) -> None:
 
 def adapter_digest(folder: Path) -> str:
     """SHA-256 of what an adapter does: its weights and its settings, wherever it lies and whoever made it."""
-    settings = {key: value for key, value in _json(folder / CONFIG).items() if key not in _PLACES}
+    settings = {key: _ordered(value) for key, value in _json(folder / CONFIG).items() if key not in _PLACES}
     content = json.dumps(settings, sort_keys=True) + file_digest(folder / WEIGHTS)
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _ordered(value: object) -> object:
+    # PEFT writes sets, which come in another order in each process.
+    return sorted(value, key=str) if isinstance(value, list) else value
 
 
 def import_peft() -> Any:
@@ -230,7 +235,8 @@ def write_adapter(adapted: Any, folder: Path, base: BaseModel, record: Mapping[s
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         with _quiet():
-            adapted.save_pretrained(str(partial), safe_serialization=True)
+            # Embeddings are not trained; PEFT would ask the Hub whether they were resized.
+            adapted.save_pretrained(str(partial), safe_serialization=True, save_embedding_layers=False)
         (partial / "README.md").unlink(missing_ok=True)
         described = {"format": FORMAT, "base": described_base(base), **record}
         (partial / RECORD).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
