@@ -24,7 +24,7 @@ from text_tasks import Fold, folds
 import probscale as ps
 from probscale.errors import ConfigError
 
-REAL = {"lcdb": 4, "marin_speedrun": 4, "modded_nanogpt": 5, "routed_lm": 1}
+REAL = {"lcdb": 3, "marin_speedrun": 3, "modded_nanogpt": 3, "routed_lm": 1}
 """Folds of each data set, the first of those of text_gain.py."""
 
 PLANTED = (16, 32, 64, 128)

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from probscale.encode.cache import CachedEmbedder, EmbeddingCache
 from probscale.encode.embedders import BundledEmbedder, Embedder, HashedNgramEmbedder, HuggingFaceEmbedder
+from probscale.encode.language_models import load_language_model
+from probscale.encode.lora import LoraEmbedder, new_adapter, write_adapter
 from probscale.errors import ConfigError
 
 TEXTS = [
@@ -29,7 +32,20 @@ KINDS = (
     "decoder mean",
     "rotary last",
     "cached",
+    "adapted encoder",
+    "adapted decoder",
 )
+
+
+def adapted(base, folder):
+    """The model with an adapter that changes its vectors."""
+    network = new_adapter(load_language_model(base.spec).network, rank=2, seed=0, name="it")
+    with torch.random.fork_rng():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                torch.nn.init.normal_(parameter, std=0.1)
+    write_adapter(network, folder, base, {})
+    return LoraEmbedder(str(folder), base)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +64,8 @@ def embedders(tmp_path_factory):
         CachedEmbedder(
             HuggingFaceEmbedder(bert, batch_size=4, max_length=10), EmbeddingCache(root / "cache")
         ),
+        adapted(HuggingFaceEmbedder(bert, batch_size=4), root / "adapted bert"),
+        adapted(HuggingFaceEmbedder(llama, pooling="last", batch_size=4), root / "adapted llama"),
     )
     return dict(zip(KINDS, every, strict=True))
 
