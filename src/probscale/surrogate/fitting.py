@@ -40,7 +40,7 @@ from probscale.surrogate.floors import Mixture, alone, with_floors
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
 from probscale.surrogate.restarts import Start, best_of
 from probscale.surrogate.text_choice import LEAST_GAIN, text_gain
-from probscale.surrogate.transform_choice import left_out_crps
+from probscale.surrogate.transform_choice import left_out_density
 from probscale.surrogate.unseen import unseen_scale
 
 Array = NDArray[np.float64]
@@ -210,7 +210,7 @@ def _fit_encoded(
     ]
     if len(candidates) == 1:
         return candidates[0]
-    return min(candidates, key=lambda found: left_out_crps(found[0], found[1][0][0]))
+    return max(candidates, key=lambda found: left_out_density(found[0], found[1][0][0]))
 
 
 def _beyond(

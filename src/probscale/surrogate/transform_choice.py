@@ -1,7 +1,7 @@
-"""Which transform suits scores: cells left out in turn, foretold under each, compared in output units.
+"""Which transform suits scores: cells and level values left out in turn, each point foretold under each.
 
 The evidence of whole curves is mostly about how smooth they are; what a new configuration will reach is a
-question to left-out cells. Scores in output units compare transforms without a Jacobian.
+question to what was left out, point by point.
 """
 
 from __future__ import annotations
@@ -10,28 +10,38 @@ import numpy as np
 import torch
 
 from probscale.model.exact import ExactState
+from probscale.model.transforms import log_slope
 from probscale.surrogate.prepare import Prepared
-
-LEVELS = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
-"""Quantiles whose pinball losses are averaged."""
 
 
 @torch.no_grad()
-def left_out_crps(points: Prepared, state: ExactState) -> float:
-    """Mean CRPS of points of cells left out in turn, output units; parameters stay those of the fit.
+def left_out_density(points: Prepared, state: ExactState) -> float:
+    """Mean log density of single points, output units, when their cell or a value of a level was left out.
+
+    Cells are left out in turn, and then the values of each level; the means of these parts are averaged.
+    Parameters stay those of the fit.
 
     Args:
         points: Points, their cells and transform.
         state: Posterior given all of them.
 
-    Cost: O(points³).
-
-    Source: Gneiting and Raftery 2007; an integral of pinball losses, here over 19 quantiles.
+    Cost: O(points³) per level.
     """
-    residual, variance = state.leave_groups_out(points.cells)
-    noise = state.process.noise(points.data.rows).cpu()
-    normal = torch.distributions.Normal(points.data.y - residual, (variance + noise).sqrt())
-    levels = LEVELS[:, None]
-    quantiles = np.sort(points.transform.inverse(normal.icdf(levels).numpy()), axis=0)
-    missed = points.output - quantiles
-    return float(2 * np.maximum(levels.numpy() * missed, (levels.numpy() - 1) * missed).mean())
+    y, noise = points.data.y, state.process.noise(points.data.rows).cpu()
+    slope = float(log_slope(points.transform, points.output).mean())
+    densities = []
+    for groups in left_out_groups(points, state):
+        residual, variance = state.leave_groups_out(groups)
+        normal = torch.distributions.Normal(y - residual, (variance + noise).sqrt())
+        densities.append(float(normal.log_prob(y).mean()))
+    return float(np.mean(densities)) + slope
+
+
+def left_out_groups(points: Prepared, state: ExactState) -> list[np.ndarray]:
+    """Cell of each point, and its value of each level that has several, (points,) each."""
+    groups = [points.cells]
+    for block in state.process.layout.labels:
+        if block.level:
+            values = np.unique(points.data.rows.x[:, block.code].numpy(), return_inverse=True)[1]
+            groups += [values.astype(np.intp)] if values.any() else []
+    return groups
