@@ -48,7 +48,8 @@ def main(game: str, file: str, *, page: str, title: str, seeds: int, baselines: 
         "budgets from 5 % to 100 % of the grid (step function); `from the start`: budgets from the price of "
         "the start. "
         "fRMSE: root mean square error of the log-frontier. Sustained: share of the grid's price from "
-        "which a criterion holds to the end. ±: standard error over seeds."
+        "which a criterion holds to the end. Slope in 95 % interval: of the states in which the law is "
+        "not yet known exactly. ±: standard error over seeds."
     )
     write_page(page, title, [shape, reading, _markdown(table), *filter(None, [chosen.note])])
 

@@ -15,6 +15,7 @@ from probscale.evaluate.replay.active_tables import (
     find_game,
     measures,
     replay_strategies,
+    slope_coverage,
     sustained,
 )
 
@@ -104,6 +105,16 @@ def test_sustained_counts_from_the_last_violation():
     assert sustained(spent, np.array([0.0, 9.0, 0.0, 0.0]), 1.0) == 0.3
     assert sustained(spent, np.zeros(4), 1.0) == 0.1
     assert sustained(spent, np.full(4, 9.0), 1.0) == np.inf
+
+
+def test_a_slope_known_to_rounding_error_says_nothing_about_coverage():
+    known = -0.05 + 1e-17
+    table = pd.DataFrame(
+        {"slope_lower": [-0.06, -0.06, known, known], "slope_upper": [-0.04, -0.055, known, known]}
+    )
+    assert slope_coverage(table, -0.05) == 0.5
+    assert slope_coverage(table.iloc[:1], -0.05) == 1.0
+    assert np.isnan(slope_coverage(table.iloc[2:], -0.05))
 
 
 def test_table_divides_by_the_baselines(task, states):

@@ -34,6 +34,9 @@ Load: TypeAlias = Callable[[], tuple[ActiveTask, tuple[Strategy, ...]]]
 BUDGETS = np.geomspace(0.05, 1.0, 60)
 """Shares of the full price at which errors are averaged."""
 
+KNOWN = 1e-8
+"""Relative width of a slope's interval below which the slope is known."""
+
 
 def find_game(name: str, path: str | Path) -> tuple[ActiveTask, tuple[Strategy, ...]]:
     """A game by name, read from its log, and the strategies that play it.
@@ -162,13 +165,28 @@ def sustained(spent: Array, error: Array, threshold: float) -> float:
     return float(spent[first]) if first < len(spent) else float("inf")
 
 
+def slope_coverage(states: pd.DataFrame, slope: float) -> float:
+    """Share of states whose interval of the slope holds the true one, while the law is uncertain.
+
+    States in which it is known to rounding error are left out: there the interval is a point.
+
+    Args:
+        states: States of one replay.
+        slope: True slope.
+    """
+    lower, upper = (states[name].to_numpy(dtype=np.float64) for name in ("slope_lower", "slope_upper"))
+    margin = KNOWN * abs(slope)
+    unknown = upper - lower > margin
+    inside = (lower - margin <= slope) & (slope <= upper + margin)
+    return float(inside[unknown].mean()) if unknown.any() else float("nan")
+
+
 def measures(task: ActiveTask, results: pd.DataFrame) -> pd.DataFrame:
     """Summary of each replay: one row per strategy and seed."""
     rows = []
     for (strategy, seed), states in results.groupby(["strategy", "seed"], sort=False):
         part = states.sort_values("spent", kind="stable")
         spent, area, error = (part[name].to_numpy(dtype=np.float64) for name in ("spent", "abc", "frmse"))
-        inside = (part["slope_lower"] <= task.law[0]) & (part["slope_upper"] >= task.law[0])
         early = np.geomspace(spent[0], 1.0, 60)
         rows.append(
             {
@@ -179,7 +197,7 @@ def measures(task: ActiveTask, results: pd.DataFrame) -> pd.DataFrame:
                 "auc_early": area_under(spent, area, early),
                 "sustained_abc": sustained(spent, area, task.thresholds[0]),
                 "sustained_frmse": sustained(spent, error, task.thresholds[1]),
-                "slope_coverage": float(inside.mean()),
+                "slope_coverage": slope_coverage(part, task.law[0]),
                 "seconds": float(part["seconds"].iloc[1:].mean()),
             }
         )
