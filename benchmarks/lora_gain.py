@@ -24,7 +24,7 @@ from text_tasks import Fold, folds
 import probscale as ps
 from probscale.errors import ConfigError
 
-REAL = {"lcdb": 3, "marin_speedrun": 3, "modded_nanogpt": 3, "routed_lm": 1}
+REAL = {"lcdb": 4, "marin_speedrun": 3, "modded_nanogpt": 5, "routed_lm": 1}
 """Folds of each data set, the first of those of text_gain.py."""
 
 PLANTED = (16, 32, 64, 128)
@@ -76,38 +76,37 @@ def planted(count: int, seed: int) -> Fold:
     return Fold(("new sentences",), frame[:count], nothing, frame[count:], roles, "description")
 
 
-def measured(fold: Fold) -> dict[str, Any]:
-    """Scores of all variants on a fold, and what the fine-tuning did."""
-    out: dict[str, Any] = {"without": scores(fold, "without"), "bundled": scores(fold, "with")}
+def measured(fold: Fold, variant: str, bundled: dict[str, Any] | None) -> dict[str, Any]:
+    """Scores of a variant on a fold, and what the fine-tuning did."""
+    if variant in ("without", "bundled"):
+        return scores(fold, "without" if variant == "without" else "with")
+    assert bundled is not None
+    options: dict[str, Any] = {"choose_epochs": False, "epochs": 4} if variant == "unchecked" else {}
     log = ps.RunLog.from_frame(fold.train, **fold.roles)
-    for variant, options in (("fine-tuned", {}), ("unchecked", {"choose_epochs": False, "epochs": 4})):
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.process_time()
-            try:
-                found = ps.fine_tune_embedder(log, folder=f"{folder}/adapter", seed=0, **options)
-            except ConfigError as error:
-                out[variant] = out["bundled"] | {"refused": str(error)}
-                continue
-            told = {"record": dict(found.record), "cpu": time.process_time() - start}
-            # An adapter of no epochs changes no vector.
-            kept = found.record["epochs"] > 0
-            out[variant] = (scores(fold, "with", found) if kept else out["bundled"]) | told
-    return out
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.process_time()
+        try:
+            found = ps.fine_tune_embedder(log, folder=f"{folder}/adapter", seed=0, **options)
+        except ConfigError as error:
+            return bundled | {"refused": str(error)}
+        told = {"record": dict(found.record), "cpu": time.process_time() - start}
+        # An adapter of no epochs changes no vector.
+        return (scores(fold, "with", found) if found.record["epochs"] else bundled) | told
 
 
 def cached(name: str, fold: Fold, stamp: str) -> dict[str, Any]:
-    """Scores of a fold, from the cache where it was made by the same version."""
+    """Scores of a fold, from the cache where they were made by the same version."""
     path = RESULTS / "text" / "lora.json"
     stored = json.loads(path.read_text()) if path.exists() else {}
-    key = f"{name}/{stamp}"
-    if key not in stored:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            stored[key] = measured(fold)
-        path.write_text(json.dumps(stored, indent=1) + "\n")
-        shown = [f"{v} {stored[key][v]['mae']['0']:.5f}" for v in VARIANTS]
-        print(f"  {name}: {', '.join(shown)}", flush=True)
-    return stored[key]
+    own = stored.setdefault(f"{name}/{stamp}", {})
+    for variant in VARIANTS:
+        if variant not in own:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                own[variant] = measured(fold, variant, own.get("bundled"))
+            path.write_text(json.dumps(stored, indent=1) + "\n")
+            print(f"  {name} {variant}: {own[variant]['mae']['0']:.5f}", flush=True)
+    return own
 
 
 def row(name: str, known: str, results: list[dict[str, Any]]) -> list[object]:

@@ -181,8 +181,8 @@ def test_same_seed_same_adapter_and_no_global_dice(bases, tuned, tmp_path):
 def test_left_out_groups_choose_the_epochs(bases, tmp_path):
     found = fine_tune(TEXTS, TARGETS, folder=tmp_path / "new", base=bases["bert"], rank=2, epochs=2)
     record = found.record
-    assert len(record["held_out_log_density"]) == 3
-    assert np.isfinite(record["held_out_log_density"]).all()
+    assert len(record["held_out_error"]) == 3
+    assert np.isfinite(record["held_out_error"]).all()
     assert 0 <= record["epochs"] <= 2
 
 
@@ -198,8 +198,8 @@ def test_texts_of_several_kinds_share_an_adapter(bases, tmp_path):
 
 def test_epochs_count_only_where_left_out_groups_gain_beyond_chance():
     noise = np.array([0.3, -0.3, 0.2, -0.2, 0.1])
-    assert best_epochs(np.array([np.zeros(5), 0.05 + noise, -1 + noise])) == 0
-    assert best_epochs(np.array([np.zeros(5), 0.5 + noise, 0.4 + noise])) == 1
+    assert best_epochs(1 + np.array([np.zeros(5), noise - 0.05, 1 + noise])) == 0
+    assert best_epochs(1 + np.array([np.zeros(5), noise - 0.5, noise - 0.4])) == 1
     assert best_epochs(np.zeros((4, 6))) == 0
 
 

@@ -3,7 +3,13 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from probscale.encode.text_process import TextTargets, covariance, fit_parameters, left_out_densities
+from probscale.encode.text_process import (
+    TextTargets,
+    covariance,
+    fit_parameters,
+    left_out_densities,
+    left_out_errors,
+)
 from tolerances import ALGEBRA, EXACT
 
 
@@ -33,17 +39,19 @@ def test_the_covariance_mixes_equal_texts_and_close_texts(problem):
             assert found[i, j].item() == pytest.approx(expected, abs=ALGEBRA)
 
 
-def test_left_out_densities_are_conditional_normal_densities(problem):
+def test_left_out_densities_and_errors_are_those_of_the_conditional_normal(problem):
     places, targets = problem
     cov = covariance(places, targets.text, torch.tensor([-0.3, 0.2, -0.5, -0.7], dtype=torch.float64))
     found = left_out_densities(cov, targets, np.array([2, 0, 3]))
+    errors = left_out_errors(cov, targets, np.array([2, 0, 3]))
     full, y = cov.numpy(), targets.target
-    for group, value in zip((2, 0, 3), found, strict=True):
+    for group, value, error in zip((2, 0, 3), found, errors, strict=True):
         out = targets.group == group
         gain = np.linalg.solve(full[np.ix_(~out, ~out)], full[np.ix_(~out, out)]).T
         rest = full[np.ix_(out, out)] - gain @ full[np.ix_(~out, out)]
         direct = multivariate_normal(gain @ y[~out], rest).logpdf(y[out])
         assert value.item() == pytest.approx(direct, abs=ALGEBRA)
+        assert error.item() == pytest.approx(np.abs(y[out] - gain @ y[~out]).mean(), abs=ALGEBRA)
 
 
 def test_densities_carry_gradients_to_the_vectors(problem):

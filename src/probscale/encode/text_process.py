@@ -7,6 +7,7 @@ The covariance of two targets is that of labels in a surrogate, a mix of equal t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,16 +86,30 @@ def left_out_densities(cov: Tensor, targets: TextTargets, groups: Index) -> Tens
 
     Source: Rasmussen and Williams 2006, eq. 5.12, by blocks.
     """
+    found = []
+    for factor, white in _left_out(cov, targets, groups):
+        log_volume = factor.diagonal().log().sum() - 0.5 * len(white) * math.log(2 * math.pi)
+        found.append(log_volume - 0.5 * white.square().sum())
+    return torch.stack(found)
+
+
+def left_out_errors(cov: Tensor, targets: TextTargets, groups: Index) -> Tensor:
+    """Mean absolute error with which the targets of each group are foretold from all others, (groups,)."""
+    residuals = (
+        torch.linalg.solve_triangular(factor.mT, white, upper=True)
+        for factor, white in _left_out(cov, targets, groups)
+    )
+    return torch.stack([residual.abs().mean() for residual in residuals])
+
+
+def _left_out(cov: Tensor, targets: TextTargets, groups: Index) -> Iterator[tuple[Tensor, Tensor]]:
+    """Factor of the precision of each group given the others, and its white residuals."""
     precision = torch.cholesky_inverse(torch.linalg.cholesky(cov))
     solved = precision @ torch.from_numpy(targets.target).to(cov)
-    found = []
     for group in groups:
         index = torch.from_numpy(np.flatnonzero(targets.group == group)).to(cov.device)
         factor = torch.linalg.cholesky(precision[index][:, index])
-        white = torch.linalg.solve_triangular(factor, solved[index][:, None], upper=False)
-        log_volume = factor.diagonal().log().sum() - 0.5 * len(index) * math.log(2 * math.pi)
-        found.append(log_volume - 0.5 * white.square().sum())
-    return torch.stack(found)
+        yield factor, torch.linalg.solve_triangular(factor, solved[index][:, None], upper=False)
 
 
 def fit_parameters(places: Tensor, targets: TextTargets) -> Tensor:

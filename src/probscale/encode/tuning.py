@@ -35,6 +35,7 @@ from probscale.encode.text_process import (
     covariance,
     fit_parameters,
     left_out_densities,
+    left_out_errors,
 )
 from probscale.encode.tuning_data import Groups, Numbers, Texts, checked_data
 from probscale.errors import ConfigError
@@ -80,10 +81,9 @@ class _View:
         )
         return (vectors - mean) @ rows.T * self.projection.scale
 
-    def densities(self, vectors: Tensor, targets: TextTargets, groups: Index) -> Tensor:
-        """Log density of each group given the others, (groups,); one vector for each target."""
-        cov = covariance(self.places(vectors), targets.text, self.parameters.to(vectors.device))
-        return left_out_densities(cov, targets, groups)
+    def covariance(self, vectors: Tensor, targets: TextTargets) -> Tensor:
+        """Covariance of targets, of which each has its vector."""
+        return covariance(self.places(vectors), targets.text, self.parameters.to(vectors.device))
 
 
 def fine_tune(
@@ -154,28 +154,28 @@ def fine_tune(
     count = (3 if len(distinct) < MANY_TEXTS else 1) if choose_epochs else 0
     folds = list(_folds(data, count, np.random.default_rng(seed)))
     with tqdm(total=(count + 1) * epochs, desc="fine-tuning", disable=not progress) as bar:
-        scores = [_train(reader, start, data, held, recipe, bar) for held in folds]
-        judged = np.concatenate(scores, axis=1) if scores else np.zeros((0, 1))
-        chosen = best_epochs(judged) if scores else epochs
+        errors = [_train(reader, start, data, held, recipe, bar) for held in folds]
+        judged = np.concatenate(errors, axis=1) if errors else np.zeros((0, 1))
+        chosen = best_epochs(judged) if errors else epochs
         _train(reader, start, data, {}, replace(recipe, epochs=chosen), bar)
     record = {
         "texts": len(distinct),
         "groups": {name: len(part.groups) for name, part in data.items()},
         "settings": {"rank": rank, "most_epochs": epochs, "learning_rate": learning_rate, "seed": seed},
         "epochs": chosen,
-        "held_out_log_density": [float(v) for v in judged.mean(axis=1)],
+        "held_out_error": [float(v) for v in judged.mean(axis=1)],
     }
     write_adapter(adapted, target, model, record)
     return LoraEmbedder(str(target), model)
 
 
-def best_epochs(scores: NDArray[np.float64]) -> int:
+def best_epochs(errors: NDArray[np.float64]) -> int:
     """Number of epochs after which held-out groups are foretold best; zero unless the gain is beyond chance.
 
     Args:
-        scores: Log density of each held-out group after each number of epochs, (epochs + 1, groups).
+        errors: Error of each held-out group after each number of epochs, (epochs + 1, groups).
     """
-    gain = scores - scores[0]
+    gain = errors[0] - errors
     best = int(np.argmax(gain.mean(axis=1)))
     error = float(gain[best].std(ddof=1)) / math.sqrt(gain.shape[1])
     return best if gain[best].mean() > LEAST_GAIN * error else 0
@@ -187,8 +187,8 @@ def _train(
     """Train the adapter from its start without some groups.
 
     Returns:
-        Log density of each of these groups given all others, after each number of epochs, (epochs + 1,
-        groups).
+        Mean absolute error of each of these groups given all others, after each number of epochs, (epochs +
+        1, groups).
     """
     with torch.no_grad():
         for parameter, value in zip(reader.trained, start, strict=True):
@@ -197,14 +197,14 @@ def _train(
     known = {name: part.take(~np.isin(part.group, held.get(name, []))) for name, part in data.items()}
     everything = np.arange(len(reader.windows), dtype=np.intp)
     optimiser = torch.optim.AdamW(reader.trained, lr=recipe.learning_rate, weight_decay=0.01)
-    scores: list[NDArray[np.float64]] = []
+    errors: list[NDArray[np.float64]] = []
     for epoch in range(recipe.epochs + 1):
         if epoch == recipe.epochs and not held:
             break
         vectors = reader.vectors(everything)
         views = {name: _view(vectors, part) for name, part in known.items()}
         if held:
-            scores.append(np.concatenate([_judged(views[n], vectors, data[n], held[n]) for n in data]))
+            errors.append(np.concatenate([_judged(views[n], vectors, data[n], held[n]) for n in data]))
         if epoch == recipe.epochs:
             break
         for batch in _batches(known, generator):
@@ -213,7 +213,7 @@ def _train(
             torch.nn.utils.clip_grad_norm_(reader.trained, 1.0)
             optimiser.step()
         bar.update()
-    return np.array(scores)
+    return np.array(errors)
 
 
 def _add_gradients(reader: Reader, batch: Data, views: Mapping[str, _View]) -> None:
@@ -224,7 +224,7 @@ def _add_gradients(reader: Reader, batch: Data, views: Mapping[str, _View]) -> N
         total = vectors.new_zeros((), dtype=torch.float64)
         for name, part in batch.items():
             own = vectors[torch.from_numpy(np.searchsorted(index, part.text))].double()
-            total = total - views[name].densities(own, part, part.groups).sum()
+            total = total - left_out_densities(views[name].covariance(own, part), part, part.groups).sum()
         return total / sum(len(part.groups) for part in batch.values())
 
     reader.backward(index, loss)
@@ -237,8 +237,11 @@ def _view(vectors: NDArray[np.float64], part: TextTargets) -> _View:
 
 
 def _judged(view: _View, vectors: NDArray[np.float64], part: TextTargets, held: Index) -> NDArray[np.float64]:
+    # Errors, not densities: parameters found on texts that the network was trained on are too sure of it,
+    # which a surrogate corrects for values it has not seen.
     with torch.no_grad():
-        return view.densities(torch.from_numpy(vectors[part.text]), part, held).numpy()
+        cov = view.covariance(torch.from_numpy(vectors[part.text]), part)
+        return left_out_errors(cov, part, held).numpy()
 
 
 def _folds(data: Data, count: int, generator: np.random.Generator) -> Iterator[dict[str, Index]]:
