@@ -83,7 +83,9 @@ def main() -> None:
     note = (
         "Processor seconds on one thread, which other work on the machine lengthens somewhat. Bars: .05 s a "
         "round at 64 curves, .2 s an active-learning step. A surrogate of earlier runs (`surrogate=`) is "
-        "never fitted again; without one, parameters are fitted when the points have doubled."
+        "never fitted again; without one, parameters are fitted when the points have doubled (active "
+        "learning: grown by half), each time from where they were. Text, transform and spread beyond the "
+        "observed sizes are decided anew once the points are three times as many: the longest steps."
     )
     header = ["decision", "how many", "mean s", "median s", "largest s"]
     write_page("decision_time", "Time of a decision", [note, markdown(header, rows)])

@@ -28,7 +28,7 @@ from tasks import Task
 
 from probscale.evaluate.replay.active import DRAWS, law_errors
 from probscale.evaluate.replay.active_tasks import nanogpt_task
-from probscale.surrogate.fitting import FitOptions
+from probscale.surrogate.options import FitOptions
 
 LAW_BOUNDS = {"Quad_d4r3": 0.15, "Tri_d4": 0.08, "T1": 0.05}
 """Most area between the law of the posterior and that of all 30 measured curves."""

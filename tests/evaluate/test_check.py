@@ -14,7 +14,7 @@ from probscale.evaluate.baselines import forecasts_of_continuations, forecasts_o
 from probscale.evaluate.calibration import padded
 from probscale.evaluate.checkreport import verdict
 from probscale.evaluate.regimes import folds_of, possible_regimes, thinned_points
-from probscale.surrogate.fitting import FitOptions
+from probscale.surrogate.options import FitOptions
 from tolerances import ALGEBRA, EXACT
 
 QUICK = FitOptions(subset=80, iterations=4, rounds=1)

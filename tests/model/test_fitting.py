@@ -67,6 +67,14 @@ def test_a_fit_raises_the_log_posterior_and_finds_the_noise(make_law):
     assert noise == pytest.approx(0.02, rel=0.4)
 
 
+def test_a_fit_that_gains_little_may_settle(make_law):
+    patient, hasty = fresh(make_law), fresh(make_law)
+    whole = fit_process(patient, simulated(), iterations=60)
+    short = fit_process(hasty, simulated(), iterations=60, settled=0.5)
+    assert short.evaluations < whole.evaluations
+    assert whole.objective - 1.0 < short.objective <= whole.objective + 1e-6
+
+
 def test_a_cluster_of_outliers_loses_its_weight(make_law):
     process, data = fresh(make_law), simulated(outliers=True)
     data, _ = fit_robustly(process, data)

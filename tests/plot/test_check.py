@@ -8,7 +8,7 @@ import probscale as ps
 from probscale.errors import ConfigError
 from probscale.evaluate import check
 from probscale.plot import draw_check_curves, plot_check
-from probscale.surrogate.fitting import FitOptions
+from probscale.surrogate.options import FitOptions
 
 mpl.use("agg")
 

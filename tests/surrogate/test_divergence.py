@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import probscale as ps
-from probscale.surrogate.fitting import FitOptions
+from probscale.surrogate.options import FitOptions
 
 RATES = (1e-4, 1e-3, 5e-3, 1e-2, 2e-2)
 ASKED = [{"N": 1e7, "lr": lr} for lr in RATES]

@@ -9,7 +9,8 @@ from scipy.stats import norm
 import probscale as ps
 from probscale.encode.encoder import fit_encoder
 from probscale.model.exact import solve_exactly
-from probscale.surrogate.fitting import FitOptions, quick_fit
+from probscale.surrogate.fitting import quick_fit
+from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import prepare
 from probscale.surrogate.transform_choice import left_out_density
 

@@ -49,7 +49,7 @@ class JointForecaster:
         surrogate: Surrogate of earlier runs to start from; without it one is fitted to the bench alone.
         spread: Factor on the standard deviation of the draws.
         points: Most points of a run in one update; they are spaced evenly in the logarithm of the axis.
-        refit: Parameters are fitted again when the points have grown by this factor.
+        refit: Parameters are fitted again, from where they were, when the points have grown by this factor.
         embedder: Language model for text fields of the configurations; see `fit_surrogate`.
         seed: Seed of the fit.
         fits: How often parameters were fitted.
@@ -121,7 +121,9 @@ class JointForecaster:
             iterations=QUICK_ITERATIONS, rounds=QUICK_ROUNDS, subset=QUICK_SUBSET
         )
         log = self._log(bench, self._used)
-        return fit_surrogate(log, embedder=self.embedder, seed=self.seed, options=options)
+        return fit_surrogate(
+            log, embedder=self.embedder, seed=self.seed, options=options, start=self._current
+        )
 
     def _log(self, bench: Bench, points: dict[int, list[tuple[float, float]]]) -> RunLog:
         if self.surrogate is not None:

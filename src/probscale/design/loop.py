@@ -37,10 +37,10 @@ class ActiveLoop:
     """Active learning on real training.
 
     Each turn chooses a batch of actions (which run, how far), has the runner carry them out, and conditions
-    the surrogate on what came back; its parameters are fitted again whenever the log has grown by `growth`.
-    Decisions, intents and outcomes are in the ledger before the next step, so that the same loop, run again
-    after a kill,
-    continues: finished increments are never paid again, and one in flight is run again from the last state.
+    the surrogate on what came back; its parameters are fitted again, from where they were, whenever the log
+    has grown by `growth`. Decisions, intents and outcomes are in the ledger before the next step, so that the
+    same loop, run again after a kill, continues: finished increments are never paid again, and one in flight
+    is run again from the last state.
 
     A runner that raises, hangs or returns a loss that is not finite is recorded. Failures are tried again
     `retries` times from the last state, a run that diverged is stopped, and the others go on.
@@ -112,9 +112,9 @@ class ActiveLoop:
                 log = progress.log
                 if surrogate is None:
                     # After a kill: the parameters the interrupted loop had, then everything since.
-                    surrogate = self._fit(progress.log_until(fitted)).condition(log)
+                    surrogate = self._refitted(progress).condition(log)
                 elif log.n_points >= self.growth * progress.log_until(fitted).n_points:
-                    fitted, surrogate = progress.turns, self._fit(log)
+                    fitted, surrogate = progress.turns, self._fit(log, surrogate)
                 else:
                     surrogate = surrogate.condition(log)
                 orders = self._decide(progress, surrogate)
@@ -147,8 +147,16 @@ class ActiveLoop:
             "batch": self.batch,
         }
 
-    def _fit(self, log: RunLog) -> CurveSurrogate:
-        return fit_surrogate(log, embedder=self.embedder, seed=self.seed)
+    def _fit(self, log: RunLog, start: CurveSurrogate | None) -> CurveSurrogate:
+        return fit_surrogate(log, embedder=self.embedder, seed=self.seed, start=start)
+
+    def _refitted(self, progress: Progress) -> CurveSurrogate:
+        """The surrogate as last fitted: each fit began where the one before had ended."""
+        first, *later = progress.fits
+        surrogate = self._fit(progress.log_until(first), None)
+        for turns in later:
+            surrogate = self._fit(progress.log_until(turns), surrogate)
+        return surrogate
 
     def _decide(self, progress: Progress, surrogate: CurveSurrogate) -> list[Event]:
         """Orders of the next turn; empty once nothing more fits into the budget."""

@@ -68,6 +68,11 @@ class Progress:
         return self.decisions[-1]["fitted"] if self.decisions else 0
 
     @property
+    def fits(self) -> list[int]:
+        """Numbers of decisions after which parameters were fitted, oldest first."""
+        return list(dict.fromkeys([0, *(event["fitted"] for event in self.decisions)]))
+
+    @property
     def pending(self) -> list[Event]:
         """Orders of the last decision that have no outcome yet."""
         if not self.decisions:

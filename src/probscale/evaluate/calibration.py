@@ -29,7 +29,7 @@ from probscale.evaluate.regimes import (
 from probscale.evaluate.scores import score_points
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, fit_surrogate
-from probscale.surrogate.fitting import FitOptions
+from probscale.surrogate.options import FitOptions
 
 Array = NDArray[np.float64]
 

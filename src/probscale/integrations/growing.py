@@ -46,7 +46,14 @@ class GrowingSurrogate:
             or fitted.log.roles != log.roles
             or log.n_points > self.growth * fitted.log.n_points
         ):
-            self.fitted = fit_surrogate(log, embedder=self.embedder, seed=self.seed, options=self.options)
+            same = fitted is not None and fitted.log.roles == log.roles
+            self.fitted = fit_surrogate(
+                log,
+                embedder=self.embedder,
+                seed=self.seed,
+                options=self.options,
+                start=fitted if same else None,
+            )
             self._current = self.fitted
         else:
             self._current = known.condition(log)

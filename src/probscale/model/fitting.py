@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import OptimizeResult, minimize, minimize_scalar
 from torch import Tensor
 
 from probscale.model.gp import CurveProcess, Observations, cholesky
@@ -24,6 +24,12 @@ FIRST_TOLERANCE = 3.0
 SUSPECT = 0.1
 SMALL = 800
 """Points up to which one thread beats two (198 points: a fit takes 1.8 s against 4.8 s)."""
+WATCHED = 5
+"""Iterations over which a fit that may settle early is watched."""
+
+SETTLED = 0.5
+"""Log posterior that so many iterations of a fit from earlier parameters must gain for it to go on."""
+
 _FAILED = 1e12
 _BOUND = 6.0
 
@@ -72,12 +78,17 @@ class Fittable(Protocol[Data_contra]):
 
 
 def fit_process(
-    process: Fittable[Data_contra], data: Data_contra, *, iterations: int = 40, bound: float = _BOUND
+    process: Fittable[Data_contra],
+    data: Data_contra,
+    *,
+    iterations: int = 40,
+    bound: float = _BOUND,
+    settled: float = 0.0,
 ) -> FitOutcome:
     """Move the parameters of a process to their maximum a posteriori; the process is changed in place.
 
-    L-BFGS on raw parameters, at most `bound` from where they start. A covariance that cannot be factored
-    counts as a very bad point, not as an error.
+    L-BFGS on raw parameters, at most `bound` from where they start, until five iterations have gained less
+    than `settled`. A covariance that cannot be factored counts as a very bad point, not as an error.
 
     Cost: O(iterations × rows³).
     """
@@ -104,6 +115,13 @@ def fit_process(
         with torch.no_grad():
             value = process.log_likelihood(data) + process.log_prior()
         return FitOutcome(float(value), 1, 0, "nothing to fit")
+    values: list[float] = []
+
+    def watch(intermediate_result: OptimizeResult) -> None:
+        values.append(float(intermediate_result.fun))
+        if len(values) > WATCHED and values[-1 - WATCHED] - values[-1] < settled:
+            raise StopIteration
+
     start = np.concatenate([p.detach().cpu().numpy().ravel() for p in parameters])
     bounds = [(x - bound, x + bound) for x in start]
     result = minimize(
@@ -112,6 +130,7 @@ def fit_process(
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
+        callback=watch if settled else None,
         options={"maxiter": iterations, "maxcor": 20, "ftol": 1e-8},
     )
     _assign(parameters, result.x)
@@ -324,17 +343,33 @@ def _scale_amplitudes(logs: list[torch.nn.Parameter], process: CurveProcess, dat
 
 
 def fit_robustly(
-    process: CurveProcess, data: Observations, *, rounds: int = 4, iterations: int = 30, polish: int = 10
+    process: CurveProcess,
+    data: Observations,
+    *,
+    rounds: int = 4,
+    iterations: int = 30,
+    polish: int = 10,
+    begun: bool = False,
 ) -> tuple[Observations, FitOutcome]:
     """Fit, weigh, fit again: outliers (diverged, truncated, mislogged runs) lose their say.
+
+    Args:
+        process: Changed in place.
+        data: Observations.
+        rounds: How often points are weighed anew.
+        iterations: Iterations of the first pass.
+        polish: Iterations of each further one.
+        begun: Whether the process has learnt from like data already: it then judges points from the first,
+            and stops once it gains little.
 
     Returns:
         The observations with their final weights, and how the last fit went.
     """
-    data = replace(data, weight=_first_weights(process, data))
-    outcome = fit_process(process, data, iterations=iterations)
+    first = robust_weights(process, data) if begun else _first_weights(process, data)
+    data, settled = replace(data, weight=first), SETTLED if begun else 0.0
+    outcome = fit_process(process, data, iterations=iterations, settled=settled)
     for _ in range(rounds):
         data = replace(data, weight=robust_weights(process, data))
-        step = fit_process(process, data, iterations=polish)
+        step = fit_process(process, data, iterations=polish, settled=settled)
         outcome = replace(step, evaluations=outcome.evaluations + step.evaluations)
     return data, outcome

@@ -3,7 +3,7 @@
 from probscale.surrogate.best import BestConfig
 from probscale.surrogate.curves import CurveSurrogate
 from probscale.surrogate.fit import fit_surrogate
-from probscale.surrogate.fitting import FitOptions
+from probscale.surrogate.options import FitOptions
 from probscale.surrogate.posterior import CurvePosterior
 from probscale.surrogate.report import ExpertReport, FitReport
 from probscale.surrogate.saving import load_surrogate

@@ -105,6 +105,7 @@ class Expert:
             tail's; None: as known values.
         text_gain: Log density that left-out values gained by their texts; None where there was none to read.
         siblings: Outputs that share the Gaussian processes; None where there is one output.
+        decided: Points of the log on which text, transform and `beyond` were decided; zero: not known.
     """
 
     encoder: Encoder
@@ -120,6 +121,7 @@ class Expert:
     unseen: float | None = None
     text_gain: float | None = None
     siblings: Siblings | None = None
+    decided: int = 0
 
     def rows(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
-from probscale.errors import ConfigError, NotPositiveDefiniteError
+from probscale.errors import NotPositiveDefiniteError
 from probscale.model.divergence import DivergenceModel, fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.fitting import (
@@ -34,9 +33,11 @@ from probscale.model.tails import fit_tail
 from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE
 from probscale.runs import RunLog
 from probscale.surrogate.continuation import continuation_scale
+from probscale.surrogate.earlier import Earlier
 from probscale.surrogate.expert import Expert, layout_of
 from probscale.surrogate.extrapolation import extrapolation_break, extrapolation_factor
 from probscale.surrogate.floors import Mixture, alone, with_floors
+from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
 from probscale.surrogate.restarts import Start, best_of
 from probscale.surrogate.text_choice import LEAST_GAIN, text_gain
@@ -54,55 +55,12 @@ TEMPER = 3.0
 """Left-out points of one size share their error: log densities are divided by this before weighing models."""
 
 
-@dataclass(frozen=True)
-class FitOptions:
-    """Settings of a fit that users rarely touch.
-
-    Attributes:
-        means: Mean functions, "law" or "plane"; several are mixed by how well each foretells what was left
-            out. By default a plane for curves over a grid of few coordinates, where what matters is how
-            effects add up, and the law elsewhere.
-        subset: Most points on which parameters are fitted.
-        most: Most points that exact inference holds; longer logs are thinned.
-        iterations: Optimiser iterations of the first pass.
-        rounds: Reweighting rounds against outliers.
-        transform: "auto", "log" or "linear".
-        spread: Prior standard deviation of the kernel, in units of what the mean leaves over.
-        device: Where the algebra runs.
-        restarts: Starting points of a fit by the exact engine; the best end is taken.
-        executor: Runs restarts side by side (`concurrent.futures`, or alike); the result does not depend
-            on it.
-        floors: Mix laws of several floors where a log of finals is short; logs of several outputs, whose
-            processes are joined one by one, do without.
-    """
-
-    means: tuple[str, ...] = ()
-    subset: int = 450
-    most: int = 3_000
-    iterations: int = 30
-    rounds: int = 4
-    transform: str = "auto"
-    spread: float = 1.5
-    device: str = "cpu"
-    restarts: int = 1
-    executor: Executor | None = None
-    floors: bool = True
-
-    def __post_init__(self) -> None:
-        if self.restarts < 1:
-            raise ConfigError(f"restarts is {self.restarts}; give at least 1", restarts=self.restarts)
-
-    @property
-    def place(self) -> torch.device:
-        """The device as PyTorch names it."""
-        return torch.device(self.device)
-
-
 def fit_expert(
     log: RunLog,
     embedder: Embedder | CachedEmbedder | None,
     options: FitOptions,
     generator: np.random.Generator,
+    earlier: Earlier | None = None,
 ) -> tuple[Expert, list[FitOutcome]]:
     """Fit a model of all runs of a log.
 
@@ -111,10 +69,11 @@ def fit_expert(
         embedder: Source of text vectors.
         options: Settings.
         generator: Chooses the subset on which parameters are fitted.
+        earlier: Fit of a shorter log from which this one begins.
 
     Cost: O(subset³ × iterations + points³).
     """
-    expert, outcomes, _ = fit_output(log, encoders_of(log, embedder), options, generator)
+    expert, outcomes, _ = fit_output(log, encoders_of(log, embedder), options, generator, earlier=earlier)
     return expert, outcomes
 
 
@@ -132,6 +91,7 @@ def fit_output(
     generator: np.random.Generator,
     *,
     like: Model | None = None,
+    earlier: Earlier | None = None,
 ) -> tuple[Expert, list[FitOutcome], Prepared]:
     """Fit a model of the principal output of a log.
 
@@ -141,9 +101,11 @@ def fit_output(
         options: Settings.
         generator: Chooses the subset on which parameters are fitted.
         like: Process of another output from which parameters are taken over.
+        earlier: Fit of a shorter log from which this one begins.
     """
     seed = int(generator.integers(2**32))
-    points, fits, gain = _fit_with_text(log, encoders, options, seed, like)
+    points, fits, gain = _fit_with_text(log, encoders, options, Given(seed, like, earlier))
+    lasting = earlier if earlier is not None and earlier.lasts else None
     encoder = points.encoder
     kinds = _kinds(log, encoder, options)
     states = tuple(state for state, _ in fits)
@@ -156,7 +118,8 @@ def fit_output(
         tail = replace(tail, scale=max(float(np.mean(tail.scale)), 1.0))
     several = options.floors and len(states) == 1
     mixture = (with_floors(points, leading) if several else Mixture(states, weights)).kept()
-    beyond = _beyond(points, mixture, tail, quick_fit(kinds[int(np.argmax(weights))], options), generator)
+    fit = quick_fit(kinds[int(np.argmax(weights))], options)
+    beyond = _beyond(points, mixture, tail, fit, generator, lasting)
     expert = Expert(
         encoder=encoder,
         transform=points.transform,
@@ -171,6 +134,7 @@ def fit_output(
         continued=continuation_scale(leading, points.codes, tail, seed) if encoder.axis.curves else None,
         unseen=unseen_scale(leading, tail),
         text_gain=gain,
+        decided=log.n_points if lasting is None else lasting.expert.decided,
     )
     return expert, [outcome for _, outcome in fits], points
 
@@ -178,16 +142,32 @@ def fit_output(
 Fits = list[tuple[ExactState, FitOutcome]]
 
 
+@dataclass(frozen=True)
+class Given:
+    """Where a fit begins: seed of its choices, another output's model, an earlier fit."""
+
+    seed: int = 0
+    like: Model | None = None
+    earlier: Earlier | None = None
+
+
 def _fit_with_text(
-    log: RunLog, encoders: Sequence[Encoder], options: FitOptions, seed: int, like: Model | None
+    log: RunLog,
+    encoders: Sequence[Encoder],
+    options: FitOptions,
+    given: Given,
 ) -> tuple[Prepared, Fits, float | None]:
     """The fits with text where left-out values are foretold no worse with it, else those without."""
-    points, fits, transform = _fit_encoded(log, encoders[0], options, seed, like)
+    transforms, several = _transforms(log, options.transform), len(encoders) > 1
+    earlier = given.earlier
+    if earlier is not None:
+        encoders, transforms = earlier.choices(encoders, transforms)
+    points, fits, transform = _fit_encoded(log, encoders[0], transforms, options, given)
     if len(encoders) == 1:
-        return points, fits, None
-    told, told_fits, _ = _fit_encoded(log, encoders[-1], replace(options, transform=transform), seed, like)
+        return points, fits, earlier.expert.text_gain if earlier is not None and several else None
+    told, told_fits, _ = _fit_encoded(log, encoders[-1], (transform,), options, given)
     pair = (told, told_fits[0][0]), (points, fits[0][0])
-    gain = text_gain(*pair, np.random.default_rng(seed))
+    gain = text_gain(*pair, np.random.default_rng(given.seed))
     return (told, told_fits, gain) if gain >= LEAST_GAIN else (points, fits, gain)
 
 
@@ -198,14 +178,17 @@ def _kinds(log: RunLog, encoder: Encoder, options: FitOptions) -> tuple[str, ...
 
 
 def _fit_encoded(
-    log: RunLog, encoder: Encoder, options: FitOptions, seed: int, like: Model | None
+    log: RunLog,
+    encoder: Encoder,
+    transforms: tuple[str, ...],
+    options: FitOptions,
+    given: Given,
 ) -> tuple[Prepared, Fits, str]:
     """Points and fits of all mean functions, and the transform that foretells left-out cells best."""
     kinds = _kinds(log, encoder, options)
     share = _floor_share(kinds, curves=encoder.axis.curves)
-    transforms = _transforms(log, options.transform)
     candidates = [
-        (*_fit_transform(log, encoder, transform, share, kinds, options, seed, like), transform)
+        (*_fit_transform(log, encoder, transform, share, kinds, options, given), transform)
         for transform in transforms
     ]
     if len(candidates) == 1:
@@ -219,11 +202,16 @@ def _beyond(
     tail: Tail,
     fit: Callable[[Prepared], ExactState],
     generator: np.random.Generator,
+    lasting: Earlier | None,
 ) -> float:
     """Factor on the spread beyond the observed sizes; laws of finals learn how far they may break there."""
     if points.encoder.roles.params is None:
         return 1.0
     laws = [state.process.mean for state in mixture.states if isinstance(state.process.mean, LawMean)]
+    if lasting is not None:
+        for law in laws:
+            law.may_break(lasting.break_std)
+        return lasting.expert.beyond
     if points.encoder.axis.curves or not laws:
         return extrapolation_factor(points, tail, fit, generator)
 
@@ -256,14 +244,13 @@ def _fit_transform(
     share: float,
     kinds: tuple[str, ...],
     options: FitOptions,
-    seed: int,
-    like: Model | None,
+    given: Given,
 ) -> tuple[Prepared, Fits]:
     """Points under one output transform, and the fits of all mean functions."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(given.seed)
     points = prepare(log, encoder, transform=transform, share=share, most=options.most, generator=generator)
     subset = choose_subset(points.codes, options.subset, generator)
-    return points, [_fit_state(points, subset, kind, options, like) for kind in kinds]
+    return points, [_fit_state(points, subset, kind, options, given) for kind in kinds]
 
 
 def _fit_state(
@@ -271,7 +258,7 @@ def _fit_state(
     subset: torch.Tensor,
     kind: str,
     options: FitOptions,
-    like: Model | None = None,
+    given: Given,
 ) -> tuple[ExactState, FitOutcome]:
     mean = curve_mean(points.transform, points.law_scale, points.data.y, kind)
     layout = layout_of(points.encoder, points.transform)
@@ -282,12 +269,13 @@ def _fit_state(
         spread = min(max(options.spread * spread, 0.01), 1.0)
         process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread).to(options.place)
         some = data.take(subset.to(options.place))
-        fixed = [] if like is None else borrow(process, like, some)
+        fixed = [] if given.like is None else borrow(process, given.like, some)
         # Left free, the law of few sizes drifts to where the kernel explains them best, not to where it
         # foretells more; its uncertainty enters in closed form later. Curves need the joint fit: neighbouring
         # points share their errors.
         with held([*fixed, *(() if layout.axis else mean.parameters())]):
-            outcome = _fit_parameters(process, some, points, kind, spread, options)
+            outcome = None if given.earlier is None else given.earlier.resumed(process, some)
+            outcome = outcome or _fit_parameters(process, some, points, kind, spread, options)
     for _ in range(2):
         data = replace(data, weight=robust_weights(process, data))
     weighed = replace(points.data, weight=data.weight.cpu())
@@ -333,7 +321,7 @@ def _fit_parameters(
 def quick_fit(kind: str, options: FitOptions) -> Callable[[Prepared], ExactState]:
     """Fit of few points with fewer rounds, for folds."""
     quick = replace(options, rounds=2, restarts=1)
-    return lambda points: _fit_state(points, torch.arange(len(points.codes)), kind, quick)[0]
+    return lambda points: _fit_state(points, torch.arange(len(points.codes)), kind, quick, Given())[0]
 
 
 def mixture_weights(states: tuple[ExactState, ...], cells: NDArray[np.intp]) -> Array:

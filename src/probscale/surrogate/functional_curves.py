@@ -19,10 +19,10 @@ from probscale.model.transforms import FLOOR_SHARE, OutputTransform, choose_tran
 from probscale.runs import RunLog
 from probscale.runs.schema import DIVERGED
 from probscale.surrogate.expert import rows_of
-from probscale.surrogate.fitting import FitOptions
 from probscale.surrogate.functional import Observed, spread_evenly
 from probscale.surrogate.functional_places import Places
 from probscale.surrogate.known_points import run_codes
+from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import cells_of, diverged_runs
 
 Array = NDArray[np.float64]

@@ -30,9 +30,10 @@ from probscale.model.scores import ScoreProcesses, Sites, sites_of
 from probscale.runs import RunLog
 from probscale.surrogate.expert import layout_of
 from probscale.surrogate.extrapolation import extrapolation_factor
-from probscale.surrogate.fitting import FitOptions, quick_fit
+from probscale.surrogate.fitting import quick_fit
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.functional_curves import Curves, observed_of, read_curves
+from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_subset, law_scale
 from probscale.surrogate.report import ExpertReport, repairs_of
 

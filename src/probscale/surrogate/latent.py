@@ -24,7 +24,8 @@ from probscale.model.tails import LEAST_BEYOND
 from probscale.model.transforms import PLANE_FLOOR_SHARE
 from probscale.runs import RunLog
 from probscale.surrogate.expert import Expert, layout_of
-from probscale.surrogate.fitting import FitOptions, fit_state_tail
+from probscale.surrogate.fitting import fit_state_tail
+from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
 
 Array = NDArray[np.float64]

@@ -24,8 +24,9 @@ from probscale.model.posterior import Tail
 from probscale.model.tails import fit_continuation
 from probscale.runs import RunLog
 from probscale.surrogate.expert import Expert, Siblings, joined
-from probscale.surrogate.fitting import FitOptions, encoders_of, fit_output
+from probscale.surrogate.fitting import encoders_of, fit_output
 from probscale.surrogate.known_points import run_codes
+from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, cells_of
 
 Array = NDArray[np.float64]

@@ -36,6 +36,8 @@ class ExpertReport:
             Gaussian process.
         floors: Share of each floor where laws of several floors are mixed.
         schedule: Columns from which the learning rate along a run was read.
+        kept: Points of the earlier log whose choices of text, transform and spread beyond the observed sizes
+            were kept; zero where they were made anew.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ExpertReport:
     couplings: dict[str, float] = field(default_factory=dict)
     floors: dict[str, float] = field(default_factory=dict)
     schedule: tuple[str, ...] = ()
+    kept: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ class FitReport:
                 lines.append(f"  points taken for outliers: {e.outliers}")
             if e.diverged:
                 lines.append(f"  runs set apart as diverged: {e.diverged}")
+            if e.kept:
+                lines.append(f"  text, transform and spread beyond as decided on {e.kept} points of this log")
             lines += [f"  {line}" for line in e.repairs]
         return "\n".join([*lines, *self.notes])
 

@@ -161,6 +161,7 @@ def _pack_expert(expert: CurveExpert, prefix: str, tensors: dict[str, Tensor]) -
         "continued": expert.continued,
         "unseen": expert.unseen,
         "text_gain": expert.text_gain,
+        "decided": expert.decided,
         "size_default": expert.size_default,
         "largest": list(expert.largest),
         "means": described,
@@ -233,6 +234,7 @@ def _unpack_expert(
         data.get("unseen"),
         data.get("text_gain"),
         siblings,
+        data.get("decided", 0),
     )
     return _with_divergence(expert, data.get("divergence"), prefix, tensors)
 

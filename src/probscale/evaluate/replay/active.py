@@ -149,7 +149,8 @@ class Belief:
 def updated(belief: Belief | None, log: RunLog, more: RunLog | None, growth: float) -> Belief:
     """Belief after more data: parameters are fitted again once the log has grown by `growth`, else kept."""
     if belief is None or more is None or log.n_points >= growth * belief.fitted:
-        return Belief(fit_surrogate(log, embedder=None, seed=0), log.n_points)
+        start = None if belief is None else belief.surrogate
+        return Belief(fit_surrogate(log, embedder=None, seed=0, start=start), log.n_points)
     return Belief(belief.surrogate.condition(more), belief.fitted)
 
 

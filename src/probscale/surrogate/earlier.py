@@ -1,0 +1,113 @@
+"""Fits that begin where an earlier one ended: a log that grows is fitted again in a fraction of the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from probscale.encode.encoder import Encoder
+from probscale.errors import NotPositiveDefiniteError
+from probscale.model.fitting import FitOutcome, fit_robustly
+from probscale.model.gp import CurveProcess, Observations
+from probscale.model.means import LawMean
+from probscale.model.transforms import Affine, LogScore, OutputTransform
+from probscale.runs import RunLog
+from probscale.surrogate.expert import Expert
+
+if TYPE_CHECKING:
+    from probscale.surrogate.curves import CurveExpert
+
+LASTING = 3.0
+"""Growth of the points up to which choices are kept."""
+
+ITERATIONS = 40
+"""Most optimiser iterations of the first pass; a polish follows once points were weighed anew."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A fit of a shorter log of the same runs, as seen by one of a longer log.
+
+    Attributes:
+        expert: What was fitted.
+        lasts: Whether its choices of text, transform and spread beyond the observed sizes are kept.
+    """
+
+    expert: Expert
+    lasts: bool
+
+    def choices(
+        self, encoders: Sequence[Encoder], transforms: tuple[str, ...]
+    ) -> tuple[Sequence[Encoder], tuple[str, ...]]:
+        """Encoders and transforms that are left to choose from."""
+        if not self.lasts:
+            return encoders, transforms
+        if self.expert.text_gain is not None:
+            encoders = encoders[-1:] if self.expert.encoder.projections else encoders[:1]
+        return encoders, (_kind(self.expert.transform),) if len(transforms) > 1 else transforms
+
+    @property
+    def break_std(self) -> float:
+        """How much laws of finals may break beyond the observed sizes."""
+        means = [state.process.mean for state in self.expert.states]
+        return max((mean.break_std for mean in means if isinstance(mean, LawMean)), default=0.0)
+
+    def resumed(self, process: CurveProcess, data: Observations) -> FitOutcome | None:
+        """Fit a process from where the earlier one ended; None where that says nothing about this one."""
+        before = self.expert.states[0].process
+        if type(before) is not CurveProcess or before.layout != process.layout:
+            return None
+        kept = {name: value.clone() for name, value in process.state_dict().items()}
+        try:
+            _begin(process, before, data)
+            return fit_robustly(process, data, rounds=1, iterations=ITERATIONS, begun=True)[1]
+        except NotPositiveDefiniteError:
+            process.load_state_dict(kept)
+            return None
+
+
+def earlier_fit(start: CurveExpert | None, log: RunLog) -> Earlier | None:
+    """What a fit of a log may take over from an expert; None from other engines and from joined outputs."""
+    if not isinstance(start, Expert) or start.siblings is not None:
+        return None
+    return Earlier(start, log.n_points <= LASTING * start.decided)
+
+
+def _kind(transform: OutputTransform) -> str:
+    """Kind of transform that a fit of scores chose."""
+    if isinstance(transform, LogScore):
+        return "score"
+    return "linear" if isinstance(transform, Affine) else "auto"
+
+
+def _begin(process: CurveProcess, before: CurveProcess, data: Observations) -> None:
+    """Kernel and noise of another process, and its mean where that explains the data better."""
+    _copy(before.kernel, process.kernel)
+    _copy(before.noise, process.noise)
+    # The law of finals is not fitted jointly: it stays where robust regression puts it.
+    if not process.layout.axis or process.mean.names != before.mean.names:
+        return
+    score = _posterior(process, data)
+    fresh = {name: value.clone() for name, value in process.mean.state_dict().items()}
+    _copy(before.mean, process.mean)
+    if not _posterior(process, data) > score:
+        process.mean.load_state_dict(fresh)
+
+
+def _copy(source: torch.nn.Module, target: torch.nn.Module) -> None:
+    """Give one module the parameters of another; priors stay."""
+    known = dict(source.named_parameters())
+    for name, parameter in target.named_parameters():
+        parameter.data = known[name].detach().to(parameter.device).clone()
+
+
+@torch.no_grad()
+def _posterior(process: CurveProcess, data: Observations) -> float:
+    """Log posterior of the parameters, up to a constant; minus infinity where it cannot be computed."""
+    try:
+        return float(process.log_likelihood(data) + process.log_prior())
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+        return -float("inf")

@@ -1,0 +1,54 @@
+"""Settings of a fit that users rarely touch."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import torch
+
+from probscale.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Settings of a fit that users rarely touch.
+
+    Attributes:
+        means: Mean functions, "law" or "plane"; several are mixed by how well each foretells what was left
+            out. By default a plane for curves over a grid of few coordinates, where what matters is how
+            effects add up, and the law elsewhere.
+        subset: Most points on which parameters are fitted.
+        most: Most points that exact inference holds; longer logs are thinned.
+        iterations: Optimiser iterations of the first pass.
+        rounds: Reweighting rounds against outliers.
+        transform: "auto", "log" or "linear".
+        spread: Prior standard deviation of the kernel, in units of what the mean leaves over.
+        device: Where the algebra runs.
+        restarts: Starting points of a fit by the exact engine; the best end is taken.
+        executor: Runs restarts side by side (`concurrent.futures`, or alike); the result does not depend
+            on it.
+        floors: Mix laws of several floors where a log of finals is short; logs of several outputs, whose
+            processes are joined one by one, do without.
+    """
+
+    means: tuple[str, ...] = ()
+    subset: int = 450
+    most: int = 3_000
+    iterations: int = 30
+    rounds: int = 4
+    transform: str = "auto"
+    spread: float = 1.5
+    device: str = "cpu"
+    restarts: int = 1
+    executor: Executor | None = None
+    floors: bool = True
+
+    def __post_init__(self) -> None:
+        if self.restarts < 1:
+            raise ConfigError(f"restarts is {self.restarts}; give at least 1", restarts=self.restarts)
+
+    @property
+    def place(self) -> torch.device:
+        """The device as PyTorch names it."""
+        return torch.device(self.device)
