@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
@@ -93,48 +93,61 @@ def fit_process(
     Cost: O(iterations × rows³).
     """
     parameters = [p for p in process.parameters() if p.requires_grad]
+    if not parameters:
+        with torch.no_grad():
+            value = process.log_likelihood(data) + process.log_prior()
+        return FitOutcome(float(value), 1, 0, "nothing to fit")
     failures = 0
 
     def objective(flat: Array) -> tuple[float, Array]:
         nonlocal failures
         _assign(parameters, flat)
-        process.zero_grad()
-        try:
-            value = -(process.log_likelihood(data) + process.log_prior())
-            value.backward()
-        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+        found = _negative_posterior(process, data, parameters)
+        if found is None:
             failures += 1
             return _FAILED, np.zeros_like(flat)
-        gradient = np.concatenate([_gradient(p) for p in parameters])
-        if not (np.isfinite(value.item()) and np.isfinite(gradient).all()):
-            failures += 1
-            return _FAILED, np.zeros_like(flat)
-        return float(value.item()), gradient
-
-    if not parameters:
-        with torch.no_grad():
-            value = process.log_likelihood(data) + process.log_prior()
-        return FitOutcome(float(value), 1, 0, "nothing to fit")
-    values: list[float] = []
-
-    def watch(intermediate_result: OptimizeResult) -> None:
-        values.append(float(intermediate_result.fun))
-        if len(values) > WATCHED and values[-1 - WATCHED] - values[-1] < settled:
-            raise StopIteration
+        return found
 
     start = np.concatenate([p.detach().cpu().numpy().ravel() for p in parameters])
-    bounds = [(x - bound, x + bound) for x in start]
     result = minimize(
         objective,
         start,
         jac=True,
         method="L-BFGS-B",
-        bounds=bounds,
-        callback=watch if settled else None,
+        bounds=[(x - bound, x + bound) for x in start],
+        callback=_until_settled(settled) if settled else None,
         options={"maxiter": iterations, "maxcor": 20, "ftol": 1e-8},
     )
     _assign(parameters, result.x)
     return FitOutcome(-float(result.fun), int(result.nfev), failures, str(result.message))
+
+
+def _negative_posterior(
+    process: Fittable[Data_contra], data: Data_contra, parameters: list[torch.nn.Parameter]
+) -> tuple[float, Array] | None:
+    """Negative log posterior and its gradient; None where it cannot be computed."""
+    process.zero_grad()
+    try:
+        value = -(process.log_likelihood(data) + process.log_prior())
+        value.backward()
+    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+        return None
+    gradient = np.concatenate([_gradient(p) for p in parameters])
+    if not (np.isfinite(value.item()) and np.isfinite(gradient).all()):
+        return None
+    return float(value.item()), gradient
+
+
+def _until_settled(least: float) -> Callable[[OptimizeResult], None]:
+    """Callback that stops an optimiser once `WATCHED` iterations have gained less than `least`."""
+    values: list[float] = []
+
+    def watch(intermediate_result: OptimizeResult) -> None:
+        values.append(float(intermediate_result.fun))
+        if len(values) > WATCHED and values[-1 - WATCHED] - values[-1] < least:
+            raise StopIteration
+
+    return watch
 
 
 def fit_mean(process: CurveProcess, data: Observations, *, iterations: int = 100) -> float:

@@ -16,6 +16,7 @@ from probscale.model.means import LawMean
 from probscale.model.transforms import Affine, LogScore, OutputTransform
 from probscale.runs import RunLog
 from probscale.surrogate.expert import Expert
+from probscale.surrogate.options import FitOptions
 
 if TYPE_CHECKING:
     from probscale.surrogate.curves import CurveExpert
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 LASTING = 3.0
 """Growth of the points up to which choices are kept."""
 
-ITERATIONS = 40
-"""Most optimiser iterations of the first pass; a polish follows once points were weighed anew."""
+POLISH = 10
+"""Most optimiser iterations once points were weighed anew, and of a first pass beyond the usual ones."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Earlier:
         means = [state.process.mean for state in self.expert.states]
         return max((mean.break_std for mean in means if isinstance(mean, LawMean)), default=0.0)
 
-    def resumed(self, process: CurveProcess, data: Observations) -> FitOutcome | None:
+    def resumed(self, process: CurveProcess, data: Observations, options: FitOptions) -> FitOutcome | None:
         """Fit a process from where the earlier one ended; None where that says nothing about this one."""
         before = self.expert.states[0].process
         if type(before) is not CurveProcess or before.layout != process.layout:
@@ -63,7 +64,8 @@ class Earlier:
         kept = {name: value.clone() for name, value in process.state_dict().items()}
         try:
             _begin(process, before, data)
-            return fit_robustly(process, data, rounds=1, iterations=ITERATIONS, begun=True)[1]
+            most = options.iterations + POLISH
+            return fit_robustly(process, data, rounds=1, iterations=most, polish=POLISH, begun=True)[1]
         except NotPositiveDefiniteError:
             process.load_state_dict(kept)
             return None

@@ -274,7 +274,7 @@ def _fit_state(
         # foretells more; its uncertainty enters in closed form later. Curves need the joint fit: neighbouring
         # points share their errors.
         with held([*fixed, *(() if layout.axis else mean.parameters())]):
-            outcome = None if given.earlier is None else given.earlier.resumed(process, some)
+            outcome = None if given.earlier is None else given.earlier.resumed(process, some, options)
             outcome = outcome or _fit_parameters(process, some, points, kind, spread, options)
     for _ in range(2):
         data = replace(data, weight=robust_weights(process, data))
