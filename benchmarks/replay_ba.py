@@ -127,6 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--suite", choices=["nano", "gemstones", "lcbench"], required=True)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--strategies", nargs="*")
     parser.add_argument("--budgets", type=float, nargs="*")
@@ -146,7 +147,8 @@ def main() -> None:
         name: partial(spend, *STRATEGIES[name], warm="warm" in name) for name in names
     }
     ledger = arguments.ledger or RESULTS / f"ba_{arguments.suite}.jsonl"
-    options = {"settings": settings, "seeds": range(arguments.seeds), "ledger": ledger}
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    options = {"settings": settings, "seeds": seeds, "ledger": ledger}
     if arguments.workers > 1:
         with ProcessPoolExecutor(arguments.workers) as executor:
             results = replay_budgets(tasks, spenders, executor=executor, **options)
