@@ -30,7 +30,9 @@ class Baseline:
     times: Array
     coefficients: Array
 
-    def design(self, v: Array, at: Array, z: Array, bend: Array | None = None) -> Array:
+    def design(
+        self, v: Array, at: Array, z: Array, bend: Array | None = None, warmth: Array | None = None
+    ) -> Array:
         """Columns at points: functions of progress, alone and times each coordinate, (points, columns).
 
         Args:
@@ -38,8 +40,9 @@ class Baseline:
             at: Axis values, (points,).
             z: Coordinates of the configuration of each point, (points, coordinates).
             bend: How far the learning rate has come down, (points,); None where schedules are not known.
+            warmth: What the warm-up does, (points, effects); None where it is not known.
         """
-        return _design(self.knots, self.times, v, at, z, bend)
+        return _design(self.knots, self.times, Points(v, at, z, bend, warmth))
 
     def shape(self, points: Points, ends: Points) -> Array:
         """Modelled value minus that at the reference end of the same run, (points,)."""
@@ -47,20 +50,24 @@ class Baseline:
 
 
 class Points(NamedTuple):
-    """Points of curves: progress, axis values, coordinates of configurations, bend; see `Baseline.design`."""
+    """Points of curves as `Baseline.design` takes them."""
 
     v: Array
     at: Array
     z: Array
     bend: Array | None = None
+    warmth: Array | None = None
 
 
-def _design(knots: Array, times: Array, v: Array, at: Array, z: Array, bend: Array | None) -> Array:
+def _design(knots: Array, times: Array, points: Points) -> Array:
+    v, at, z, bend, warmth = points
     position = np.interp(v, knots, np.arange(len(knots)))
     hats = np.maximum(1 - np.abs(position[:, None] - np.arange(len(knots))[None]), 0.0)
     parts = [hats, v[:, None], np.exp(-at[:, None] / times)]
     if bend is not None:
         parts.append(bend[:, None])
+    if warmth is not None:
+        parts.append(warmth)
     functions = np.concatenate(parts, axis=1)
     products = (functions[:, :, None] * np.clip(z, -4, 4)[:, None, :]).reshape(len(v), -1)
     return np.concatenate([functions, products], axis=1)
@@ -70,7 +77,7 @@ def fit_baseline(points: Points, y: Array, codes: Positions, *, rounds: int = 4)
     """Fit shapes within runs: what a run's level is does not matter.
 
     Args:
-        points: Progress, axis values, standardised coordinates and bend of each point.
+        points: Progress, axis values, standardised coordinates, bend and warmth of each point.
         y: Modelled values, (points,).
         codes: Run of each point, (points,), from zero.
         rounds: Reweighting rounds of the Huber loss.
@@ -79,13 +86,13 @@ def fit_baseline(points: Points, y: Array, codes: Positions, *, rounds: int = 4)
 
     Source: ridge regression with fixed effects of runs; Huber weights by iterated least squares.
     """
-    v, at, z, bend = points
+    v, at = points.v, points.at
     knots = np.unique(np.quantile(v, np.linspace(0, 1, SPLINES)))
     if len(knots) < 2:
         knots = np.array([float(v.min()), float(v.min()) + 1.0])
     first = float(np.quantile(at, 0.02)) or float(at[at > 0].min())
     times = np.array([1.0, 3.0, 9.0]) * first
-    columns = _design(knots, times, v, at, z, bend)
+    columns = _design(knots, times, points)
     counts = np.bincount(codes)
     weight = 1 / np.sqrt(counts[codes])
     mass = np.bincount(codes, weight)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from probscale.encode.annealing import Annealing
 from probscale.encode.clock import Clock
 from probscale.encode.encoder import Encoder
+from probscale.encode.warming import Warming
 from probscale.model.baseline import Baseline
 from probscale.model.basis import Basis
 from probscale.model.continuation import Outlook, RunDeviations, outlooks_of
@@ -72,6 +73,7 @@ class FunctionalExpert:
         observed: Points of runs by run code.
         divergence: Probability of divergence; None when no run diverged.
         annealing: Where configurations tell how the learning rate goes; None where they do not.
+        warming: Where configurations tell how long it rises; None where they do not.
     """
 
     encoder: Encoder
@@ -90,6 +92,7 @@ class FunctionalExpert:
     observed: Mapping[float, Observed]
     divergence: DivergenceModel | None = None
     annealing: Annealing | None = None
+    warming: Warming | None = None
 
     def rows(self, configs: pd.DataFrame, runs: Array, ends: Array) -> Rows:
         """One row per configuration, at its reference end."""
@@ -110,8 +113,9 @@ class FunctionalExpert:
     def places(self, configs: pd.DataFrame, rows: Rows, horizons: Array) -> Places:
         """What the shapes of the curves of configurations depend on."""
         forms = None if self.annealing is None else self.annealing.forms(configs)
+        warm = None if self.warming is None else self.warming.shares(configs)
         ends = self.clock.ends(horizons)
-        return Places(self.clock, self.coordinates(rows), horizons, ends, forms)
+        return Places(self.clock, self.coordinates(rows), horizons, ends, forms, warm)
 
     def levels(self, rows: Rows) -> Array:
         """Guess of the modelled value at the end that whole curves follow, (configs,).

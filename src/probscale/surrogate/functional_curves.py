@@ -13,6 +13,7 @@ from probscale.encode.cache import CachedEmbedder
 from probscale.encode.clock import Clock, fit_clock
 from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
+from probscale.encode.warming import Warming, find_warming
 from probscale.model.gp import Observations
 from probscale.model.means import Rows
 from probscale.model.transforms import FLOOR_SHARE, OutputTransform, choose_transform
@@ -52,6 +53,8 @@ class Curves:
         size_default: Logarithm of the model size assumed where none is given.
         annealing: Where configurations tell how the learning rate goes; None where they do not.
         forms: What they tell, (runs, 3); see `Annealing.forms`.
+        warming: Where configurations tell how long it rises; None where they do not.
+        warm: What they tell, (runs,); see `Warming.shares`.
     """
 
     clock: Clock
@@ -69,11 +72,13 @@ class Curves:
     size_default: float
     annealing: Annealing | None
     forms: Array | None
+    warming: Warming | None
+    warm: Array | None
 
     @property
     def places(self) -> Places:
         """What the shapes of the curves depend on."""
-        return Places(self.clock, self.z, self.horizons, self.ends, self.forms)
+        return Places(self.clock, self.z, self.horizons, self.ends, self.forms, self.warm)
 
     @property
     def z(self) -> Array:
@@ -114,6 +119,7 @@ def read_curves(
     cells = cells_of(log, np.arange(log.n_runs), ends)[used]
     index = torch.from_numpy(used)
     annealing = None if clock.horizon is None else find_annealing(log.configs, roles.config)
+    warming = None if clock.horizon is None else find_warming(log.configs, (*roles.config, clock.horizon))
     curves = Curves(
         clock,
         transform,
@@ -130,6 +136,8 @@ def read_curves(
         default,
         annealing,
         None if annealing is None else annealing.forms(log.configs.iloc[used]),
+        warming,
+        None if warming is None else warming.shares(log.configs.iloc[used]),
     )
     return curves, _classified(rows, apart, present, generator)
 

@@ -110,6 +110,7 @@ def fit_functional(
         (float(curves.rows.size.max()), float(curves.rows.progress.max())),
         observed_of(curves),
         annealing=curves.annealing,
+        warming=curves.warming,
     )
     expert = _calibrated(expert, curves, residual, level)
     expert = replace(expert, beyond=_beyond(curves, scores, expert.tail, options, generator))
@@ -324,6 +325,7 @@ def functional_report(
     features = expert.encoder.features
     kinds = expert.deviations
     typical = float(np.exp(np.average(np.log(kinds.kinds[:, 0]), weights=kinds.weights)))
+    read = (expert.annealing, expert.warming)
     return ExpertReport(
         name=name,
         engine=f"functional, rank {len(states)}",
@@ -350,5 +352,5 @@ def functional_report(
         log_posterior=outcomes[0].objective,
         repairs=repairs_of(max(s.jitter for s in states), sum(outcome.failures for outcome in outcomes)),
         diverged=0 if expert.divergence is None else expert.divergence.count,
-        schedule=() if expert.annealing is None else expert.annealing.columns,
+        schedule=tuple(column for part in read if part is not None for column in part.columns),
     )

@@ -11,6 +11,7 @@ import torch
 from probscale.encode.annealing import Annealing
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.clock import Clock
+from probscale.encode.warming import Warming
 from probscale.model.baseline import Baseline
 from probscale.model.basis import Basis
 from probscale.model.continuation import RunDeviations
@@ -55,6 +56,7 @@ def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> 
         "transform": expert.transform.to_dict(),
         "trust": expert.deviations.trust,
         "anneals": None if expert.annealing is None else asdict(expert.annealing),
+        "warms": None if expert.warming is None else asdict(expert.warming),
         "remainder": [expert.basis.correlated, expert.basis.length],
         "processes": described,
         "tails": [asdict(expert.tail), asdict(expert.prefix_tail)],
@@ -112,4 +114,5 @@ def unpack_functional(
         if offset is None
         else unpack_classifier(states[0].process, offset, f"{prefix}/divergence", tensors),
         annealing=None if data["anneals"] is None else Annealing(**data["anneals"]),
+        warming=None if data.get("warms") is None else Warming(**data["warms"]),
     )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from probscale.encode.annealing import bend
 from probscale.encode.clock import Clock
+from probscale.encode.warming import warmth
 from probscale.model.baseline import Baseline, Points
 
 Array = NDArray[np.float64]
@@ -25,6 +26,7 @@ class Places:
         horizons: Planned ends, NaN where not given, (runs,).
         ends: Reference ends, (runs,).
         forms: How the learning rates go, (runs, 3), see `Annealing.forms`; None where it is not known.
+        warm: Share of each run over which they rise, (runs,); None where it is not known.
     """
 
     clock: Clock
@@ -32,22 +34,25 @@ class Places:
     horizons: Array
     ends: Array
     forms: Array | None
+    warm: Array | None = None
 
     def take(self, run: int) -> Places:
         """One run alone."""
         one = slice(run, run + 1)
         forms = None if self.forms is None else self.forms[one]
-        return Places(self.clock, self.z[one], self.horizons[one], self.ends[one], forms)
+        warm = None if self.warm is None else self.warm[one]
+        return Places(self.clock, self.z[one], self.horizons[one], self.ends[one], forms, warm)
 
     def points(self, at: Array, runs: Positions) -> Points:
         """Points at axis values, (points,), of the runs at given positions, (points,)."""
-        v = self.clock.read(at, self.horizons[runs])
-        return Points(v, at, self.z[runs], self._bend(at / self.ends[runs], runs))
+        v, share = self.clock.read(at, self.horizons[runs]), at / self.ends[runs]
+        return Points(v, at, self.z[runs], self._bend(share, runs), self._warmth(share, runs))
 
     def finish(self, runs: Positions) -> Points:
         """The reference ends of the runs of points, (points,)."""
         one = np.ones(len(runs))
-        return Points(one, self.ends[runs], self.z[runs], self._bend(one, runs))
+        bent, warmed = self._bend(one, runs), self._warmth(one, runs)
+        return Points(one, self.ends[runs], self.z[runs], bent, warmed)
 
     def shape(self, baseline: Baseline, at: Array, runs: Positions) -> tuple[Array, Array]:
         """Progress of points, and what a baseline says of them less the end of their run; (points,) each."""
@@ -56,3 +61,6 @@ class Places:
 
     def _bend(self, share: Array, runs: Positions) -> Array | None:
         return None if self.forms is None else bend(self.forms[runs], share)
+
+    def _warmth(self, share: Array, runs: Positions) -> Array | None:
+        return None if self.warm is None else warmth(self.warm[runs], share)
