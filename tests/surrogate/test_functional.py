@@ -99,7 +99,7 @@ def test_after_a_spike_a_run_is_foretold_with_much_more_doubt(fitted, fresh):
 
 def test_factors_of_runs_leave_doubt_far_from_all_runs_alone():
     typical = np.array([1.0, 1.0])
-    runs = RunDeviations(np.eye(2), np.array([[1.0, 1.0]]), np.ones(1), typical)
+    runs = RunDeviations(np.eye(2), np.array([[1.0, 1.0]]), np.ones(1), typical, np.ones(1))
     assert runs.root(np.array([0.25, 1.0]), 4.0).diagonal() ** 2 == pytest.approx([4.0, 16.0])
     assert runs.root(np.array([100.0, 1.0]), 4.0).diagonal() ** 2 == pytest.approx([115.0, 16.0])
 

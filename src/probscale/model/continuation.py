@@ -39,6 +39,7 @@ class RunDeviations:
         weights: Share of runs of each kind, (kinds,).
         typical: Variances up to which the factor s and the pattern's diagonal apply, (scores,): what a
             process claims beyond them, far from all runs, is its own honest doubt.
+        fresh: The same for runs that have shown nothing, as their single points suggest, (kinds,).
         trust: How many independent points a point of a prefix counts for.
     """
 
@@ -46,6 +47,7 @@ class RunDeviations:
     kinds: Array
     weights: Array
     typical: Array
+    fresh: Array
     trust: float = 1.0
 
     @cached_property
@@ -148,18 +150,57 @@ def new_run(
     ]
 
 
-def continued_run(
-    basis: Basis,
-    v: Array,
-    seen: Array,
-    residual: Array,
-    mean: Array,
-    root: Array,
-    shared: Array,
-    trust: float = 1.0,
-    rough: float = 1.0,
-) -> Outlook:
-    """A run with observed points; exact given what other runs say.
+@dataclass(frozen=True)
+class Passage:
+    """What the observed points of a run say, whatever the spread of its scores.
+
+    Attributes:
+        offset: Their remainder, carried to the asked points, (points,).
+        loading: Effect of each score beyond what the observed points fix, (points, scores).
+        precision: Information about the scores, (scores, scores).
+        moment: Precision times scores, less what was expected, (scores,).
+        remainder: Covariance of the correlated remainder that is left, (points, points).
+        nugget: Variance of measurement noise, (points,).
+    """
+
+    offset: Array
+    loading: Array
+    precision: Array
+    moment: Array
+    remainder: Array
+    nugget: Array
+
+    def outlook(self, mean: Array, root: Array, shared: Array) -> Outlook:
+        """The run, given what its configuration lets expect.
+
+        Args:
+            mean: Scores expected from the other runs, (scores,).
+            root: Square root of their covariance, run deviation included, (scores, scores).
+            shared: Share of each variance that configurations share, (scores,).
+        """
+        # In units of the prior's root the posterior is near the identity where little was seen.
+        precision = root.T @ self.precision @ root
+        values, vectors = np.linalg.eigh(0.5 * (precision + precision.T))
+        shrink = 1 / (1 + np.maximum(values, 0.0))
+        location = mean + root @ (vectors * shrink) @ vectors.T @ (root.T @ self.moment)
+        left = root @ (vectors * np.sqrt(shrink)) @ vectors.T
+        return Outlook(
+            self.offset,
+            self.loading,
+            location,
+            left * np.sqrt(shared),
+            left * np.sqrt(1 - shared),
+            np.maximum(self.remainder.diagonal(), 0.0),
+            lambda: self.remainder,
+            self.nugget,
+            seen=True,
+        )
+
+
+def passage(
+    basis: Basis, v: Array, seen: Array, residual: Array, mean: Array, trust: float = 1.0, rough: float = 1.0
+) -> Passage:
+    """What the observed points of a run say; exact given what other runs say.
 
     Args:
         basis: Basis functions and remainder.
@@ -167,8 +208,6 @@ def continued_run(
         seen: Progress of the observed points, (observed,).
         residual: Observed values without baseline and centre, (observed,).
         mean: Scores expected from the other runs, (scores,).
-        root: Square root of their covariance, run deviation included, (scores, scores).
-        shared: Share of each variance that configurations share, (scores,).
         trust: Factor on the information of the observed points.
         rough: Factor on the remainder that `basis` holds; towards the end it fades to one.
 
@@ -178,24 +217,13 @@ def continued_run(
     across = fade[:, None] * basis.remainder(v, seen)
     gain = np.linalg.solve(basis.covariance(seen) / trust, np.column_stack([design, residual, across.T]))
     scores = len(mean)
-    # In units of the prior's root the posterior is near the identity where little was seen.
-    precision = root.T @ (design.T @ gain[:, :scores]) @ root
-    moment = root.T @ (design.T @ (gain[:, scores] - gain[:, :scores] @ mean))
-    values, vectors = np.linalg.eigh(0.5 * (precision + precision.T))
-    shrink = 1 / (1 + np.maximum(values, 0.0))
-    location = mean + root @ (vectors * shrink) @ vectors.T @ moment
-    left = root @ (vectors * np.sqrt(shrink)) @ vectors.T
-    remainder = basis.remainder(v, v) * np.outer(fade, fade) - across @ gain[:, scores + 1 :]
-    return Outlook(
+    return Passage(
         across @ gain[:, scores],
         basis.at(v) - across @ gain[:, :scores],
-        location,
-        left * np.sqrt(shared),
-        left * np.sqrt(1 - shared),
-        np.maximum(remainder.diagonal(), 0.0),
-        lambda: remainder,
+        design.T @ gain[:, :scores],
+        design.T @ (gain[:, scores] - gain[:, :scores] @ mean),
+        basis.remainder(v, v) * np.outer(fade, fade) - across @ gain[:, scores + 1 :],
         (1 - basis.correlated) * basis.noise_at(v) * fade**2,
-        seen=True,
     )
 
 
@@ -336,20 +364,20 @@ def outlooks_of(
     prior = variance + deviation
     shared = variance / prior
     if seen is None:
-        common = np.flatnonzero(runs.weights > _RARE)
+        common = np.flatnonzero(runs.fresh > _RARE)
         roots = [runs.root(prior, scale) for scale in runs.kinds[common, 0]]
         views = new_run(basis, v, mean, roots, shared, runs.kinds[common, 1])
-        shares = runs.weights[common] / runs.weights[common].sum()
+        shares = runs.fresh[common] / runs.fresh[common].sum()
         return [replace(view, weight=float(w)) for view, w in zip(views, shares, strict=True)]
     calm, unstable = (part.tempered(runs.trust) for part in shown_by(basis, *seen))
     log_weights = np.log(runs.weights) + log_evidence(runs, (calm, unstable), mean, prior)
-    weights = np.exp(log_weights - logsumexp(log_weights))
+    weights = np.exp(log_weights - np.asarray(logsumexp(log_weights)))
     keep = np.flatnonzero(weights > _NEGLIGIBLE)
-    out = []
+    out, passages = [], {}
     for (scale, rough), weight in zip(runs.kinds[keep], weights[keep] / weights[keep].sum(), strict=True):
-        here = basis.roughened(rough)
-        root = runs.root(prior, scale)
-        view = continued_run(here, v, *seen, mean, root, shared, runs.trust, rough)
+        if rough not in passages:
+            passages[rough] = passage(basis.roughened(rough), v, *seen, mean, runs.trust, rough)
+        view = passages[rough].outlook(mean, runs.root(prior, scale), shared)
         out.append(replace(view, weight=float(weight)))
     return out
 
@@ -373,18 +401,44 @@ def fit_deviations(
     count = prior.shape[1]
     kinds = np.array([(s, r) for s in SCALES for r in ROUGHNESS])
     typical = np.quantile(prior, TYPICAL, axis=0)
-    runs = RunDeviations(np.eye(count), kinds, np.full(len(kinds), 1 / len(kinds)), typical)
+    even = np.full(len(kinds), 1 / len(kinds))
+    runs = RunDeviations(np.eye(count), kinds, even, typical, even)
     for _ in range(rounds):
         density, centre, covariance = _evidence(runs, shown, mean, prior)
         joint = density + np.log(runs.weights)
-        share = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
+        share = np.exp(joint - np.asarray(logsumexp(joint, axis=1, keepdims=True)))
         second = covariance + centre[..., :, None] * centre[..., None, :]
         pattern = np.einsum("is,isqp->qp", share / kinds[:, 0] ** 2, second) + 10 * np.eye(count)
         weights = share.sum(axis=0) + _PSEUDO
-        runs = RunDeviations(pattern / (len(shown) + 10), kinds, weights / weights.sum(), typical)
+        weights = weights / weights.sum()
+        runs = RunDeviations(pattern / (len(shown) + 10), kinds, weights, typical, weights)
     return runs
+
+
+def fresh_weights(runs: RunDeviations, density: list[Array], *, rounds: int = 60) -> RunDeviations:
+    """Runs whose shares of kinds, while nothing was seen, are those of the mixture of single points.
+
+    Whole runs decide `weights`: there a run of one large deviation is of a wide kind. Intervals of new runs
+    are about single points; their mixture has shares of its own.
+
+    Args:
+        runs: How runs stray.
+        density: Per run the log densities of left-out points under each kind, (kinds, points) each.
+        rounds: Rounds of expectation and maximisation.
+
+    Source: composite likelihood of the margins, Varin, Reid and Firth 2011; each run counts once.
+    """
+    table = np.concatenate(density, axis=1)
+    say = np.concatenate([np.full(part.shape[1], 1 / part.shape[1]) for part in density])
+    weights = runs.weights
+    for _ in range(rounds):
+        joint = table + np.log(weights)[:, None]
+        share = np.exp(joint - np.asarray(logsumexp(joint, axis=0)))
+        weights = share @ say + _PSEUDO
+        weights = weights / weights.sum()
+    return replace(runs, fresh=weights)
 
 
 def plain_deviations(scores: int) -> RunDeviations:
     """Runs that stray as the processes claim."""
-    return RunDeviations(np.eye(scores), np.ones((1, 2)), np.ones(1), np.full(scores, np.inf))
+    return RunDeviations(np.eye(scores), np.ones((1, 2)), np.ones(1), np.full(scores, np.inf), np.ones(1))

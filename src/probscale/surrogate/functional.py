@@ -22,10 +22,11 @@ from probscale.model.means import Rows
 from probscale.model.outlooks import Outlooks
 from probscale.model.posterior import CurveBlock, Tail
 from probscale.model.scores import ScoreProcesses, sites_of
+from probscale.model.spread import CurveSpread
 from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
 from probscale.runs.schema import DIVERGED
-from probscale.surrogate.expert import exceeds, rows_of, run_tail
+from probscale.surrogate.expert import exceeds, rows_of
 from probscale.surrogate.functional_places import Places
 from probscale.surrogate.known_points import points_of
 
@@ -65,8 +66,7 @@ class FunctionalExpert:
         basis: Functions of progress and what they leave over.
         scores: Posterior of the scores.
         deviations: How runs stray from what their configurations say.
-        tail: Calibrated spread for new runs within the observed scales.
-        prefix_tail: Calibrated spread for runs with observed points.
+        spread: Calibrated spread along a run, of new runs within the observed scales and of begun ones.
         beyond: Factor on the spread for configurations larger or longer than any observed.
         size_default: Logarithm of the model size assumed where none is given.
         largest: Largest observed logarithms of model size and reference end.
@@ -84,8 +84,7 @@ class FunctionalExpert:
     basis: Basis
     scores: ScoreProcesses
     deviations: RunDeviations
-    tail: Tail
-    prefix_tail: Tail
+    spread: CurveSpread
     beyond: float
     size_default: float
     largest: tuple[float, float]
@@ -145,13 +144,13 @@ class FunctionalExpert:
         rows = self.rows(configs, runs, self.clock.ends(horizons))
         places = self.places(configs, rows, horizons)
         fixed = self._fixed(places, self.levels(rows), at)
-        views = Outlooks(rows, self.scores, self._outlooks(rows, places, runs, at), fixed)
-        continued = np.array([run in self.observed for run in runs])
+        v = self.clock.read(at.ravel(), np.repeat(horizons, at.shape[1])).reshape(at.shape)
+        views = Outlooks(rows, self.scores, self._outlooks(rows, places, runs, v), fixed)
         diverges = None if self.divergence is None else self.divergence.probability(rows)
         return CurveBlock(
             self.transform,
             views.components(),
-            self._tail_for(rows, continued),
+            self._tail_for(rows, v, runs, horizons),
             prob_diverge=diverges,
             draws=views,
         )
@@ -230,17 +229,17 @@ class FunctionalExpert:
         location, variance = self.scores.without(codes, location, variance)
         return location - self._first_shift(rows), variance
 
-    def _outlooks(self, rows: Rows, places: Places, runs: Array, at: Array) -> list[list[Outlook]]:
+    def _outlooks(self, rows: Rows, places: Places, runs: Array, v: Array) -> list[list[Outlook]]:
         location, variance = self._expected(rows, runs)
         deviation, levels = self.scores.deviation(), self.levels(rows)
         out = []
         for i, run in enumerate(runs):
-            v = self.clock.read(at[i], np.full(at.shape[1], places.horizons[i]))
             seen = None
             if run in self.observed:
                 passed, residual = self.residual(self.observed[run], places.take(i))
                 seen = (passed, residual - levels[i])
-            out.append(outlooks_of(self.basis, self.deviations, v, seen, location[i], variance[i], deviation))
+            expected = location[i], variance[i], deviation
+            out.append(outlooks_of(self.basis, self.deviations, v[i], seen, *expected))
         return out
 
     def _fixed(self, places: Places, levels: Array, at: Array) -> Array:
@@ -256,9 +255,14 @@ class FunctionalExpert:
             return horizons
         return np.where(np.isfinite(horizons), horizons, at.max(axis=1))
 
-    def _tail_for(self, rows: Rows, continued: NDArray[np.bool_]) -> Tail:
-        outside = exceeds(rows, self.largest)
-        return run_tail(self.tail, self.prefix_tail, self.beyond, outside, continued)
+    def _tail_for(self, rows: Rows, v: Array, runs: Array, horizons: Array) -> Tail:
+        """Spread of runs at progress values, (runs, points)."""
+        known = [self.observed.get(run) for run in runs]
+        last = np.array([np.nan if run is None else run.at[-1] for run in known])
+        count = np.array([0 if run is None else len(run.at) for run in known])
+        factors = self.spread.factors(v, self.clock.read(last, horizons), count)
+        outside = exceeds(rows, self.largest) & (count == 0)
+        return Tail(factors * np.where(outside, self.beyond, 1.0)[:, None])
 
 
 def spread_evenly(v: Array, most: int = MOST_SEEN) -> Positions:

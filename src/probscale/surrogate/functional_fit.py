@@ -7,34 +7,28 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.model.baseline import fit_baseline
 from probscale.model.basis import Basis, fit_basis
-from probscale.model.continuation import (
-    Outlook,
-    fit_deviations,
-    outlooks_of,
-    plain_deviations,
-    shown_by,
-)
+from probscale.model.continuation import plain_deviations
 from probscale.model.divergence import fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights, threads_for
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.means import LawScale, curve_mean
-from probscale.model.posterior import Tail
 from probscale.model.scores import ScoreProcesses, Sites, sites_of
+from probscale.model.spread import CurveSpread
 from probscale.runs import RunLog
 from probscale.surrogate.expert import layout_of
-from probscale.surrogate.extrapolation import extrapolation_factor
 from probscale.surrogate.fitting import quick_fit
 from probscale.surrogate.functional import FunctionalExpert
+from probscale.surrogate.functional_beyond import beyond_factor
+from probscale.surrogate.functional_calibration import calibrated
 from probscale.surrogate.functional_curves import Curves, observed_of, read_curves
 from probscale.surrogate.options import FitOptions
-from probscale.surrogate.prepare import Prepared, choose_subset, law_scale
+from probscale.surrogate.prepare import choose_subset, law_scale
 from probscale.surrogate.report import ExpertReport, repairs_of
 
 Array = NDArray[np.float64]
@@ -45,12 +39,6 @@ FEWEST_RUNS = 100
 FEWEST_PER_RUN = 4
 SHARP = 0.1
 """Site variance, as a share of a score's variance, below which a run counts as having shown that score."""
-
-CALIBRATED_RUNS = 1_000
-BEGUN_RUNS = 400
-FEWEST_BEGUN = 30
-TRUSTS = (1.0, 0.4, 0.15, 0.05, 0.02)
-SPREADS = (0.8, 1.0, 1.2, 1.5, 2.0, 3.0)
 
 
 def is_functional(log: RunLog, most: int) -> bool:
@@ -103,8 +91,7 @@ def fit_functional(
         basis,
         scores,
         plain_deviations(len(basis.variance)),
-        Tail(),
-        Tail(),
+        CurveSpread.plain(),
         1.0,
         curves.size_default,
         (float(curves.rows.size.max()), float(curves.rows.progress.max())),
@@ -112,8 +99,9 @@ def fit_functional(
         annealing=curves.annealing,
         warming=curves.warming,
     )
-    expert = _calibrated(expert, curves, residual, level)
-    expert = replace(expert, beyond=_beyond(curves, scores, expert.tail, options, generator))
+    expert = calibrated(expert, curves, log, residual, level)
+    beyond = beyond_factor(expert, curves, residual, level, quick_fit("law", options), generator)
+    expert = replace(expert, beyond=beyond)
     if apart is not None:
         expert = replace(expert, divergence=fit_divergence(scores.states[0].process, *apart))
     return expert, outcomes
@@ -224,99 +212,6 @@ def _refined(
     return replace(scores, states=tuple(states))
 
 
-def _calibrated(expert: FunctionalExpert, curves: Curves, residual: Array, level: Array) -> FunctionalExpert:
-    """The expert with scales of runs and tails, learnt from runs whose cell is left out."""
-    location, variance = expert.scores.left_out(curves.cells)
-    location[:, 0] -= level
-    deviation = expert.scores.deviation()
-    generator = np.random.default_rng(0)
-    chosen = generator.permutation(len(curves.names))[:CALIBRATED_RUNS]
-    shown = []
-    for run in chosen:
-        where = np.flatnonzero(curves.codes == run)
-        shown.append(shown_by(expert.basis, curves.v[where], residual[where]))
-    deviations = fit_deviations(shown, location[chosen], variance[chosen] + deviation)
-    expert = replace(expert, deviations=deviations)
-    begun = []
-    for run in chosen[:BEGUN_RUNS]:
-        where = np.flatnonzero(curves.codes == run)
-        v, cut = curves.v[where], int(len(where) * generator.uniform(0.1, 0.6))
-        if cut:
-            begun.append((v, residual[where], cut, location[run], variance[run]))
-    trust, scale = _begun(expert, begun)
-    return replace(expert, deviations=replace(deviations, trust=trust), prefix_tail=Tail(scale=scale))
-
-
-def _begun(
-    expert: FunctionalExpert, runs: list[tuple[Array, Array, int, Array, Array]]
-) -> tuple[float, float]:
-    """How far prefixes are trusted, and the spread under which the rest of runs is likeliest.
-
-    The end of a run counts as much as the way to it.
-
-    Args:
-        expert: With the deviations of runs.
-        runs: Per run: progress, residual, number of points taken as its prefix, scores expected without its
-            cell and their variance.
-    """
-    best, choice = -np.inf, (1.0, 1.0)
-    if len(runs) < FEWEST_BEGUN:
-        return choice
-    deviation = expert.scores.deviation()
-    for trust in TRUSTS:
-        kinds = replace(expert.deviations, trust=trust)
-        density = np.zeros(len(SPREADS))
-        for v, residual, cut, location, variance in runs:
-            rest = np.unique(np.linspace(cut, len(v) - 1, 8).round().astype(int))
-            views = outlooks_of(
-                expert.basis, kinds, v[rest], (v[:cut], residual[:cut]), location, variance, deviation
-            )
-            each = _log_mixture(views, residual[rest])
-            density += each.mean(axis=1) + each[:, -1]
-        if density.max() > best:
-            best, choice = float(density.max()), (trust, SPREADS[int(density.argmax())])
-    return choice
-
-
-def _log_mixture(views: list[Outlook], values: Array) -> Array:
-    """Log density of values at points under each of `SPREADS`, (spreads, points)."""
-    parts = []
-    for view in views:
-        variance = view.shared_variance + view.own_variance + view.nugget
-        wide = variance * np.square(SPREADS)[:, None]
-        parts.append(np.log(view.weight) - 0.5 * (values - view.centre) ** 2 / wide - 0.5 * np.log(wide))
-    return np.asarray(logsumexp(np.stack(parts), axis=0))
-
-
-def _beyond(
-    curves: Curves,
-    scores: ScoreProcesses,
-    tail: Tail,
-    options: FitOptions,
-    generator: np.random.Generator,
-) -> float:
-    """Extrapolation factor of the ends; see `extrapolation_factor`."""
-    if curves.encoder.roles.params is None:
-        return 1.0
-    state = scores.states[0]
-    sharp = np.flatnonzero(state.data.weight.numpy() > 0.3)
-    index = torch.from_numpy(sharp)
-    data = state.data.take(index)
-    output = curves.transform.inverse(data.y.numpy())
-    points = Prepared(
-        curves.encoder,
-        curves.transform,
-        replace(data, weight=torch.ones_like(data.y)),
-        output,
-        np.arange(len(sharp)),
-        curves.cells[sharp],
-        np.zeros(len(sharp), dtype=bool),
-        data.rows,
-        curves.size_default,
-    )
-    return extrapolation_factor(points, tail, quick_fit("law", options), generator)
-
-
 def functional_report(
     name: str, log: RunLog, expert: FunctionalExpert, outcomes: list[FitOutcome]
 ) -> ExpertReport:
@@ -340,12 +235,14 @@ def functional_report(
         noise=float(np.sqrt(expert.scores.deviation()[0])),
         tails={
             "new runs": {
-                "scale": float(np.mean(expert.tail.scale)),
+                **dict(
+                    zip(("early", "middle", "late", "end"), np.exp(expert.spread.new).tolist(), strict=True)
+                ),
                 "typical run": typical,
                 "unstable share": float(kinds.weights[kinds.kinds[:, 1] > 4].sum()),
             },
-            "continued runs": {"scale": float(np.mean(expert.prefix_tail.scale)), "trust": kinds.trust},
-            "beyond": {"scale": float(np.mean(expert.tail.scale)) * expert.beyond},
+            "continued runs": {**expert.spread.described(), "trust": kinds.trust},
+            "beyond": {"scale": expert.beyond},
         },
         outliers=int((states[0].data.weight.numpy() < 0.25).sum()),
         evaluations=sum(outcome.evaluations for outcome in outcomes),

@@ -15,8 +15,8 @@ from probscale.encode.warming import Warming
 from probscale.model.baseline import Baseline
 from probscale.model.basis import Basis
 from probscale.model.continuation import RunDeviations
-from probscale.model.posterior import Tail
 from probscale.model.scores import ScoreProcesses
+from probscale.model.spread import CurveSpread
 from probscale.model.transforms import transform_from
 from probscale.runs import Roles
 from probscale.surrogate.functional import FunctionalExpert, Observed
@@ -37,6 +37,7 @@ def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> 
     arrays = {f"baseline/{key}": value for key, value in vars(expert.baseline).items()}
     arrays |= {f"basis/{key}": getattr(expert.basis, key) for key in _BASIS}
     arrays |= {f"deviations/{key}": getattr(expert.deviations, key) for key in _DEVIATIONS}
+    arrays |= {"spread/new": expert.spread.new, "spread/begun": expert.spread.begun}
     arrays |= {"centre": expert.centre, "members": expert.scores.members, "excess": expert.scores.excess}
     arrays |= {
         "seen/code": np.array(list(expert.observed)),
@@ -59,7 +60,6 @@ def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> 
         "warms": None if expert.warming is None else asdict(expert.warming),
         "remainder": [expert.basis.correlated, expert.basis.length],
         "processes": described,
-        "tails": [asdict(expert.tail), asdict(expert.prefix_tail)],
         "beyond": expert.beyond,
         "size_default": expert.size_default,
         "largest": list(expert.largest),
@@ -68,7 +68,7 @@ def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> 
 
 
 _BASIS = ("knots", "functions", "variance", "noise")
-_DEVIATIONS = ("pattern", "kinds", "weights", "typical")
+_DEVIATIONS = ("pattern", "kinds", "weights", "typical", "fresh")
 
 
 def unpack_functional(
@@ -94,7 +94,6 @@ def unpack_functional(
     runs = zip(np.split(array("seen/at"), cuts), np.split(array("seen/y"), cuts), strict=True)
     observed = {float(c): Observed(*run) for c, run in zip(array("seen/code"), runs, strict=True)}
     offset = data["divergence"]
-    tail, prefix_tail = (Tail(**tail) for tail in data["tails"])
     return FunctionalExpert(
         encoder=encoder,
         clock=Clock(**data["clock"]),
@@ -104,8 +103,7 @@ def unpack_functional(
         basis=Basis(*(array(f"basis/{key}") for key in _BASIS), *data["remainder"]),
         scores=ScoreProcesses(tuple(states), array("members"), array("excess")),
         deviations=RunDeviations(*(array(f"deviations/{key}") for key in _DEVIATIONS), trust=data["trust"]),
-        tail=tail,
-        prefix_tail=prefix_tail,
+        spread=CurveSpread(array("spread/new"), array("spread/begun")),
         beyond=data["beyond"],
         size_default=data["size_default"],
         largest=(data["largest"][0], data["largest"][1]),

@@ -1,0 +1,119 @@
+"""Spread of a functional model beyond the observed sizes: folds that leave the largest sizes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from probscale.model.continuation import outlooks_of
+from probscale.model.exact import ExactState, solve_exactly
+from probscale.model.spread import Foretold, fit_factors, foretold, together
+from probscale.surrogate.extrapolation import MOST_LEARNT, scale_folds
+from probscale.surrogate.functional import FunctionalExpert
+from probscale.surrogate.functional_curves import Curves
+from probscale.surrogate.prepare import Prepared, choose_subset
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
+
+ASKED_RUNS = 60
+ASKED_POINTS = 8
+SAY = 3.0
+"""Runs that a fold counts for: those of one size share their bias."""
+
+PRIOR = 0.1
+"""Prior mean of the log factor: a law may bend where nothing was seen."""
+
+SHARP = 0.3
+"""Weight of a run's end from which on it is known."""
+
+
+def beyond_factor(
+    expert: FunctionalExpert,
+    curves: Curves,
+    residual: Array,
+    level: Array,
+    fit: Callable[[Prepared], ExactState],
+    generator: np.random.Generator,
+) -> float:
+    """Factor on the spread of whole curves of sizes beyond the observed ones; see `extrapolation`.
+
+    Each fold predicts curves of larger sizes from smaller ones. The process of the ends is fitted anew,
+    parameters included; the others keep theirs and forget the larger sizes.
+
+    Args:
+        expert: With its spread within the observed sizes.
+        curves: What it was fitted to.
+        residual: What is left of the curves without baseline and level, (points,).
+        level: Guess of the end of each run, (runs,).
+        fit: Fits all parameters of a process of ends.
+        generator: Thins large folds.
+
+    Cost: three fits of at most 250 points, and solves of the other scores for as many.
+    """
+    if expert.encoder.roles.params is None:
+        return 1.0
+    ends = expert.scores.states[0].data
+    sharp = np.flatnonzero(ends.weight.numpy() > SHARP)
+    size = ends.rows.size.numpy()
+    parts = []
+    for smaller, larger in scale_folds(size[sharp]):
+        learnt = choose_subset(smaller, MOST_LEARNT, generator).numpy()
+        found = _without(expert, curves, sharp[smaller[learnt]], fit)
+        asked = generator.permutation(np.flatnonzero(np.isin(size, size[sharp[larger]])))[:ASKED_RUNS]
+        fold = together(list(_foretold(expert, curves, residual, level, found, asked)))
+        parts.append(replace(fold, say=fold.say * SAY / fold.say.sum()))
+    if not parts:
+        return float(np.exp(PRIOR))
+    return float(np.exp(fit_factors(together(parts), centre=PRIOR)[0]))
+
+
+def _without(
+    expert: FunctionalExpert, curves: Curves, known: Positions, fit: Callable[[Prepared], ExactState]
+) -> list[ExactState]:
+    """Processes of the scores that know some of the runs only."""
+    index = torch.from_numpy(known)
+    first, *rest = expert.scores.states
+    data = first.data.take(index)
+    ends = Prepared(
+        expert.encoder,
+        expert.transform,
+        replace(data, weight=torch.ones_like(data.y)),
+        expert.transform.inverse(data.y.numpy()),
+        np.arange(len(known)),
+        curves.cells[known],
+        np.zeros(len(known), dtype=bool),
+        data.rows,
+        expert.size_default,
+    )
+    return [
+        fit(ends),
+        *(solve_exactly(state.process, state.data.take(index), state.device) for state in rest),
+    ]
+
+
+def _foretold(
+    expert: FunctionalExpert,
+    curves: Curves,
+    residual: Array,
+    level: Array,
+    states: list[ExactState],
+    asked: Positions,
+) -> Iterator[Foretold]:
+    """Asked runs by processes that do not know their size."""
+    rows = curves.rows.take(torch.from_numpy(asked))
+    moments = [state.marginals(rows) for state in states]
+    location, variance = (np.stack([part[i].numpy() for part in moments], axis=1) for i in range(2))
+    location[:, 0] -= level[asked]
+    deviation = expert.scores.deviation()
+    for i, run in enumerate(asked):
+        where = np.flatnonzero(curves.codes == run)
+        where = where[np.unique(np.linspace(0, len(where) - 1, ASKED_POINTS).round().astype(np.intp))]
+        v = curves.v[where]
+        views = outlooks_of(expert.basis, expert.deviations, v, None, location[i], variance[i], deviation)
+        wide = expert.spread.factors(v[None], np.array([np.nan]), np.zeros(1))[0]
+        yield foretold(views, residual[where], np.ones((len(where), 1)), wide)

@@ -1,0 +1,217 @@
+"""Spread of a functional model, learnt from runs whose cell is left out: of new runs, and of begun ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from probscale.model.continuation import Outlook, fit_deviations, fresh_weights, outlooks_of, shown_by
+from probscale.model.spread import (
+    CurveSpread,
+    Foretold,
+    begun_weights,
+    fit_factors,
+    foretold,
+    new_weights,
+    together,
+)
+from probscale.runs import RunLog
+from probscale.runs.schema import DIVERGED
+from probscale.surrogate.functional import FunctionalExpert, Observed
+from probscale.surrogate.functional_curves import Curves
+from probscale.surrogate.known_points import run_codes
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
+
+STRAYING_RUNS = 1_000
+"""Runs from which it is learnt how runs stray."""
+
+JUDGED_RUNS = 400
+"""Runs on which intervals are judged."""
+
+FEWEST_JUDGED = 30
+TRUSTS = (1.0, 0.4, 0.15, 0.05, 0.02)
+ASKED = 8
+"""Points of a run that are judged."""
+
+SHARES = (0.05, 0.8)
+"""Shares of a run that are shown, drawn evenly between these."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A left-out run.
+
+    Attributes:
+        run: Its position among the curves.
+        v: Progress of all its points, (points,).
+        residual: What is left of them without baseline and level, (points,).
+        shown: Number of points that are shown.
+        seen: Progress and residual of these as the model keeps them.
+        asked: Positions of the points that are judged.
+    """
+
+    run: int
+    v: Array
+    residual: Array
+    shown: int
+    seen: tuple[Array, Array] | None
+    asked: Positions
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Scores expected of runs without their cell.
+
+    Attributes:
+        location: Less the level of the first, (runs, scores).
+        variance: Their variances, (runs, scores).
+        deviation: Variance of a run's scores around them, (scores,).
+    """
+
+    location: Array
+    variance: Array
+    deviation: Array
+
+
+def calibrated(
+    expert: FunctionalExpert, curves: Curves, log: RunLog, residual: Array, level: Array
+) -> FunctionalExpert:
+    """The expert with kinds of runs and spreads, learnt from runs whose cell is left out.
+
+    Args:
+        expert: As fitted.
+        curves: The curves it was fitted to.
+        log: Their log: begun runs are shown as many points of it as they will be when asked.
+        residual: What is left of the curves without baseline and level, (points,).
+        level: Guess of the end of each run, (runs,).
+
+    Cost: O(runs³) per score, and O(runs × points³) for at most 1,000 runs.
+    """
+    location, variance = expert.scores.left_out(curves.cells)
+    location[:, 0] -= level
+    left = LeftOut(location, variance, expert.scores.deviation())
+    generator = np.random.default_rng(0)
+    chosen = generator.permutation(len(curves.names))[:STRAYING_RUNS]
+    shown = []
+    for run in chosen:
+        where = np.flatnonzero(curves.codes == run)
+        shown.append(shown_by(expert.basis, curves.v[where], residual[where]))
+    deviations = fit_deviations(shown, location[chosen], variance[chosen] + left.deviation)
+    expert = replace(expert, deviations=deviations)
+    cases = list(_cases(expert, curves, log, level, chosen[:JUDGED_RUNS], generator))
+    new = [replace(case, shown=0, seen=None, asked=_spread(0, len(case.v))) for case in cases]
+    begun = [case for case in cases if case.seen is not None]
+    expert = _with_fresh_weights(expert, left, new)
+    trust, views = _trusted(expert, left, begun)
+    expert = replace(expert, deviations=replace(expert.deviations, trust=trust))
+    if len(begun) < FEWEST_JUDGED:
+        return expert
+    fresh = [outlooks(expert, left, case) for case in new]
+    spread = CurveSpread(fit_factors(_foretold(new, fresh)), fit_factors(_foretold(begun, views)))
+    return replace(expert, spread=spread)
+
+
+def _cases(
+    expert: FunctionalExpert,
+    curves: Curves,
+    log: RunLog,
+    level: Array,
+    chosen: Positions,
+    generator: np.random.Generator,
+) -> Iterator[Case]:
+    """Left-out runs with all their points in the log, a random share of them shown."""
+    place = {code: i for i, code in enumerate(run_codes(list(log.runs)))}
+    at = log.points[log.roles.axis].to_numpy(dtype=np.float64)
+    y = expert.transform.forward(log.points[log.output].to_numpy(dtype=np.float64))
+    good = np.isfinite(y) & ~log.points[DIVERGED].to_numpy(dtype=bool)
+    starts = np.searchsorted(log.codes, np.arange(log.n_runs + 1))
+    for run in chosen:
+        member = place[curves.names[run]]
+        where = np.arange(starts[member], starts[member + 1])
+        where = where[good[where]]
+        if not len(where):
+            continue
+        here = curves.places.take(run)
+        v, shape = here.shape(expert.baseline, at[where], np.zeros(len(where), dtype=np.intp))
+        share = at[where] / curves.ends[run]
+        cut = int(np.searchsorted(share, generator.uniform(*SHARES), side="right"))
+        seen = None
+        if 0 < cut < len(where):
+            passed, residual = expert.residual(Observed(at[where[:cut]], y[where[:cut]]), here)
+            seen = (passed, residual - level[run])
+        yield Case(int(run), v, y[where] - shape - level[run], cut, seen, _spread(cut, len(where)))
+
+
+def _spread(first: int, count: int) -> Positions:
+    """At most so many positions from `first` on, the last one among them."""
+    return (
+        np.unique(np.linspace(first, count - 1, ASKED).round().astype(np.intp))
+        if first < count
+        else np.arange(0)
+    )
+
+
+def outlooks(expert: FunctionalExpert, left: LeftOut, case: Case) -> list[Outlook]:
+    """What the model says of the asked points of a left-out run."""
+    location, variance = left.location[case.run], left.variance[case.run]
+    return outlooks_of(
+        expert.basis, expert.deviations, case.v[case.asked], case.seen, location, variance, left.deviation
+    )
+
+
+def _with_fresh_weights(expert: FunctionalExpert, left: LeftOut, cases: list[Case]) -> FunctionalExpert:
+    """The expert with the shares of kinds under which single points of new runs are likeliest."""
+    every = replace(expert.deviations, fresh=np.ones(len(expert.deviations.kinds)))
+    some, density = replace(expert, deviations=every), []
+    for case in cases:
+        parts = outlooks(some, left, case)
+        density.append(np.stack([_log_normal(view, case.residual[case.asked]) for view in parts]))
+    return replace(expert, deviations=fresh_weights(expert.deviations, density)) if density else expert
+
+
+def _trusted(expert: FunctionalExpert, left: LeftOut, cases: list[Case]) -> tuple[float, list[list[Outlook]]]:
+    """How far prefixes are trusted for what follows to be likeliest, and the outlooks with that.
+
+    The end of a run counts as much as the way to it.
+    """
+    best, choice, views = -np.inf, TRUSTS[0], []
+    for trust in TRUSTS:
+        some = replace(expert, deviations=replace(expert.deviations, trust=trust))
+        found = [outlooks(some, left, case) for case in cases]
+        total = 0.0
+        for case, parts in zip(cases, found, strict=True):
+            each = _log_mixture(parts, case.residual[case.asked])
+            total += float(each.mean() + each[-1])
+        if total <= best:
+            break
+        best, choice, views = total, trust, found
+    return choice, views
+
+
+def _log_mixture(views: list[Outlook], values: Array) -> Array:
+    """Log density of values at points, (points,)."""
+    parts = [np.log(view.weight) + _log_normal(view, values) for view in views]
+    return np.asarray(logsumexp(np.stack(parts), axis=0))
+
+
+def _log_normal(view: Outlook, values: Array) -> Array:
+    variance = view.shared_variance + view.own_variance + view.nugget
+    return -0.5 * (values - view.centre) ** 2 / variance - 0.5 * np.log(variance)
+
+
+def _foretold(cases: list[Case], views: list[list[Outlook]]) -> Foretold:
+    """Asked points of all cases side by side."""
+    parts = []
+    for case, found in zip(cases, views, strict=True):
+        v, count = case.v[case.asked], len(case.asked)
+        hats = new_weights(v)
+        if case.shown:
+            hats = begun_weights(v, np.full(count, case.v[case.shown - 1]), np.full(count, case.shown))
+        parts.append(foretold(found, case.residual[case.asked], hats))
+    return together(parts)
