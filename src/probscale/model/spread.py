@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,12 @@ class CurveSpread:
     def plain(cls) -> CurveSpread:
         """As claimed."""
         return cls(np.zeros(len(ALONG)), np.zeros(len(SEEN) * len(AHEAD) + len(COUNTS)))
+
+    def widened(self, log_factor: float) -> CurveSpread:
+        """The spread with that of begun runs wider."""
+        begun = self.begun.copy()
+        begun[: len(SEEN) * len(AHEAD)] += log_factor
+        return replace(self, begun=begun)
 
     def described(self) -> dict[str, float]:
         """Typical factors of begun runs: midway through the rest by how much was seen, and at the end."""

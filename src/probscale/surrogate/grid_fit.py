@@ -51,6 +51,10 @@ FLOOR_SHARES = (0.3, 0.6, 0.85)
 
 FOLDS = 4
 
+JUDGED_RUNS = 120
+JUDGED_POINTS = 4
+"""Points of a run on which spreads are judged, from the next one to the last."""
+
 BOUND = 3.0
 """How far raw parameters may move from where they start."""
 
@@ -180,11 +184,16 @@ def _candidate(
 def _tails(
     fitted: GridCandidate, chosen: torch.Tensor, device: torch.device, generator: np.random.Generator
 ) -> tuple[Tail, Tail]:
-    """Spread of new runs, from runs left out; and of continued ones, from runs cut short."""
-    data = fitted.data.take(chosen)
+    """Spread of new runs, from runs left out; and of continued ones, from runs cut short.
+
+    Where there are enough others, the runs on which the parameters were fitted judge nothing.
+    """
+    data = fitted.data.take(_judged_first(len(fitted.data), chosen, generator))
     count, grid = data.seen.shape
+    judges = min(count - len(chosen), JUDGED_RUNS) if count >= 2 * len(chosen) else count
     last = torch.where(data.seen, torch.arange(grid), -1).amax(1)
-    fold = torch.from_numpy(generator.permutation(count) % FOLDS)
+    fold = torch.full((count,), -1)
+    fold[:judges] = torch.from_numpy(generator.permutation(judges) % FOLDS)
     share = torch.from_numpy(generator.uniform(0.1, 0.7, count))
     parts: tuple[list[Array], list[Array]] = ([], [])
     for number in range(FOLDS):
@@ -195,13 +204,26 @@ def _tails(
             seen[held] &= torch.arange(grid) < kept[:, None]
             state = solve_grid(fitted.process, replace(data, seen=seen), device)
             member = held if kind else torch.full_like(held, -1)
-            asked = GridQuery(data.x[held], data.axis[last[held]][:, None], member)
+            places = _places(kept, last[held])
+            asked = GridQuery(data.x[held], data.axis[places], member)
             mean, variance = state.marginals(asked)
-            residual = data.y[held, last[held]] - mean[:, 0]
-            parts[kind].append(
-                np.stack([residual.numpy(), variance[:, 0].numpy(), state.noise(asked)[:, 0].numpy()])
-            )
-    return _tail_of(parts[0]), _tail_of(parts[1])
+            table = torch.stack([data.y[held[:, None], places] - mean, variance, state.noise(asked)])
+            parts[kind].append(table[:, data.seen[held[:, None], places]].numpy())
+    return _tail_of(parts[0], judges), _tail_of(parts[1], judges)
+
+
+def _judged_first(runs: int, chosen: torch.Tensor, generator: np.random.Generator) -> torch.Tensor:
+    """Positions of the runs with which spreads are learnt: some that taught nothing, then those that did."""
+    others = np.setdiff1d(np.arange(runs), chosen.numpy())
+    others = np.sort(generator.permutation(others)[:JUDGED_RUNS])
+    return torch.cat([torch.from_numpy(others), chosen])
+
+
+def _places(first: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """Positions on the grid from `first` to `last`, both included, (runs, judged points)."""
+    share = torch.linspace(0, 1, JUDGED_POINTS, dtype=torch.float64)
+    low = torch.minimum(first, last)[:, None]
+    return (low + share * (last[:, None] - low)).round().long()
 
 
 def grid_report(name: str, log: RunLog, expert: GridExpert, outcomes: list[FitOutcome]) -> ExpertReport:
@@ -232,9 +254,8 @@ def grid_report(name: str, log: RunLog, expert: GridExpert, outcomes: list[FitOu
     )
 
 
-def _tail_of(parts: list[Array]) -> Tail:
-    table = np.concatenate(parts, axis=1)
-    return fit_tail(*table, groups=table.shape[1])
+def _tail_of(parts: list[Array], runs: int) -> Tail:
+    return fit_tail(*np.concatenate(parts, axis=1), groups=runs)
 
 
 def _with_divergence(expert: GridExpert, points: Prepared, generator: np.random.Generator) -> GridExpert:
