@@ -59,14 +59,15 @@ class Tail:
     """What leave-one-out residuals say about the spread of new points.
 
     Attributes:
-        scale: Factor on all standard deviations; a number, or one per configuration, (configs, 1).
-        share: Share of runs whose noise is wider.
-        spread: Factor on the noise standard deviation of these.
+        scale: Factor on all standard deviations; a number, one per configuration, (configs, 1), or one per
+            point, (configs, points).
+        share: Share of runs whose noise is wider; a number, or one per configuration, (configs, 1).
+        spread: Factor on the noise standard deviation of these; likewise.
     """
 
     scale: float | Array = 1.0
-    share: float = 0.0
-    spread: float = 1.0
+    share: float | Array = 0.0
+    spread: float | Array = 1.0
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ class CurveBlock:
                 continue
             narrow = factor * (part.variance + part.noise)
             out.append((part.weight * (1 - self.tail.share), part.location, narrow))
-            if self.tail.share > 0:
-                wide = factor * (part.variance + self.tail.spread**2 * part.noise)
+            if np.any(np.asarray(self.tail.share) > 0):
+                wide = factor * (part.variance + np.square(self.tail.spread) * part.noise)
                 out.append((part.weight * self.tail.share, part.location, wide))
         return out
 

@@ -38,7 +38,9 @@ With few groups it rises by three over their number.
 """
 
 
-def fit_tail(residual: Array, variance: Array, noise: Array, *, groups: int) -> Tail:
+def fit_tail(
+    residual: Array, variance: Array, noise: Array, *, groups: int, widest: float = math.inf
+) -> Tail:
     """Scale and contamination under which leave-one-out residuals are most likely.
 
     Each residual follows (1 - share) N(0, scale²(v + s²)) + share N(0, scale²(v + spread² s²)), with weak
@@ -49,6 +51,7 @@ def fit_tail(residual: Array, variance: Array, noise: Array, *, groups: int) -> 
         variance: Their latent variances, (points,).
         noise: Noise variances at full weight, (points,).
         groups: Number of groups whose residuals are alike; they count as about two points each.
+        widest: Largest spread of the wider noise.
 
     Returns:
         The fitted tail; the neutral one below 20 points.
@@ -62,7 +65,7 @@ def fit_tail(residual: Array, variance: Array, noise: Array, *, groups: int) -> 
     temper = min(1.0, 2.0 * groups / len(residual))
 
     def objective(p: Array) -> float:
-        scale, share, spread = _natural(p)
+        scale, share, spread = _natural(p, widest)
         narrow = scale**2 * (variance + noise)
         wide = scale**2 * (variance + spread**2 * noise)
         density = (1 - share) * _normal(residual, narrow) + share * _normal(residual, wide)
@@ -72,7 +75,7 @@ def fit_tail(residual: Array, variance: Array, noise: Array, *, groups: int) -> 
     best = minimize(
         objective, np.array([optimism, -3.0, 1.2]), method="Nelder-Mead", options={"maxiter": 400}
     )
-    scale, share, spread = _natural(best.x)
+    scale, share, spread = _natural(best.x, widest)
     # The scale itself is uncertain: half a standard error more keeps intervals honest with few groups.
     error = 1 / math.sqrt(2 * temper * len(residual) + 1 / 0.3**2)
     return Tail(scale * math.exp(0.5 * error), share, spread)
@@ -223,8 +226,8 @@ def fit_unseen(residual: Array, variance: Array, noise: Array, share: Array, tai
     return math.exp(float(best.x) + 0.5 * error)
 
 
-def _natural(p: Array) -> tuple[float, float, float]:
-    return math.exp(p[0]), 0.5 / (1 + math.exp(-p[1])), 1 + math.exp(p[2])
+def _natural(p: Array, widest: float) -> tuple[float, float, float]:
+    return math.exp(p[0]), 0.5 / (1 + math.exp(-p[1])), min(1 + math.exp(p[2]), widest)
 
 
 def _normal(residual: Array, variance: Array) -> Array:

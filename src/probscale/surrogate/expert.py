@@ -63,8 +63,11 @@ def run_tail(
         outside: Which runs lie outside, (runs,).
         continued: Which runs are continued, (runs,).
     """
-    scale = np.where(continued, prefix.scale, tail.scale) * np.where(outside & ~continued, beyond, 1.0)
-    return replace(tail, scale=scale[:, None])
+    scale, share, spread = (
+        np.where(continued, getattr(prefix, name), getattr(tail, name))[:, None]
+        for name in ("scale", "share", "spread")
+    )
+    return Tail(scale * np.where(outside & ~continued, beyond, 1.0)[:, None], share, spread)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from probscale.runs.schema import DIVERGED
 from probscale.surrogate.expert import exceeds, rows_of
 from probscale.surrogate.functional_places import Places
 from probscale.surrogate.known_points import points_of
+from probscale.surrogate.unseen import has_unseen
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -71,6 +72,8 @@ class FunctionalExpert:
         size_default: Logarithm of the model size assumed where none is given.
         largest: Largest observed logarithms of model size and reference end.
         observed: Points of runs by run code.
+        unseen: Factor on the spread for configurations with a level value that no run has; None: as known
+            values.
         divergence: Probability of divergence; None when no run diverged.
         annealing: Where configurations tell how the learning rate goes; None where they do not.
         warming: Where configurations tell how long it rises; None where they do not.
@@ -89,6 +92,7 @@ class FunctionalExpert:
     size_default: float
     largest: tuple[float, float]
     observed: Mapping[float, Observed]
+    unseen: float | None = None
     divergence: DivergenceModel | None = None
     annealing: Annealing | None = None
     warming: Warming | None = None
@@ -261,8 +265,11 @@ class FunctionalExpert:
         last = np.array([np.nan if run is None else run.at[-1] for run in known])
         count = np.array([0 if run is None else len(run.at) for run in known])
         factors = self.spread.factors(v, self.clock.read(last, horizons), count)
-        outside = exceeds(rows, self.largest) & (count == 0)
-        return Tail(factors * np.where(outside, self.beyond, 1.0)[:, None])
+        factors = factors * np.where(exceeds(rows, self.largest) & (count == 0), self.beyond, 1.0)[:, None]
+        if self.unseen is not None:
+            new = has_unseen(self.scores.states[0], rows) & (count == 0)
+            factors = factors * np.where(new, self.unseen, 1.0)[:, None]
+        return Tail(factors)
 
 
 def spread_evenly(v: Array, most: int = MOST_SEEN) -> Positions:

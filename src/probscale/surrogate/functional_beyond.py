@@ -1,4 +1,4 @@
-"""Spread of a functional model beyond the observed sizes: folds that leave the largest sizes out."""
+"""Spread of a functional model beyond what was observed: larger sizes and level values left out in turn."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from probscale.surrogate.extrapolation import MOST_LEARNT, scale_folds
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.functional_curves import Curves
 from probscale.surrogate.prepare import Prepared, choose_subset
+from probscale.surrogate.unseen import level_groups
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -24,6 +25,11 @@ ASKED_RUNS = 60
 ASKED_POINTS = 8
 SAY = 3.0
 """Runs that a fold counts for: those of one size share their bias."""
+
+ASKED_VALUES = 60
+RUNS_OF_VALUE = 10
+SAY_OF_VALUE = 2.0
+"""Runs that a value of a level counts for."""
 
 PRIOR = 0.1
 """Prior mean of the log factor: a law may bend where nothing was seen."""
@@ -65,7 +71,11 @@ def beyond_factor(
         learnt = choose_subset(smaller, MOST_LEARNT, generator).numpy()
         found = _without(expert, curves, sharp[smaller[learnt]], fit)
         asked = generator.permutation(np.flatnonzero(np.isin(size, size[sharp[larger]])))[:ASKED_RUNS]
-        fold = together(list(_foretold(expert, curves, residual, level, found, asked)))
+        rows = curves.rows.take(torch.from_numpy(asked))
+        moments = [state.marginals(rows) for state in found]
+        location, variance = (np.stack([part[i].numpy() for part in moments], axis=1) for i in range(2))
+        location[:, 0] -= level[asked]
+        fold = together(list(_foretold(expert, curves, residual, location, variance, asked)))
         parts.append(replace(fold, say=fold.say * SAY / fold.say.sum()))
     if not parts:
         return float(np.exp(PRIOR))
@@ -96,19 +106,44 @@ def _without(
     ]
 
 
+def unseen_factor(
+    expert: FunctionalExpert, curves: Curves, residual: Array, level: Array, generator: np.random.Generator
+) -> float | None:
+    """Factor on the spread of whole curves of level values that no run has had; see `unseen.unseen_scale`.
+
+    Args:
+        expert: With its spread within the observed values.
+        curves: What it was fitted to.
+        residual: What is left of the curves without baseline and level, (points,).
+        level: Guess of the end of each run, (runs,).
+        generator: Thins values with many runs.
+
+    Returns:
+        The factor; None without a level of three values.
+
+    Cost: O(runs³) per score and level.
+    """
+    parts = []
+    for groups, counts in level_groups(expert.scores.states[0]):
+        location, variance = expert.scores.left_out(groups)
+        location[:, 0] -= level
+        for value in generator.permutation(len(counts))[:ASKED_VALUES]:
+            asked = generator.permutation(np.flatnonzero(groups == value))[:RUNS_OF_VALUE]
+            views = _foretold(expert, curves, residual, location[asked], variance[asked], asked)
+            found = together(list(views))
+            parts.append(replace(found, say=found.say * SAY_OF_VALUE / found.say.sum()))
+    return float(np.exp(fit_factors(together(parts))[0])) if parts else None
+
+
 def _foretold(
     expert: FunctionalExpert,
     curves: Curves,
     residual: Array,
-    level: Array,
-    states: list[ExactState],
+    location: Array,
+    variance: Array,
     asked: Positions,
 ) -> Iterator[Foretold]:
-    """Asked runs by processes that do not know their size."""
-    rows = curves.rows.take(torch.from_numpy(asked))
-    moments = [state.marginals(rows) for state in states]
-    location, variance = (np.stack([part[i].numpy() for part in moments], axis=1) for i in range(2))
-    location[:, 0] -= level[asked]
+    """Asked runs as new ones, given the scores that are expected of them and their variances."""
     deviation = expert.scores.deviation()
     for i, run in enumerate(asked):
         where = np.flatnonzero(curves.codes == run)

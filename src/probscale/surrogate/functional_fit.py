@@ -24,7 +24,7 @@ from probscale.runs import RunLog
 from probscale.surrogate.expert import layout_of
 from probscale.surrogate.fitting import quick_fit
 from probscale.surrogate.functional import FunctionalExpert
-from probscale.surrogate.functional_beyond import beyond_factor
+from probscale.surrogate.functional_beyond import beyond_factor, unseen_factor
 from probscale.surrogate.functional_calibration import calibrated
 from probscale.surrogate.functional_curves import Curves, observed_of, read_curves
 from probscale.surrogate.options import FitOptions
@@ -101,7 +101,8 @@ def fit_functional(
     )
     expert = calibrated(expert, curves, log, residual, level)
     beyond = beyond_factor(expert, curves, residual, level, quick_fit("law", options), generator)
-    expert = replace(expert, beyond=beyond)
+    unseen = unseen_factor(expert, curves, residual, level, generator)
+    expert = replace(expert, beyond=beyond, unseen=unseen)
     if apart is not None:
         expert = replace(expert, divergence=fit_divergence(scores.states[0].process, *apart))
     return expert, outcomes
@@ -243,6 +244,7 @@ def functional_report(
             },
             "continued runs": {**expert.spread.described(), "trust": kinds.trust},
             "beyond": {"scale": expert.beyond},
+            **({} if expert.unseen is None else {"unseen level values": {"scale": expert.unseen}}),
         },
         outliers=int((states[0].data.weight.numpy() < 0.25).sum()),
         evaluations=sum(outcome.evaluations for outcome in outcomes),

@@ -51,6 +51,12 @@ FLOOR_SHARES = (0.3, 0.6, 0.85)
 
 FOLDS = 4
 
+WIDEST = 3.0
+"""How much wider than usual a run may typically stray: on a logarithmic scale more has no mean."""
+
+SHOWN = (0.06, 0.6)
+"""Shares of a run that are shown, their logarithms drawn evenly between these."""
+
 JUDGED_RUNS = 120
 JUDGED_POINTS = 4
 """Points of a run on which spreads are judged, from the next one to the last."""
@@ -194,7 +200,7 @@ def _tails(
     last = torch.where(data.seen, torch.arange(grid), -1).amax(1)
     fold = torch.full((count,), -1)
     fold[:judges] = torch.from_numpy(generator.permutation(judges) % FOLDS)
-    share = torch.from_numpy(generator.uniform(0.1, 0.7, count))
+    share = torch.from_numpy(np.exp(generator.uniform(*np.log(SHOWN), count)))
     parts: tuple[list[Array], list[Array]] = ([], [])
     for number in range(FOLDS):
         held = torch.nonzero((fold == number) & (last >= 1))[:, 0]
@@ -255,7 +261,9 @@ def grid_report(name: str, log: RunLog, expert: GridExpert, outcomes: list[FitOu
 
 
 def _tail_of(parts: list[Array], runs: int) -> Tail:
-    return fit_tail(*np.concatenate(parts, axis=1), groups=runs)
+    residual, variance, noise = np.concatenate(parts, axis=1)
+    widest = WIDEST * float(np.sqrt(1 + np.median(variance / noise))) if len(residual) else WIDEST
+    return fit_tail(residual, variance, noise, groups=runs, widest=widest)
 
 
 def _with_divergence(expert: GridExpert, points: Prepared, generator: np.random.Generator) -> GridExpert:

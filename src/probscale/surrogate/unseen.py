@@ -38,17 +38,22 @@ def unseen_scale(state: ExactState, tail: Tail) -> float | None:
     with torch.no_grad():
         noise = state.process.noise(state.data.rows).numpy()
     parts: list[tuple[Array, Array, Array, Array]] = []
-    for block in _levels(state):
-        codes = state.data.rows.x[:, block.code].numpy()
-        _, groups, counts = np.unique(codes, return_inverse=True, return_counts=True)
-        if len(counts) < FEWEST_VALUES:
-            continue
-        residual, variance = state.leave_groups_out(groups.astype(np.intp))
+    for groups, counts in level_groups(state):
+        residual, variance = state.leave_groups_out(groups)
         parts.append((residual.numpy(), variance.numpy(), noise, 1.0 / counts[groups]))
     if not parts:
         return None
     residual, variance, noises, share = (np.concatenate([part[i] for part in parts]) for i in range(4))
     return fit_unseen(residual, variance, noises, share, tail)
+
+
+def level_groups(state: ExactState) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Per level of at least three values: the value of each observation, and how many have each."""
+    for block in _levels(state):
+        codes = state.data.rows.x[:, block.code].numpy()
+        _, groups, counts = np.unique(codes, return_inverse=True, return_counts=True)
+        if len(counts) >= FEWEST_VALUES:
+            yield groups.astype(np.intp), counts.astype(np.intp)
 
 
 def has_unseen(state: ExactState, rows: Rows) -> NDArray[np.bool_]:
