@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import probscale as ps
-from probscale.model.continuation import RunDeviations
+from probscale.model.straying import RunDeviations
 
 END = 1000.0
 

@@ -16,13 +16,14 @@ from probscale.encode.encoder import Encoder
 from probscale.encode.warming import Warming
 from probscale.model.baseline import Baseline
 from probscale.model.basis import Basis
-from probscale.model.continuation import Outlook, RunDeviations, outlooks_of
+from probscale.model.continuation import Outlook, outlooks_of
 from probscale.model.divergence import DivergenceModel
 from probscale.model.means import Rows
 from probscale.model.outlooks import Outlooks
 from probscale.model.posterior import CurveBlock, Tail
 from probscale.model.scores import ScoreProcesses, sites_of
 from probscale.model.spread import CurveSpread
+from probscale.model.straying import RunDeviations
 from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
 from probscale.runs.schema import DIVERGED

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from probscale.model.continuation import Outlook, fit_deviations, fresh_weights, outlooks_of, shown_by
+from probscale.model.continuation import Outlook, outlooks_of
 from probscale.model.spread import (
     CurveSpread,
     Foretold,
@@ -19,6 +19,7 @@ from probscale.model.spread import (
     new_weights,
     together,
 )
+from probscale.model.straying import fit_deviations, fresh_weights, shown_by
 from probscale.runs import RunLog
 from probscale.runs.schema import DIVERGED
 from probscale.surrogate.functional import FunctionalExpert, Observed

@@ -94,12 +94,7 @@ def read_curves(
 ) -> tuple[Curves, tuple[Rows, NDArray[np.bool_]] | None]:
     """Points of runs that did not diverge; and rows and marks of all runs if some did."""
     roles = log.roles
-    output = log.points[log.output].to_numpy(dtype=np.float64)
-    marked = log.points[DIVERGED].to_numpy(dtype=bool)
-    codes = log.codes
-    keep = np.flatnonzero(np.isfinite(output) & ~(marked & np.isin(codes, codes[~marked])))
-    at = log.points[roles.axis].to_numpy(dtype=np.float64)[keep]
-    output, codes = output[keep], codes[keep]
+    at, output, codes = _finite(log)
     horizons = _horizons(log)
     clock = fit_clock(at, codes, horizons, roles.horizon)
     ends = clock.ends(horizons)
@@ -116,30 +111,44 @@ def read_curves(
     mine = mine[_thinned(clock.read(at[mine], horizons[codes[mine]]), codes[mine])]
     transform = choose_transform(output[mine], roles.goal, kind=options.transform, share=FLOOR_SHARE)
     at, output, codes = at[mine], output[mine], codes[mine]
-    cells = cells_of(log, np.arange(log.n_runs), ends)[used]
-    index = torch.from_numpy(used)
-    annealing = None if clock.horizon is None else find_annealing(log.configs, roles.config)
-    warming = None if clock.horizon is None else find_warming(log.configs, (*roles.config, clock.horizon))
+    annealing, warming = _schedules(log, clock)
+    configs = log.configs.iloc[used]
     curves = Curves(
-        clock,
-        transform,
-        encoder,
-        rows.take(index),
-        horizons[used],
-        ends[used],
-        at,
-        clock.read(at, horizons[codes]),
-        transform.forward(output),
-        new[codes],
-        run_codes(list(log.runs[used])),
-        cells,
-        default,
-        annealing,
-        None if annealing is None else annealing.forms(log.configs.iloc[used]),
-        warming,
-        None if warming is None else warming.shares(log.configs.iloc[used]),
+        clock=clock,
+        transform=transform,
+        encoder=encoder,
+        rows=rows.take(torch.from_numpy(used)),
+        horizons=horizons[used],
+        ends=ends[used],
+        at=at,
+        v=clock.read(at, horizons[codes]),
+        y=transform.forward(output),
+        codes=new[codes],
+        names=run_codes(list(log.runs[used])),
+        cells=cells_of(log, np.arange(log.n_runs), ends)[used],
+        size_default=default,
+        annealing=annealing,
+        forms=None if annealing is None else annealing.forms(configs),
+        warming=warming,
+        warm=None if warming is None else warming.shares(configs),
     )
     return curves, _classified(rows, apart, present, generator)
+
+
+def _finite(log: RunLog) -> tuple[Array, Array, Positions]:
+    """Axis value, output and run of the finite points, (points,) each; spikes of runs that go on are left out."""
+    output = log.points[log.output].to_numpy(dtype=np.float64)
+    marked, codes = log.points[DIVERGED].to_numpy(dtype=bool), log.codes
+    keep = np.flatnonzero(np.isfinite(output) & ~(marked & np.isin(codes, codes[~marked])))
+    return log.points[log.roles.axis].to_numpy(dtype=np.float64)[keep], output[keep], codes[keep]
+
+
+def _schedules(log: RunLog, clock: Clock) -> tuple[Annealing | None, Warming | None]:
+    """Where configurations tell how the learning rate goes, and how long it rises."""
+    if clock.horizon is None:
+        return None, None
+    names = log.roles.config
+    return find_annealing(log.configs, names), find_warming(log.configs, (*names, clock.horizon))
 
 
 def _classified(

@@ -12,7 +12,6 @@ from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.model.baseline import fit_baseline
 from probscale.model.basis import Basis, fit_basis
-from probscale.model.continuation import plain_deviations
 from probscale.model.divergence import fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights, threads_for
@@ -20,6 +19,7 @@ from probscale.model.gp import CurveProcess, Observations
 from probscale.model.means import LawScale, curve_mean
 from probscale.model.scores import ScoreProcesses, Sites, sites_of
 from probscale.model.spread import CurveSpread
+from probscale.model.straying import plain_deviations
 from probscale.runs import RunLog
 from probscale.surrogate.expert import layout_of
 from probscale.surrogate.fitting import quick_fit

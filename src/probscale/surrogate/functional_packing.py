@@ -14,9 +14,9 @@ from probscale.encode.clock import Clock
 from probscale.encode.warming import Warming
 from probscale.model.baseline import Baseline
 from probscale.model.basis import Basis
-from probscale.model.continuation import RunDeviations
 from probscale.model.scores import ScoreProcesses
 from probscale.model.spread import CurveSpread
+from probscale.model.straying import RunDeviations
 from probscale.model.transforms import transform_from
 from probscale.runs import Roles
 from probscale.surrogate.functional import FunctionalExpert, Observed

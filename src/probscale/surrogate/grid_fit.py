@@ -200,7 +200,7 @@ def _tails(
     last = torch.where(data.seen, torch.arange(grid), -1).amax(1)
     fold = torch.full((count,), -1)
     fold[:judges] = torch.from_numpy(generator.permutation(judges) % FOLDS)
-    share = torch.from_numpy(np.exp(generator.uniform(*np.log(SHOWN), count)))
+    share = torch.from_numpy(np.exp(generator.uniform(np.log(SHOWN[0]), np.log(SHOWN[1]), count)))
     parts: tuple[list[Array], list[Array]] = ([], [])
     for number in range(FOLDS):
         held = torch.nonzero((fold == number) & (last >= 1))[:, 0]
