@@ -136,7 +136,7 @@ def read_curves(
 
 
 def _finite(log: RunLog) -> tuple[Array, Array, Positions]:
-    """Axis value, output and run of the finite points, (points,) each; spikes of runs that go on are left out."""
+    """Axis value, output and run of the finite points, (points,) each; without spikes of runs that go on."""
     output = log.points[log.output].to_numpy(dtype=np.float64)
     marked, codes = log.points[DIVERGED].to_numpy(dtype=bool), log.codes
     keep = np.flatnonzero(np.isfinite(output) & ~(marked & np.isin(codes, codes[~marked])))
