@@ -26,7 +26,7 @@ FILLER = ["model width 512", "layers 12", "batch size 128 warmup steps", "a long
 TEXTS = [f"optimizer {word} {more}" for word in WORDS for more in FILLER]
 TARGETS = [float(WORDS.index(text.split()[1])) for text in TEXTS]
 ARCHITECTURES = ["bert", "gpt2", "llama", "byt5"]
-QUICK = {"epochs": 2, "rank": 2, "choose_epochs": False}
+QUICK = {"epochs": 2, "rank": 2}
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,8 @@ def test_same_seed_same_adapter_and_no_global_dice(bases, tuned, tmp_path):
 
 
 def test_left_out_groups_choose_the_epochs(bases, tmp_path):
-    found = fine_tune(TEXTS, TARGETS, folder=tmp_path / "new", base=bases["bert"], rank=2, epochs=2)
+    options = {"base": bases["bert"], "choose_epochs": True, **QUICK}
+    found = fine_tune(TEXTS, TARGETS, folder=tmp_path / "new", **options)
     record = found.record
     assert len(record["held_out_error"]) == 3
     assert np.isfinite(record["held_out_error"]).all()
@@ -334,7 +335,9 @@ def test_the_bundled_model_learns_which_word_decides(tmp_path):
     numbers = np.array([effect[text.split()[-1]] for text in texts]) + 0.1 * generator.standard_normal(80)
     order = generator.permutation(80)
     seen, new = order[:48], order[48:]
-    found = fine_tune([texts[i] for i in seen], numbers[seen], folder=tmp_path / "adapter", epochs=5)
+    found = fine_tune(
+        [texts[i] for i in seen], numbers[seen], folder=tmp_path / "adapter", epochs=5, choose_epochs=True
+    )
     assert found.record["epochs"] > 0
     errors = []
     for embedder in (BundledEmbedder(), found):

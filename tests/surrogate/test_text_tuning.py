@@ -96,9 +96,7 @@ def test_too_few_values_are_refused_with_their_number(tmp_path):
 
 
 def test_a_surrogate_reads_with_the_adapter_and_is_saved_with_its_name(log, model, tmp_path):
-    found = ps.fine_tune_embedder(
-        log, folder=tmp_path / "adapter", base=model, rank=2, epochs=2, choose_epochs=False, seed=0
-    )
+    found = ps.fine_tune_embedder(log, folder=tmp_path / "adapter", base=model, rank=2, epochs=2, seed=0)
     assert isinstance(found, LoraEmbedder)
     surrogate = ps.fit_surrogate(log, embedder=found, seed=0)
     ask = log.configs.head(3).reset_index(drop=True)

@@ -29,9 +29,9 @@ def fine_tune_embedder(
     folder: str | Path,
     base: str | Path | Embedder = "default",
     rank: int = 8,
-    epochs: int = 8,
+    epochs: int = 4,
     learning_rate: float = 2e-3,
-    choose_epochs: bool = True,
+    choose_epochs: bool = False,
     seed: int = 0,
     device: str = "cpu",
     progress: bool = False,
@@ -40,25 +40,25 @@ def fine_tune_embedder(
 
     For each field whose text a surrogate reads (labels such as optimizers or data sets, free text), its
     values are left out in turn; what a surrogate without text then misses of their runs' last outputs is what
-    the texts should tell. Afterwards `fit_surrogate(log, embedder=found)`, which drops text where it does
-    not help.
+    the texts should tell. Afterwards `fit_surrogate(log, embedder=found)`.
 
     Args:
         log: Runs to learn from; only those of the training part, where a score is to be reported.
         folder: Where the adapter goes; an earlier adapter there is replaced.
         base: Language model, see `fit_surrogate`.
         rank: Rank of the change of each weight matrix.
-        epochs: Most passes over the texts.
+        epochs: Passes over the texts; the most of them with `choose_epochs`.
         learning_rate: Step length.
-        choose_epochs: Let values that are kept out at first choose how many passes there are, possibly none.
-            Leave it on: the check of text in `fit_surrogate` cannot tell, for the adapter has seen the values
-            that it leaves out.
+        choose_epochs: Let values that are kept out at first choose how many passes there are, possibly none;
+            takes four times as long. For logs whose texts may well say nothing: the check of text in
+            `fit_surrogate` cannot tell, for the adapter has seen the values that it leaves out.
         seed: Same log and seed, same adapter.
         device: Where to train.
         progress: Show a progress bar.
 
     Returns:
-        The embedder; its `record` says how many epochs were kept and what left-out values gained.
+        The embedder; its `record` says what was learnt from, and with `choose_epochs` how left-out values
+        fared after each epoch.
 
     Raises:
         ConfigError: if no field has eight values with a text, or the folder holds something else.
