@@ -182,7 +182,8 @@ TRIED = (
     "The squared error of a ridge head on the same projection, in place of the log density, on training "
     "parts alone: of 64 planted sentences, kept-out ones reached a log density of 0.37 at best against 0.62; "
     "on modded_nanogpt it lost less (after five epochs -2.25 against -2.67, from -2.26), on lcdb as much "
-    "(-8.07 against -8.06, from -7.71). Learning rates of 0.0003 and 0.001 learnt more slowly on planted sentences."
+    "(-8.07 against -8.06, from -7.71). "
+    "Learning rates of 0.0003 and 0.001 learnt more slowly on planted sentences."
 )
 
 
