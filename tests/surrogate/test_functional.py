@@ -180,3 +180,50 @@ def test_a_size_beyond_the_only_one_moves_curves_as_a_whole():
     moved = np.log(large - floor) - np.log(small - floor)
     assert moved[-1] < -0.01
     assert moved == pytest.approx(np.full(10, moved[-1]), rel=0.35)
+
+
+@pytest.fixture(scope="module")
+def corpora():
+    """Runs on five corpora that differ by an offset of the log loss, with warm-ups of a fixed length."""
+    frame = table(110, seed=5, partial=0.0)
+    number = frame["run"].str[1:].astype(int)
+    shift = np.random.default_rng(5).normal(0, 0.1, 5)[number % 5]
+    share = frame["step"] / frame["horizon"]
+    risen = np.minimum(share / (400.0 / frame["horizon"]), 1.0)
+    frame["loss"] = frame["loss"] * np.exp(shift + 0.3 * (1 - risen))
+    frame = frame.assign(corpus=("corpus " + (number % 5).astype(str)), warmup_steps=400)
+    log = ps.RunLog.from_frame(frame.rename(columns={"horizon": "max_steps"}), **ROLES | LEVELS)
+    return log, ps.fit_surrogate(log, embedder=None, model="functional")
+
+
+LEVELS = {"levels": ("corpus",), "horizon": "max_steps"}
+
+
+def test_a_new_corpus_has_a_spread_of_its_own(corpora):
+    log, surrogate = corpora
+    (expert,) = surrogate.experts.values()
+    assert expert.unseen is not None
+    assert surrogate.report.experts[0].tails["unseen level values"]["scale"] == expert.unseen
+    doubled = replace(surrogate, experts={"all runs": replace(expert, unseen=2 * expert.unseen)})
+    config = log.configs.iloc[:1]
+    for asked, ratio in ((config, 1.0), (config.assign(corpus="new"), 2.0)):
+        before, after = (
+            np.diff(s.predict(asked, [500.0, 1000.0]).interval(), axis=0) for s in (surrogate, doubled)
+        )
+        assert np.log(after / before) == pytest.approx(np.full((1, 1, 2), np.log(ratio)), abs=0.15)
+
+
+def test_warm_ups_are_read_and_kept(corpora, tmp_path):
+    log, surrogate = corpora
+    assert surrogate.report.experts[0].schedule == ("warmup_steps", "max_steps")
+    (expert,) = surrogate.experts.values()
+    places = expert.places(
+        log.configs,
+        expert.rows(log.configs, np.zeros(log.n_runs), expert.horizons(log.configs)),
+        expert.horizons(log.configs),
+    )
+    assert places.warm == pytest.approx(400 / log.configs["max_steps"].to_numpy())
+    surrogate.save(tmp_path / "s.safetensors")
+    again = ps.load_surrogate(tmp_path / "s.safetensors", embedder=None)
+    first, second = (s.predict(log.configs.iloc[:3], [100.0, 1000.0]) for s in (surrogate, again))
+    np.testing.assert_allclose(first.mean, second.mean, rtol=1e-10)
