@@ -27,12 +27,15 @@ NAMES = [
 ]
 
 
-def checked(name: str, *, most_runs: int, folds: int, stamp: str) -> dict[str, Any]:
-    """Report of a data set, from the cache where it was made with the same settings."""
+def checked(name: str, *, most_runs: int, folds: int, stamp: str, cached: bool) -> dict[str, Any]:
+    """Report of a data set, from the cache where it was made with the same settings.
+
+    With `cached`, by whatever version of the model it was made.
+    """
     path = RESULTS / "calibration" / f"{name}.json"
     key = f"{most_runs}-{folds}-{stamp}"
     stored = json.loads(path.read_text()) if path.exists() else {}
-    if stored.get("key") == key:
+    if stored and (cached or stored.get("key") == key):
         return stored
     source = sources.SOURCES[name]()
     log = ps.RunLog.from_frame(source.frame, **source.roles)
@@ -56,7 +59,8 @@ def rows(name: str, report: dict[str, Any]) -> list[list[object]]:
         plain = f"{ratio:.2f} ({row['baseline']})" if ratio else "-"
         line: list[object] = [name, regime, f"{row['runs']} / {row['points']}", number(row["mae"]), plain]
         line += [f"{100 * row['coverage_50']:.0f}", f"{100 * row['coverage_90']:.0f}{shown}"]
-        out.append([*line, f"{row['widen']:.2f}", number(row["crps"]), number(row["nlpd"] or np.nan)])
+        line += [f"{row['widen']:.2f}", number(row["crps"]), number(row["nlpd"] or np.nan)]
+        out.append([*line, report["key"].split("-", 2)[-1]])
     return out
 
 
@@ -89,11 +93,12 @@ def main() -> None:
         if chosen.cached and not (RESULTS / "calibration" / f"{name}.json").exists():
             continue
         try:
-            reports[name] = checked(name, most_runs=chosen.most_runs, folds=chosen.folds, stamp=chosen.stamp)
+            settings = {"most_runs": chosen.most_runs, "folds": chosen.folds, "stamp": chosen.stamp}
+            reports[name] = checked(name, **settings, cached=chosen.cached)
         except Exception:
             traceback.print_exc()
     head = ["data set", "regime", "runs / points", "MAE", "ratio to best plain", "50 %", "90 %", "widen by"]
-    head += ["CRPS", "NLPD"]
+    head += ["CRPS", "NLPD", "version"]
     short = ["regime", "data sets", "90 % within 82-97", "mean 90 %", "mean 50 %", "better than plain"]
     write_page(
         "calibration" if not chosen.only else "calibration_part",
@@ -104,7 +109,7 @@ def main() -> None:
             "level values where at least five were held out).",
             markdown(short, summary(reports)),
             markdown(head, [line for name, report in reports.items() for line in rows(name, report)]),
-            f"Version of the model: {chosen.stamp}.",
+            "The last column names the version of the model by its commit.",
             f"At most {chosen.most_runs} runs of each data set, drawn by seed; {chosen.folds} refits a "
             "regime; at most 40 runs and 25 points a run are scored in each. Plain methods: boosted trees "
             "and Chinchilla's law for new runs, the last value and a power law of the run's own for begun.",
