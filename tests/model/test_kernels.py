@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from probscale.model.kernels import CurveKernel, LabelCorrelation, RunTerm, SizeShift, matern52
+from probscale.model.kernels import AnovaTerm, CurveKernel, LabelCorrelation, RunTerm, SizeShift, matern52
 from probscale.model.layout import LabelBlock, Layout
 from tolerances import ALGEBRA, EXACT
 
@@ -127,3 +127,28 @@ def test_deviations_of_scores_grow_along_the_axis_and_what_all_share_does_not():
         variance = kernel(x, diag=True).numpy() - common
     np.testing.assert_allclose(variance[1:] / variance[:-1], np.exp(2.0), rtol=ALGEBRA)
     np.testing.assert_allclose(np.diag(dense(kernel, x)), variance + common, rtol=ALGEBRA)
+
+
+def test_effects_of_a_few_coordinates_are_a_product_of_smooth_parts_and_trends():
+    layout = Layout(("width", "depth", "step"), axis=(2,))
+    assert layout.has_few_coordinates
+    term = AnovaTerm(layout, SizeShift(layout), scale=0.5)
+    weight, widths, trends, along = (0.6, 1.4), (1.5, 2.5), (0.2, 0.7), 0.8
+    with torch.no_grad():
+        for name, values in (
+            ("weight", weight),
+            ("width", widths),
+            ("trend", trends),
+            ("axis_width", (along,)),
+        ):
+            term.get_parameter(name).copy_(torch.tensor(values, dtype=torch.float64).log())
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((6, 3)))
+    z, expected = x.numpy(), 0.25 * np.ones((6, 6))
+    for j, (a, width, trend) in enumerate(zip(weight, widths, trends, strict=True)):
+        smooth = matern52(torch.from_numpy(((z[:, j, None] - z[None, :, j]) / width) ** 2)).numpy()
+        part = smooth + trend**2 * np.outer(z[:, j], z[:, j])
+        expected = expected * (1 + a**2 * part) / (1 + a**2)
+    expected = expected * matern52(torch.from_numpy(((z[:, 2, None] - z[None, :, 2]) / along) ** 2)).numpy()
+    np.testing.assert_allclose(dense(term, x), expected, rtol=1e-9)
+    with torch.no_grad():
+        np.testing.assert_allclose(term(x, diag=True).numpy(), expected.diagonal(), rtol=1e-9)

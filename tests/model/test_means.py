@@ -1,6 +1,7 @@
 """Mean functions: the law on the modelled scale, the plane, and both made linear in their parameters."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,20 @@ def test_the_prior_law_passes_near_the_typical_loss(make_law):
     zero = torch.zeros(1, dtype=torch.float64)
     centre = make_law(onset=None)(Rows(zero[:, None], zero + 16, zero + 20))
     assert math.exp(float(centre.detach())) + 0.6 == pytest.approx(2.6, rel=0.15)
+
+
+def test_curves_of_all_sizes_begin_alike_where_the_law_says_so():
+    plain = LawScale(16.0, 8.0, 2.0, 2.6, True, True, onset=3.0)
+    means = [LawMean(LogFloor(0.5), replace(plain, common=common)) for common in (False, True)]
+    zero = torch.zeros(3, dtype=torch.float64)
+    sizes = zero + torch.tensor([13.0, 16.0, 19.0])
+    first, last = (Rows(zero[:, None], sizes, zero + progress) for progress in (-20.0, 30.0))
+    (apart, begun), (plainly, ended) = (
+        [np.exp(mean(rows).detach().numpy()) for mean in means] for rows in (first, last)
+    )
+    assert np.ptp(apart) > 0.1
+    np.testing.assert_allclose(begun, begun[0], rtol=1e-6)
+    np.testing.assert_allclose(ended, plainly, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["law", "plane"])

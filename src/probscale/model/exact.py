@@ -194,6 +194,21 @@ class ExactState:
         return residual.cpu(), (variance - noise).clamp_min(0.0).cpu()
 
     @torch.no_grad()
+    def density_without(self, index: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Log density of each of some observations given all others, noise included, (index,).
+
+        Cost: O(rows² × block), then O(block³).
+        """
+        block = torch.from_numpy(index).to(self.device)
+        columns = self.factor.new_zeros(len(self.data), len(block))
+        columns[block, torch.arange(len(block), device=self.device)] = 1.0
+        half = torch.linalg.solve_triangular(self.factor, columns, upper=False)
+        factor, _ = cholesky(half.mT @ half)
+        residual = torch.cholesky_solve(self.solved[block][:, None], factor)[:, 0]
+        variance = torch.cholesky_inverse(factor).diagonal()
+        return (-0.5 * (residual.square() / variance + torch.log(2 * torch.pi * variance))).cpu().numpy()
+
+    @torch.no_grad()
     def log_density_of(self, index: NDArray[np.intp]) -> float:
         """Joint log density of some observations given all others, at the parameters of the fit.
 

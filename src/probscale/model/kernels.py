@@ -20,8 +20,8 @@ from probscale.model.labels import by_value
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.matern import matern52, scaled_matern, squared_distances
 
-MOST_ANOVA = 4
-"""Most configuration coordinates whose interactions on curves are modelled one by one."""
+TREND = math.log(0.3)
+"""Prior logarithm of the trend of an effect, per coordinate, beside its smooth part."""
 
 SIZE_RESERVE = 1.4
 """How much smaller, in e-folds, the main effects of sizes are expected to be."""
@@ -38,18 +38,6 @@ MIX, MIX_STD = 0.0, 1.5
 
 NEAR = 0.6
 """Prior distance at which texts are near, in root mean squares of the distance to their mean."""
-
-
-def has_few_coordinates(layout: Layout) -> bool:
-    """Whether rows are curves over so few coordinates that each subset of them gets an effect of its own."""
-    configuration = len(layout.continuous) - len(layout.axis)
-    return bool(layout.axis) and 2 <= configuration <= MOST_ANOVA
-
-
-def is_small_grid(layout: Layout) -> bool:
-    """Whether rows are curves over a grid of few coordinates, two of them declared as numeric levels."""
-    numeric = sum(block.level and block.name in layout.continuous for block in layout.labels)
-    return has_few_coordinates(layout) and numeric >= 2
 
 
 class LogParameterKernel(Kernel):
@@ -204,10 +192,11 @@ class AdditiveTerm(LogParameterKernel):
 class AnovaTerm(AxisKernel):
     """Functional analysis of variance: every subset of configuration coordinates, varying along the axis.
 
-    s² Π_j (1 + a_j² M(z_j)) / (1 + a_j²) × M(axis): what width does at one depth it then does, in part, at
-    another; effects learnt along the margins of a grid carry over to its corners.
+    s² Π_j (1 + a_j² [M(z_j) + b_j² z_j z'_j]) / (1 + a_j²) × M(axis): what width does at one depth it then
+    does, in part, at another; effects learnt along the margins of a grid carry over to its corners, and
+    trends, which a Matérn correlation forgets, go on beyond what was seen.
 
-    Source: Durrande et al. 2012, eq. 7, with Matérn-5/2 factors.
+    Source: Durrande et al. 2012, eq. 7, with Matérn-5/2 and linear factors.
     """
 
     def __init__(self, layout: Layout, shift: SizeShift, *, scale: float) -> None:
@@ -218,20 +207,26 @@ class AnovaTerm(AxisKernel):
         self.declare("scale", math.log(scale), math.log(scale), 1.0)
         self.declare("weight", 0.0, 0.0, 1.0, len(self.columns))
         self.declare("width", math.log(4.0), math.log(4.0), 0.8, len(self.columns))
+        self.declare("trend", TREND, TREND, 1.0, len(self.columns))
         self.declare("axis_width", 0.0, 0.0, 0.7, len(layout.axis))
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """Scaled product over coordinates."""
         variance = torch.exp(2 * self.get_parameter("scale"))
+        trends = torch.exp(self.get_parameter("trend"))
         if diag:
-            return variance.expand(x1.shape[0])
+            z = self.shift(x1)[:, self.columns] * trends
+            return variance * (1 + torch.sigmoid(2 * self.get_parameter("weight")) * z.square()).prod(dim=1)
         total = self.along("axis_width", x1, x2, variance)
         columns, raw = list(self.columns), self.get_parameter("width")
-        z1, z2 = (self.shift(x)[:, columns] / torch.exp(raw) for x in (x1, x2))
+        widths = torch.exp(raw)
+        z1, z2 = (self.shift(x)[:, columns] / widths for x in (x1, x2))
         shares = torch.sigmoid(2 * self.get_parameter("weight"))
         for j, share in enumerate(shares):
             part = scaled_matern(z1[:, [j]], z2[:, [j]], share, raw.requires_grad)
-            total = total * (part + (1 - share))
+            steep = trends[j] * widths[j]
+            line = torch.outer(steep * z1[:, j], steep * z2[:, j])
+            total = total * (part + share * line + (1 - share))
         return total
 
 
@@ -354,7 +349,7 @@ class CurveKernel(LogParameterKernel):
         correlations = [LabelCorrelation(block) for block in layout.labels]
         terms: list[Kernel] = [
             AnovaTerm(layout, shift, scale=scale)
-            if has_few_coordinates(layout)
+            if layout.has_few_coordinates
             else SharedTerm(layout, shift, scale=scale),
             TaskTerm(layout, shift, correlations, scale=scale / 2),
         ]

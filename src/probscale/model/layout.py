@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_ANOVA = 4
+"""Most configuration coordinates whose interactions on curves are modelled one by one."""
+
 
 @dataclass(frozen=True)
 class LabelBlock:
@@ -49,3 +52,19 @@ class Layout:
     def others(self) -> tuple[int, ...]:
         """Continuous columns that do not measure scale."""
         return tuple(i for i in range(len(self.continuous)) if i not in self.sizes)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Continuous columns that are declared as levels."""
+        names = {block.name for block in self.labels if block.level}
+        return tuple(i for i, name in enumerate(self.continuous) if name in names)
+
+    @property
+    def has_few_coordinates(self) -> bool:
+        """Whether rows are curves over so few coordinates that each subset gets an effect of its own."""
+        return bool(self.axis) and 2 <= len(self.continuous) - len(self.axis) <= MOST_ANOVA
+
+    @property
+    def is_small_grid(self) -> bool:
+        """Whether rows are curves over a grid of few coordinates, two of them declared as numeric levels."""
+        return self.has_few_coordinates and len(self.grid) >= 2

@@ -137,6 +137,8 @@ class LawScale:
         top: Logarithms of the largest model size and axis value observed; beyond them the slopes may break.
             None: they do not.
         unique: Where rows tell how much of the data is unique, for runs that repeat theirs.
+        common: Whether curves of all sizes begin at the same loss, that of guessing; sizes then come to
+            matter as training goes on.
     """
 
     size: float
@@ -148,6 +150,7 @@ class LawScale:
     onset: float | None = None
     top: tuple[float, float] | None = None
     unique: UniqueData | None = None
+    common: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,9 +197,10 @@ class LawMean(CurveMean):
     Raw parameters: `floor` (logit of the share of E between the transform floor and the smallest loss),
     `size_level` and `progress_level` (logarithms of the two terms at the centre), `size_exponent` and
     `progress_exponent` (logarithms); for curves also `onset`: D is replaced by D + D₀, since loss starts
-    finite. Where rows tell how much data is unique, N and D are effective ones: repeats of data and
-    parameters in excess of it count for less and less (`R_D`, `R_N`). Beyond the observed sizes, `size_break`
-    and `progress_break` bend the logarithm by so much per e-fold.
+    finite, and where all sizes begin alike, A is multiplied by 1 - (1 + D/D₀)^-beta. Where rows tell how much
+    data is unique, N and D are effective ones: repeats of data and parameters in excess of it count for less
+    and less (`R_D`, `R_N`). Beyond the observed sizes, `size_break` and `progress_break` bend the logarithm
+    by so much per e-fold.
 
     Source: Hoffmann et al. 2022, eq. 2; Muennighoff et al. 2023, eqs. 5-7, with Hoffmann's twenty
         tokens for the optimal size.
@@ -279,6 +283,9 @@ class LawMean(CurveMean):
         if self.scale.onset is not None:
             onset = torch.exp(values[self.names.index("onset")] + self.scale.onset - self.scale.progress)
             progress = (progress + onset) / (1 + onset)
+            if self.scale.common:
+                untrained = (progress * (1 + onset) / onset) ** -raw["beta"]
+                raw["A"] = raw["A"] * (1 - untrained)
         loss = self.law.formula(raw, params=size, tokens=progress)
         bent = torch.log(loss - self.transform.floor)
         if self.scale.top is None:

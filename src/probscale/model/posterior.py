@@ -24,7 +24,7 @@ class Component:
     """One Gaussian process of the mixture, at the asked points.
 
     Attributes:
-        weight: Its share of the mixture; a number, or one per configuration, (configs, 1).
+        weight: Its share of the mixture; a number, or one per configuration, (configs, 1), or per point.
         location: Latent mean on the modelled scale, (configs, points).
         variance: Latent variance, (configs, points).
         noise: Variance of observation noise, (configs, points).

@@ -231,16 +231,7 @@ class CurveModel(FantasizeMixin, Model):
         rows, fresh = self._points.rows(x)
         batch, count = x.shape[:-2], x.shape[-2] * self.num_outputs
         parts = [_moments(state, rows, fresh, count) for _, state in self._states]
-        weights = [weight for weight, _ in self._states]
-        mean = sum((w * p.mean for w, p in zip(weights, parts, strict=True)), torch.zeros(()))
-        covariance = sum(
-            (
-                w * (p.covariance + (p.mean - mean)[..., :, None] * (p.mean - mean)[..., None, :])
-                for w, p in zip(weights, parts, strict=True)
-            ),
-            torch.zeros(()),
-        )
-        noise = sum((w * p.noise for w, p in zip(weights, parts, strict=True)), torch.zeros(()))
+        mean, covariance, noise = self._mixed(parts, rows.progress.reshape(-1, count))
         same = torch.arange(count) // self.num_outputs
         noise = noise * (same[:, None] == same[None, :])
         spread = self._points.spread(rows).reshape(-1, count)
@@ -251,6 +242,41 @@ class CurveModel(FantasizeMixin, Model):
             (square * covariance).reshape(shape),
             (square * noise).reshape(shape),
         )
+
+    def _mixed(self, parts: list[Moments], progress: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, covariance and noise of the mixture; see `succession` on shares along a curve."""
+        weights = torch.tensor([weight for weight, _ in self._states], dtype=torch.float64)
+        edges = _edges(weights, self._expert.takeover, progress)
+        shares = edges.diff(dim=0)
+        mean = sum((w * p.mean for w, p in zip(shares, parts, strict=True)), torch.zeros(()))
+        noise = sum((w[..., None] * p.noise for w, p in zip(shares, parts, strict=True)), torch.zeros(()))
+        changes = self._expert.takeover is not None
+        factors = [torch.linalg.cholesky(_safe(p.covariance)) for p in parts] if changes else []
+        covariance = torch.zeros(())
+        for k, part in enumerate(parts):
+            for j, other in enumerate(parts):
+                if not changes and j != k:
+                    continue
+                both = part.covariance if j == k else factors[k] @ factors[j].mT
+                drift = (part.mean - mean)[..., :, None] * (other.mean - mean)[..., None, :]
+                covariance = covariance + _overlap(edges, k, j) * (both + drift)
+        return mean, covariance, noise
+
+
+def _edges(weights: Tensor, takeover: float | None, progress: Tensor) -> Tensor:
+    """Where each state begins and ends between zero and one, (states + 1, *progress)."""
+    if takeover is None:
+        inner = weights.cumsum(0)[:-1, None, None].expand(-1, *progress.shape)
+    else:
+        inner = torch.sigmoid(progress - takeover)[None]
+    ends = torch.zeros_like(progress)[None]
+    return torch.cat([ends, inner, ends + 1.0])
+
+
+def _overlap(edges: Tensor, k: int, j: int) -> Tensor:
+    """Probability that one point falls to state k and another to state j, (batch, points, points)."""
+    ends = torch.minimum(edges[k + 1][..., :, None], edges[j + 1][..., None, :])
+    return (ends - torch.maximum(edges[k][..., :, None], edges[j][..., None, :])).clamp_min(0.0)
 
 
 def curve_model(surrogate: CurveSurrogate, at: At, expert: str | None = None) -> CurveModel:

@@ -58,7 +58,8 @@ class Earlier:
 
     def resumed(self, process: CurveProcess, data: Observations, options: FitOptions) -> FitOutcome | None:
         """Fit a process from where the earlier one ended; None where that says nothing about this one."""
-        before = self.expert.states[0].process
+        known = [state.process for state in self.expert.states]
+        before = next((each for each in known if type(each.mean) is type(process.mean)), known[0])
         if type(before) is not CurveProcess or before.layout != process.layout:
             return None
         kept = {name: value.clone() for name, value in process.state_dict().items()}

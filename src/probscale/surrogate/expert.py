@@ -17,8 +17,10 @@ from probscale.model.layout import LabelBlock, Layout
 from probscale.model.means import Rows
 from probscale.model.outputs import errors_like, with_output
 from probscale.model.posterior import Component, CurveBlock, Tail
+from probscale.model.succession import Succession
 from probscale.model.transforms import LogScore, OutputTransform
 from probscale.runs import RunLog
+from probscale.surrogate.averaging import shares_at
 from probscale.surrogate.known_points import points_of, thinned
 from probscale.surrogate.unseen import has_unseen
 
@@ -96,7 +98,9 @@ class Expert:
         encoder: Configurations to rows.
         transform: Outputs to the modelled scale.
         states: Gaussian processes of the mixture, each conditioned on the data.
-        weights: Their shares, (states,).
+        weights: Their shares, (states,); with a takeover those in the middle of the axis.
+        takeover: Logarithm of the axis value from which the first Gaussian process, whose mean is a law, has
+            the larger share; see `averaging.shares_at`. None: shares are the same everywhere.
         tail: Calibrated spread, for configurations within the observed scales.
         beyond: Factor on the spread for configurations larger or longer than any observed.
         size_default: Logarithm of the model size assumed where none is given.
@@ -125,6 +129,7 @@ class Expert:
     text_gain: float | None = None
     siblings: Siblings | None = None
     decided: int = 0
+    takeover: float | None = None
 
     def rows(
         self,
@@ -158,16 +163,22 @@ class Expert:
         count, points = at.shape
         index = np.repeat(np.arange(count), points)
         rows = self.rows(configs, runs, index, at.ravel())
-        parts = [
-            _component(state, rows, float(weight), (count, points))
-            for state, weight in zip(self.states, self.weights, strict=True)
-        ]
         tail = self._tail_for(rows, (count, points))
+        weights = [float(weight) for weight in self.weights]
+        if self.takeover is not None:
+            weights = list(
+                shares_at(self.weights, self.takeover, rows.progress.numpy().reshape(count, points))
+            )
+        parts = [
+            _component(state, rows, weight, (count, points))
+            for state, weight in zip(self.states, weights, strict=True)
+        ]
         diverges = None
         if self.divergence is not None:
             last = np.arange(count) * points + at.argmax(axis=1)
             diverges = self.divergence.probability(rows.take(torch.from_numpy(last)))
-        return CurveBlock(self.transform, tuple(parts), tail, prob_diverge=diverges)
+        draws = None if self.takeover is None else Succession(tuple(parts), tail)
+        return CurveBlock(self.transform, tuple(parts), tail, prob_diverge=diverges, draws=draws)
 
     def is_beyond(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows lie beyond the observed model sizes or axis values, by more than 5 %, (rows,)."""
@@ -286,7 +297,7 @@ def further_elsewhere(data: Rows, output: int, runs: Array) -> NDArray[np.bool_]
     return np.isin(runs, codes[ends[1] > ends[0] + 1e-9])
 
 
-def _component(state: ExactState, rows: Rows, weight: float, shape: tuple[int, int]) -> Component:
+def _component(state: ExactState, rows: Rows, weight: float | Array, shape: tuple[int, int]) -> Component:
     location, variance = state.marginals(rows)
     with torch.no_grad():
         noise = state.process.noise(rows)

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from probscale.model.exact import ExactState
 from probscale.model.means import beyond_top
 from probscale.model.posterior import Tail
 from probscale.model.tails import fit_beyond, fit_break
-from probscale.surrogate.floors import Mixture, alone
+from probscale.surrogate.averaging import Mixture
 from probscale.surrogate.prepare import Prepared, choose_subset
 
 Array = NDArray[np.float64]
@@ -98,7 +97,7 @@ def fold_residuals(
 def extrapolation_factor(
     points: Prepared,
     tail: Tail,
-    fit: Callable[[Prepared], ExactState],
+    fit: Callable[[Prepared], Mixture],
     generator: np.random.Generator,
 ) -> float:
     """Factor on the spread of predictions beyond the observed sizes, at least one; see `fold_residuals`.
@@ -109,7 +108,7 @@ def extrapolation_factor(
         fit: Fits all parameters on some points.
         generator: Thins large folds.
     """
-    found = fold_residuals(points, lambda fold: alone(fit(fold)), generator)
+    found = fold_residuals(points, fit, generator)
     return fit_beyond(
         found.residual, found.variance, found.noise, tail, folds=found.folds, weights=found.share
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -281,4 +282,5 @@ def _report(
         orders=orders,
         floors=floors_of(expert),
         kept=0 if expert.decided == log.n_points else expert.decided,
+        takeover=None if expert.takeover is None else math.exp(expert.takeover),
     )

@@ -26,17 +26,16 @@ from probscale.model.fitting import (
     threads_for,
 )
 from probscale.model.gp import CurveProcess, Observations
-from probscale.model.kernels import is_small_grid
 from probscale.model.means import LawMean, curve_mean
 from probscale.model.posterior import Tail
-from probscale.model.tails import fit_tail
-from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE
+from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, LogFloor
 from probscale.runs import RunLog
+from probscale.surrogate.averaging import Mixture, alone, averaged, mixture_tail
 from probscale.surrogate.continuation import continuation_scale
 from probscale.surrogate.earlier import Earlier
 from probscale.surrogate.expert import Expert, layout_of
 from probscale.surrogate.extrapolation import extrapolation_break, extrapolation_factor
-from probscale.surrogate.floors import Mixture, alone, with_floors
+from probscale.surrogate.floors import with_floors
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
 from probscale.surrogate.restarts import Start, best_of
@@ -51,8 +50,8 @@ MOST_CLASSIFIED = 1_500
 FEWEST_GRID_RUNS = 12
 """Runs from which on the effects of a grid are known well enough to do without a law's prior."""
 
-TEMPER = 3.0
-"""Left-out points of one size share their error: log densities are divided by this before weighing models."""
+MOST_AVERAGED = 1_500
+"""Points of a grid from which on a plane does without a law."""
 
 
 def fit_expert(
@@ -107,25 +106,20 @@ def fit_output(
     points, fits, gain = _fit_with_text(log, encoders, options, Given(seed, like, earlier))
     lasting = earlier if earlier is not None and earlier.lasts else None
     encoder = points.encoder
-    kinds = _kinds(log, encoder, options)
-    states = tuple(state for state, _ in fits)
-    weights = mixture_weights(states, points.cells)
-    leading = states[int(np.argmax(weights))]
-    tail = fit_state_tail(leading, points.cells)
-    if encoder.axis.curves:
-        # Left-out curves lie among their neighbours, asked ones often do not: never narrower than the model
-        # itself.
-        tail = replace(tail, scale=max(float(np.mean(tail.scale)), 1.0))
-    several = options.floors and len(states) == 1
-    mixture = (with_floors(points, leading) if several else Mixture(states, weights)).kept()
-    fit = quick_fit(kinds[int(np.argmax(weights))], options)
-    beyond = _beyond(points, mixture, tail, fit, generator, lasting)
+    mixture = averaged(tuple(state for state, _ in fits), points.cells)
+    leading = mixture.states[mixture.leading]
+    tail = mixture_tail(mixture, points.cells)
+    if options.average and len(mixture.states) == 1:
+        mixture = with_floors(points, leading)
+    mixture = mixture.kept()
+    beyond = _beyond(points, mixture, tail, options, generator, lasting)
     expert = Expert(
         encoder=encoder,
         transform=points.transform,
         # Anew: what a state derived from its process is older than the process's breaks.
         states=tuple(replace(state) for state in mixture.states),
         weights=mixture.weights,
+        takeover=mixture.takeover,
         tail=tail,
         beyond=beyond,
         size_default=points.size_default,
@@ -173,8 +167,12 @@ def _fit_with_text(
 
 def _kinds(log: RunLog, encoder: Encoder, options: FitOptions) -> tuple[str, ...]:
     """Mean functions that suit a log."""
-    grid = is_small_grid(layout_of(encoder)) and log.n_runs >= FEWEST_GRID_RUNS
-    return options.means or (("plane",) if grid else ("law",))
+    if options.means:
+        return options.means
+    if not layout_of(encoder).is_small_grid or log.n_runs < FEWEST_GRID_RUNS:
+        return ("law",)
+    several = options.average and log.n_points <= MOST_AVERAGED and log.roles.params is not None
+    return ("law", "plane") if several else ("plane",)
 
 
 def _fit_encoded(
@@ -200,7 +198,7 @@ def _beyond(
     points: Prepared,
     mixture: Mixture,
     tail: Tail,
-    fit: Callable[[Prepared], ExactState],
+    options: FitOptions,
     generator: np.random.Generator,
     lasting: Earlier | None,
 ) -> float:
@@ -212,20 +210,24 @@ def _beyond(
         for law in laws:
             law.may_break(lasting.break_std)
         return lasting.expert.beyond
+    kinds = ["law" if state.process.mean in laws else "plane" for state in mixture.states]
+
+    def again(fold: Prepared) -> Mixture:
+        if mixture.takeover is not None:
+            return replace(mixture, states=tuple(quick_fit(kind, options)(fold) for kind in kinds))
+        state = quick_fit(kinds[mixture.leading], options)(fold)
+        return with_floors(fold, state) if len(mixture.states) > 1 else alone(state)
+
     if points.encoder.axis.curves or not laws:
-        return extrapolation_factor(points, tail, fit, generator)
-
-    def mixed(fold: Prepared) -> Mixture:
-        return with_floors(fold, fit(fold)) if len(mixture.states) > 1 else alone(fit(fold))
-
-    factor, slope = extrapolation_break(points, tail, mixed, generator)
+        return extrapolation_factor(points, tail, again, generator)
+    factor, slope = extrapolation_break(points, tail, again, generator)
     for law in laws:
         law.may_break(slope)
     return factor
 
 
 def _floor_share(kinds: tuple[str, ...], *, curves: bool) -> float:
-    if "law" not in kinds:
+    if "law" not in kinds or (curves and "plane" in kinds):
         return PLANE_FLOOR_SHARE
     return FLOOR_SHARE if curves else FINALS_FLOOR_SHARE
 
@@ -250,6 +252,8 @@ def _fit_transform(
     generator = np.random.default_rng(given.seed)
     points = prepare(log, encoder, transform=transform, share=share, most=options.most, generator=generator)
     subset = choose_subset(points.codes, options.subset, generator)
+    if len(kinds) > 1 and not isinstance(points.transform, LogFloor):
+        kinds = ("plane",)  # What no law describes.
     return points, [_fit_state(points, subset, kind, options, given) for kind in kinds]
 
 
@@ -324,28 +328,6 @@ def quick_fit(kind: str, options: FitOptions) -> Callable[[Prepared], ExactState
     return lambda points: _fit_state(points, torch.arange(len(points.codes)), kind, quick, Given())[0]
 
 
-def mixture_weights(states: tuple[ExactState, ...], cells: NDArray[np.intp]) -> Array:
-    """Shares of candidate models: how probable each finds the largest sizes, given the smaller ones.
-
-    In-distribution scores hardly tell mean functions apart; what matters is how they extrapolate. Where sizes
-    do not vary, left-out cells decide.
-    """
-    if len(states) == 1:
-        return np.ones(1)
-    size = states[0].data.rows.size.numpy()
-    distinct = np.unique(np.round(size, 6))
-    if len(distinct) >= 3:
-        largest = np.round(size, 6) >= distinct[-max(1, min(2, len(distinct) - 2))]
-        scores = [state.log_density_of(np.flatnonzero(largest)) for state in states]
-    else:
-        scores = [
-            sum(state.log_density_of(np.flatnonzero(cells == cell)) for cell in np.unique(cells))
-            for state in states
-        ]
-    shares = np.exp((np.array(scores) - max(scores)) / TEMPER)
-    return shares / shares.sum()
-
-
 def _divergence(
     points: Prepared, process: CurveProcess, generator: np.random.Generator
 ) -> DivergenceModel | None:
@@ -355,21 +337,3 @@ def _divergence(
     if len(chosen) > MOST_CLASSIFIED:
         chosen = np.sort(generator.permutation(chosen)[:MOST_CLASSIFIED])
     return fit_divergence(process, points.run_rows.take(torch.from_numpy(chosen)), points.diverged[chosen])
-
-
-def fit_state_tail(state: ExactState, cells: NDArray[np.intp]) -> Tail:
-    """Spread of predictions for cells that were not observed, from leave-cell-out residuals.
-
-    For curves, each level's values are left out in turn as well: zero-shot cells lie at the edge of what is
-    known.
-    """
-    with torch.no_grad():
-        noise = state.process.noise(state.data.rows).numpy()
-    parts = [(*state.leave_groups_out(cells), noise)]
-    for block in state.process.layout.labels:
-        if block.level and state.process.layout.axis:
-            values = np.unique(state.data.rows.x[:, block.code].numpy(), return_inverse=True)[1]
-            if values.any():
-                parts.append((*state.leave_groups_out(values.astype(np.intp)), noise))
-    residual, variance, noises = (np.concatenate([np.asarray(p[i]) for p in parts]) for i in range(3))
-    return fit_tail(residual, variance, noises, groups=len(np.unique(cells)))

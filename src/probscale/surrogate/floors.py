@@ -7,16 +7,16 @@ floor of its own and the other parameters fitted to it; kernel and noise are sha
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.fitting import fit_mean
 from probscale.model.gp import CurveProcess
-from probscale.model.means import FINALS_PRIOR, LawMean, Rows
+from probscale.model.means import FINALS_PRIOR, LawMean
+from probscale.surrogate.averaging import Mixture, alone
 from probscale.surrogate.expert import Expert, layout_of
 from probscale.surrogate.prepare import Prepared
 
@@ -33,34 +33,6 @@ MOST_POINTS = 600
 
 TEMPER = 4.0
 """Errors of runs alike in size are alike: log evidences are divided by this."""
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Posteriors of one log and their shares, (states,)."""
-
-    states: tuple[ExactState, ...]
-    weights: Array
-
-    @torch.no_grad()
-    def moments(self, rows: Rows) -> tuple[Array, Array, Array]:
-        """Latent mean and variance and noise variance at rows, modelled scale, (rows,) each."""
-        parts = [state.marginals(rows) for state in self.states]
-        means, variances = (np.stack([part[i].numpy() for part in parts]) for i in range(2))
-        mean = self.weights @ means
-        noise = self.states[0].process.noise(rows).numpy()
-        return mean, self.weights @ (variances + (means - mean) ** 2), noise
-
-    def kept(self, least: float = 0.01) -> Mixture:
-        """The mixture without members of less than a share."""
-        keep = self.weights > least
-        states = tuple(state for state, kept in zip(self.states, keep, strict=True) if kept)
-        return Mixture(states, self.weights[keep] / self.weights[keep].sum())
-
-
-def alone(state: ExactState) -> Mixture:
-    """A mixture of one."""
-    return Mixture((state,), np.ones(1))
 
 
 def with_floors(points: Prepared, state: ExactState) -> Mixture:

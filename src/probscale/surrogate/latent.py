@@ -23,8 +23,8 @@ from probscale.model.latent_bound import LatentBound
 from probscale.model.tails import LEAST_BEYOND
 from probscale.model.transforms import PLANE_FLOOR_SHARE
 from probscale.runs import RunLog
+from probscale.surrogate.averaging import alone, mixture_tail
 from probscale.surrogate.expert import Expert, layout_of
-from probscale.surrogate.fitting import fit_state_tail
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
 
@@ -119,9 +119,7 @@ def fit_latent_expert(
 def latent_expert(points: Prepared, process: LatentProcess, device: torch.device) -> Expert:
     """Expert of a fitted process: exact inference on all points, spread from left-out cells and levels."""
     state = solve_exactly(process, points.data, device)
-    tail = fit_state_tail(state, points.cells)
-    if points.encoder.axis.curves:
-        tail = replace(tail, scale=max(float(np.mean(tail.scale)), 1.0))
+    tail = mixture_tail(alone(state), points.cells)
     divergence = None
     if points.diverged.any():
         divergence = fit_divergence(process, points.run_rows, points.diverged)

@@ -16,8 +16,8 @@ class FitOptions:
 
     Attributes:
         means: Mean functions, "law" or "plane"; several are mixed by how well each foretells what was left
-            out. By default a plane for curves over a grid of few coordinates, where what matters is how
-            effects add up, and the law elsewhere.
+            out. By default a law, and for curves over a grid of few coordinates a plane from which the law
+            takes over along the axis.
         subset: Most points on which parameters are fitted.
         most: Most points that exact inference holds; longer logs are thinned.
         iterations: Optimiser iterations of the first pass.
@@ -28,8 +28,8 @@ class FitOptions:
         restarts: Starting points of a fit by the exact engine; the best end is taken.
         executor: Runs restarts side by side (`concurrent.futures`, or alike); the result does not depend
             on it.
-        floors: Mix laws of several floors where a log of finals is short; logs of several outputs, whose
-            processes are joined one by one, do without.
+        average: Mix laws of several floors where a log of finals is short, and a plane with a law for curves
+            over a small grid; logs of several outputs, whose processes are joined one by one, do without.
     """
 
     means: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class FitOptions:
     device: str = "cpu"
     restarts: int = 1
     executor: Executor | None = None
-    floors: bool = True
+    average: bool = True
 
     def __post_init__(self) -> None:
         if self.restarts < 1:

@@ -120,7 +120,7 @@ def fit_outputs(
 
     Cost: that of two fits per further output, and O(points³) for all outputs together.
     """
-    options = replace(options, floors=False)
+    options = replace(options, average=False)
     most = min(options.most, max(MOST_JOINT // len(outputs), LEAST_PRINCIPAL))
     rest = min(options.most, max((MOST_JOINT - most) // (len(outputs) - 1), 100))
     first = _alone(log, outputs[0], encoders_of(log, embedder), replace(options, most=most), generator)

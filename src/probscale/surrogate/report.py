@@ -38,6 +38,8 @@ class ExpertReport:
         schedule: Columns from which the learning rate along a run was read.
         kept: Points of the earlier log whose choices of text, transform and spread beyond the observed sizes
             were kept; zero where they were made anew.
+        takeover: Axis value D₁ at which a law takes over from a plane, where both are averaged: the share of
+            the law is D / (D + D₁).
     """
 
     name: str
@@ -64,6 +66,7 @@ class ExpertReport:
     floors: dict[str, float] = field(default_factory=dict)
     schedule: tuple[str, ...] = ()
     kept: int = 0
+    takeover: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ class FitReport:
             if e.couplings:
                 shown = ", ".join(f"{source} {value:.2f}" for source, value in e.couplings.items())
                 lines.append(f"  correlation with the principal output: {shown}")
+            if e.takeover is not None:
+                lines.append(f"  a plane as the mean at first; the law takes over at {e.takeover:.4g}")
             if e.floors:
                 shown = ", ".join(f"{floor} ({share:.0%})" for floor, share in e.floors.items())
                 lines.append(f"  laws of several floors, mixed: {shown}")

@@ -156,6 +156,7 @@ def _pack_expert(expert: CurveExpert, prefix: str, tensors: dict[str, Tensor]) -
         "divergence": divergence,
         "transform": expert.transform.to_dict(),
         "weights": expert.weights.tolist(),
+        "takeover": expert.takeover,
         "tail": asdict(expert.tail),
         "beyond": expert.beyond,
         "continued": expert.continued,
@@ -235,6 +236,7 @@ def _unpack_expert(
         data.get("text_gain"),
         siblings,
         data.get("decided", 0),
+        data.get("takeover"),
     )
     return _with_divergence(expert, data.get("divergence"), prefix, tensors)
 

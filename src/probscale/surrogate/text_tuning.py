@@ -116,7 +116,7 @@ def text_residuals(
             f'{counts or "no text at all"}); fit with embedder="default", the language model as it is',
             values=counts,
         )
-    expert, _, points = fit_output(finals, (encoder,), FitOptions(floors=False), generator)
+    expert, _, points = fit_output(finals, (encoder,), FitOptions(average=False), generator)
     state = expert.states[int(np.argmax(expert.weights))]
     out: tuple[dict, dict, dict] = ({}, {}, {})
     for name in enough:
