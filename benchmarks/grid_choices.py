@@ -133,8 +133,8 @@ def main() -> None:
 NOTES = """Also tried on such corners and not taken: a plane whose slope in size changes along the axis, data
 terms of the law that shrink with size, a slope of size beside the law, a wider prior of the kernel's spread
 under the law: none better than what they vary. Laws whose curves begin at one loss were tried off the grid
-too, as the mean of any curves: better on random runs of Gemstones (MAE .0092 against .0114), worse on its largest
-sizes (.150 against .050) and on those of OLMo (.036 against .028), so that this is left to grids."""
+too, as the mean of any curves: better on random runs of Gemstones (MAE .0092 against .0114), worse on its
+largest sizes (.150 against .050) and on those of OLMo (.036 against .028), so that this is left to grids."""
 
 
 if __name__ == "__main__":
