@@ -27,7 +27,7 @@ from probscale.surrogate import averaging, prepare
 from probscale.surrogate.fitting import FitOptions
 
 SPLITS = ("Quad_d4r3", "Tri_d4", "T1")
-CORNERS = 4
+CORNERS = 3
 """Corners per split, spread over all that leave every width and depth known."""
 
 LATE = 3
