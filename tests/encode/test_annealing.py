@@ -93,3 +93,12 @@ def test_rows_of_a_constant_schedule_do_not_bend_at_the_end():
     constant, linear = rows.x[:2, column], rows.x[2:, column]
     assert np.diff(constant) == pytest.approx(1.5 * 0.5)
     assert np.diff(linear) == pytest.approx(1.5 * 0.5 + 1.5 * np.sqrt(0.5))
+
+
+def test_a_share_of_decay_without_a_schedule_tells_a_stable_one():
+    frame = pd.DataFrame({"warmdown_ratio": [0.5, 0.2], "final_lr_ratio": [0.0, 0.1]})
+    found = find_annealing(frame, list(frame))
+    assert found == Annealing(None, "final_lr_ratio", "warmdown_ratio")
+    assert found.columns == ("final_lr_ratio", "warmdown_ratio")
+    assert read_rates(found.forms(frame), np.array([0.75, 0.9])) == pytest.approx([0.5, 0.55])
+    assert find_annealing(frame, ["final_lr_ratio"]) is None

@@ -52,12 +52,12 @@ class Annealing:
     """Columns from which the learning rate of a run can be read.
 
     Attributes:
-        schedule: Column that names the schedule.
+        schedule: Column that names the schedule; None: all are stable until they decay.
         floor: Column with the last learning rate as a share of the peak; None: it decays to zero.
         decay: Column with the share of the run over which a stable schedule decays.
     """
 
-    schedule: str
+    schedule: str | None
     floor: str | None = None
     decay: str | None = None
 
@@ -108,7 +108,9 @@ def bend(forms: Array | None, share: Array) -> Array:
 
 
 def find_annealing(configs: pd.DataFrame, names: Iterable[str]) -> Annealing | None:
-    """The columns of a table of configurations; None where no schedule is named that is known.
+    """The columns of a table of configurations; None where no schedule is told that is known.
+
+    A table that names no schedule but says over which share of each run the rate decays tells a stable one.
 
     Args:
         configs: One row per run.
@@ -116,15 +118,18 @@ def find_annealing(configs: pd.DataFrame, names: Iterable[str]) -> Annealing | N
     """
     plain = {_plain(name): name for name in names}
     schedule = next((plain[name] for name in _SCHEDULE if name in plain), None)
-    if schedule is None or not (_kinds(configs, schedule) != "").any():
-        return None
     floor, decay = (
         next((plain[name] for name in known if name in plain), None) for known in (_FLOOR, _DECAY)
     )
+    known = decay is not None if schedule is None else (_kinds(configs, schedule) != "").any()
+    if not known:
+        return None
     return Annealing(schedule, floor, decay)
 
 
-def _kinds(configs: pd.DataFrame, name: str) -> NDArray[np.str_]:
+def _kinds(configs: pd.DataFrame, name: str | None) -> NDArray[np.str_]:
+    if name is None:
+        return np.full(len(configs), "stable", dtype="<U16")
     if name not in configs:
         return np.full(len(configs), "", dtype="<U16")
     return np.array([KINDS.get(_plain(str(value)), "") for value in configs[name]], dtype="<U16")
