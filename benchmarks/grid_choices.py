@@ -137,8 +137,8 @@ too, as the mean of any curves: better on random runs of Gemstones (MAE .0092 ag
 largest sizes (.150 against .050) and on those of OLMo (.036 against .028), so that this is left to grids.
 
 The plane alone has the smaller error on whole curves, by 7 %, the takeover the largest log density: its
-intervals are not as wide. That the law should lead at the ends was seen on the published splits too, which were
-looked at along the way: their rows are development figures."""
+intervals are not as wide. That the law should lead at the ends was seen on the published splits too, which
+were looked at along the way: their rows are development figures."""
 
 
 if __name__ == "__main__":
