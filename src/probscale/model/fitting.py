@@ -177,7 +177,9 @@ def fit_mean(process: CurveProcess, data: Observations, *, iterations: int = 100
     start = np.concatenate([p.detach().cpu().numpy().ravel() for p in parameters])
     bounds = [(x - _BOUND, x + _BOUND) for x in start]
     options = {"maxiter": iterations}
-    result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    # Vectors alone: on a busy machine, threads would wait for each other longer than they work.
+    with threads_for(0):
+        result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     _assign(parameters, result.x)
     with torch.no_grad():
         return _spread(data.y - mean(data.rows))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from probscale.model.fitting import threads_for
 from probscale.model.means import beyond_top
 from probscale.model.posterior import Tail
 from probscale.model.tails import fit_beyond, fit_break
@@ -83,7 +84,8 @@ def fold_residuals(
     for smaller, larger in scale_folds(points.data.rows.size.numpy().astype(np.float64)):
         chosen = choose_subset(points.codes[smaller], MOST_LEARNT, generator).numpy()
         asked = generator.permutation(larger)[:MOST_ASKED]
-        found = fit(points.take(smaller[chosen]))
+        with threads_for(len(chosen)):
+            found = fit(points.take(smaller[chosen]))
         held, seen = points.data.take(torch.from_numpy(asked)), found.states[0].data.rows
         mean, variance, noise = found.moments(held.rows)
         top = (float(seen.size.max()), float(seen.progress.max()))
