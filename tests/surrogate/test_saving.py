@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
 import probscale as ps
-from probscale.errors import EmbeddingError, ProbscaleError
+from probscale.errors import ConfigError, EmbeddingError, ProbscaleError
 from tolerances import EXACT
 
 
@@ -82,3 +83,16 @@ def test_what_is_no_surrogate_is_refused_in_words(tmp_path):
         ps.load_surrogate(tmp_path / "junk")
     with pytest.raises((ProbscaleError, FileNotFoundError), match="gone"):
         ps.load_surrogate(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("format", ["probscale-surrogate/1", "now"])
+def test_files_of_other_versions_are_refused_in_words(file, format):
+    with safe_open(file, framework="np") as data:
+        header = json.loads(data.metadata()["probscale"])
+        tensors = {key: data.get_tensor(key) for key in data.keys()}  # noqa: SIM118
+    for expert in header["experts"].values():
+        del expert["weights"]
+    header["format"] = header["format"] if format == "now" else format
+    save_file(tensors, file, metadata={"probscale": json.dumps(header)})
+    with pytest.raises(ConfigError, match=r"s\.safetensors' .*Fit again with"):
+        ps.load_surrogate(file)

@@ -44,7 +44,7 @@ from probscale.surrogate.packing import (
 )
 from probscale.surrogate.report import report_from
 
-FORMAT = "probscale-surrogate/1"
+FORMAT = "probscale-surrogate/2"
 
 
 def save_surrogate(surrogate: CurveSurrogate, path: str | Path) -> None:
@@ -106,7 +106,28 @@ def load_surrogate(
             path=str(source),
         ) from error
     if header["format"] != FORMAT:
-        raise ConfigError(f"{str(source)!r} has format {header['format']!r}; this version reads {FORMAT!r}")
+        raise ConfigError(
+            f"{str(source)!r} has format {header['format']!r}; this version reads {FORMAT!r}. Fit again with "
+            "this version, or load it with the one that wrote it",
+            path=str(source),
+        )
+    try:
+        return _unpacked(header, tensors, embedder, place)
+    except (KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{str(source)!r} was written by another development version of this package, which kept other "
+            f"things ({type(error).__name__}: {error}). Fit again with this version",
+            path=str(source),
+        ) from error
+
+
+def _unpacked(
+    header: dict[str, Any],
+    tensors: dict[str, Tensor],
+    embedder: str | Path | Embedder | None,
+    place: torch.device,
+) -> CurveSurrogate:
+    """The surrogate of a file's header and arrays."""
     lists: dict[str, Any] = {k: tuple(v) for k, v in header["roles"].items() if isinstance(v, list)}
     roles = Roles(**header["roles"] | lists)
     configs, points = (_table(tensors[f"log/{key}"]) for key in ("configs", "points"))
