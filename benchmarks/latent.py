@@ -8,7 +8,10 @@ the papers do; `log` models log(loss - floor). `order` is the order of levels wi
 Bilingual translation: a fifth of the 30 language pairs is never seen. `cover` is the coverage of 95 %
 intervals (nanoGPT) and of 90 % intervals (translation). Left out: all curves of one width (of 5) or one depth
 (of 6), each in turn; means over the values, inner ones apart from the two ends. `additive` adds effects of
-width, depth and step; its effect of a value never seen is zero.
+width, depth and step; its effect of a value never seen is zero. `ARD GP` reads width and depth as numbers
+only; the default and the latent model also give every value an effect of its own, which the numbers of five
+widths and six depths do not need: a smooth function of both foretells a value left out better, ours foretells
+the largest width better.
 """
 
 from __future__ import annotations

@@ -129,18 +129,18 @@ def test_deviations_of_scores_grow_along_the_axis_and_what_all_share_does_not():
     np.testing.assert_allclose(np.diag(dense(kernel, x)), variance + common, rtol=ALGEBRA)
 
 
-def test_effects_of_a_few_coordinates_are_a_product_of_smooth_parts_and_trends():
-    layout = Layout(("width", "depth", "step"), axis=(2,))
+@pytest.mark.parametrize("trends", [(0.2, 0.7), (0.0, 0.0)], ids=["over a grid", "scattered"])
+def test_effects_of_a_few_coordinates_are_a_product_of_smooth_parts_and_over_a_grid_trends(trends):
+    levels = (LabelBlock("width", 3, level=True), LabelBlock("depth", 4, level=True)) if any(trends) else ()
+    layout = Layout(("width", "depth", "step"), axis=(2,), labels=levels)
     assert layout.has_few_coordinates
     term = AnovaTerm(layout, SizeShift(layout), scale=0.5)
-    weight, widths, trends, along = (0.6, 1.4), (1.5, 2.5), (0.2, 0.7), 0.8
+    weight, widths, along = (0.6, 1.4), (1.5, 2.5), 0.8
+    chosen = {"weight": weight, "width": widths, "axis_width": (along,)} | (
+        {"trend": trends} if levels else {}
+    )
     with torch.no_grad():
-        for name, values in (
-            ("weight", weight),
-            ("width", widths),
-            ("trend", trends),
-            ("axis_width", (along,)),
-        ):
+        for name, values in chosen.items():
             term.get_parameter(name).copy_(torch.tensor(values, dtype=torch.float64).log())
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((6, 3)))
     z, expected = x.numpy(), 0.25 * np.ones((6, 6))

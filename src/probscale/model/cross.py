@@ -80,7 +80,7 @@ def _(first: AnovaTerm, second: AnovaTerm, x1: Tensor, x2: Tensor) -> Tensor:
     z1, z2 = first.shift(x1), second.shift(x2)
     total = _product(first, second, "scale") * _along(first, second, "axis_width", x1, x2)
     weights, others = _natural(first, "weight"), _natural(second, "weight")
-    trends = _product(first, second, "trend")
+    trends = first.trends() * second.trends()
     for j, smooth in enumerate(_by_column(first, second, z1, z2)):
         part = smooth + trends[j] * torch.outer(z1[:, first.columns[j]], z2[:, first.columns[j]])
         norm = ((1 + weights[j].square()) * (1 + others[j].square())).sqrt()

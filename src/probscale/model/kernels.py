@@ -193,8 +193,8 @@ class AnovaTerm(AxisKernel):
     """Functional analysis of variance: every subset of configuration coordinates, varying along the axis.
 
     s² Π_j (1 + a_j² [M(z_j) + b_j² z_j z'_j]) / (1 + a_j²) × M(axis): what width does at one depth it then
-    does, in part, at another; effects learnt along the margins of a grid carry over to its corners, and
-    trends, which a Matérn correlation forgets, go on beyond what was seen.
+    does, in part, at another; effects learnt along the margins of a grid carry over to its corners, and its
+    trends go on beyond what was seen. Elsewhere b = 0: few scattered runs take accidents for trends.
 
     Source: Durrande et al. 2012, eq. 7, with Matérn-5/2 and linear factors.
     """
@@ -207,13 +207,15 @@ class AnovaTerm(AxisKernel):
         self.declare("scale", math.log(scale), math.log(scale), 1.0)
         self.declare("weight", 0.0, 0.0, 1.0, len(self.columns))
         self.declare("width", math.log(4.0), math.log(4.0), 0.8, len(self.columns))
-        self.declare("trend", TREND, TREND, 1.0, len(self.columns))
+        self.trending = layout.is_small_grid
+        if self.trending:
+            self.declare("trend", TREND, TREND, 1.0, len(self.columns))
         self.declare("axis_width", 0.0, 0.0, 0.7, len(layout.axis))
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """Scaled product over coordinates."""
         variance = torch.exp(2 * self.get_parameter("scale"))
-        trends = torch.exp(self.get_parameter("trend"))
+        trends = self.trends()
         if diag:
             z = self.shift(x1)[:, self.columns] * trends
             return variance * (1 + torch.sigmoid(2 * self.get_parameter("weight")) * z.square()).prod(dim=1)
@@ -224,10 +226,16 @@ class AnovaTerm(AxisKernel):
         shares = torch.sigmoid(2 * self.get_parameter("weight"))
         for j, share in enumerate(shares):
             part = scaled_matern(z1[:, [j]], z2[:, [j]], share, raw.requires_grad)
-            steep = trends[j] * widths[j]
-            line = torch.outer(steep * z1[:, j], steep * z2[:, j])
-            total = total * (part + share * line + (1 - share))
+            if self.trending:
+                steep = trends[j] * widths[j]
+                part = part + share * torch.outer(steep * z1[:, j], steep * z2[:, j])
+            total = total * (part + (1 - share))
         return total
+
+    def trends(self) -> Tensor:
+        """Slope b of each coordinate, zero where there are no trends, (coordinates,)."""
+        width = self.get_parameter("width")
+        return torch.exp(self.get_parameter("trend")) if self.trending else torch.zeros_like(width)
 
 
 class AxisTerm(AxisKernel):
