@@ -129,7 +129,7 @@ def main() -> None:
     speed = (
         f"Fit of {log.n_points:,} points of {log.n_runs:,} runs: {seconds:.0f} s, {memory:.1f} GiB; "
         f"1,000 new curves of 60 points with intervals: {many:.1f} s; "
-        f"a prefix of a new run: {conditioned:.2f} s. Other work shared the 2 cores (load average "
+        f"a prefix of a new run: {conditioned:.2f} s (load average over 15 minutes "
         f"{os.getloadavg()[2]:.1f}). Unseen: errors at the same points had nothing been seen of the runs; a "
         "handful of StepLaw runs that spike again and again after the prefix hold most of what is left there."
     )
