@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from probscale.encode.columns import known_columns, numbers_of, plain_name
 
 Array = NDArray[np.float64]
 
@@ -116,11 +117,7 @@ def find_annealing(configs: pd.DataFrame, names: Iterable[str]) -> Annealing | N
         configs: One row per run.
         names: Columns to look at.
     """
-    plain = {_plain(name): name for name in names}
-    schedule = next((plain[name] for name in _SCHEDULE if name in plain), None)
-    floor, decay = (
-        next((plain[name] for name in known if name in plain), None) for known in (_FLOOR, _DECAY)
-    )
+    schedule, floor, decay = known_columns(names, _SCHEDULE, _FLOOR, _DECAY)
     known = decay is not None if schedule is None else (_kinds(configs, schedule) != "").any()
     if not known:
         return None
@@ -132,16 +129,9 @@ def _kinds(configs: pd.DataFrame, name: str | None) -> NDArray[np.str_]:
         return np.full(len(configs), "stable", dtype="<U16")
     if name not in configs:
         return np.full(len(configs), "", dtype="<U16")
-    return np.array([KINDS.get(_plain(str(value)), "") for value in configs[name]], dtype="<U16")
-
-
-def _plain(name: str) -> str:
-    """Lower case, words joined by underscores."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    return np.array([KINDS.get(plain_name(str(value)), "") for value in configs[name]], dtype="<U16")
 
 
 def _numbers(configs: pd.DataFrame, name: str | None, otherwise: float) -> Array:
-    if name is None or name not in configs:
-        return np.full(len(configs), otherwise)
-    values = pd.to_numeric(configs[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    values = numbers_of(configs, name)
     return np.where(np.isfinite(values), values, otherwise)

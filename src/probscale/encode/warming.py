@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from probscale.encode.columns import known_columns, numbers_of
 
 Array = NDArray[np.float64]
 
@@ -43,9 +44,9 @@ class Warming:
 
     def shares(self, configs: pd.DataFrame) -> Array:
         """Share of the run over which the learning rate rises, (runs,); zero without a warm-up."""
-        length = _numbers(configs, self.steps)
+        length = numbers_of(configs, self.steps)
         if self.total is not None:
-            whole = _numbers(configs, self.total)
+            whole = numbers_of(configs, self.total)
             # A run without a warm-up has none whatever its length.
             length = np.where(length == 0, 0.0, length / np.where(whole > 0, whole, np.nan))
         return np.clip(np.where(np.isfinite(length), length, self.usual), 0.0, 1.0)
@@ -82,10 +83,7 @@ def find_warming(configs: pd.DataFrame, names: Iterable[str]) -> Warming | None:
         configs: One row per run.
         names: Columns to look at.
     """
-    plain = {re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"): name for name in names}
-    steps, total, share = (
-        next((plain[name] for name in known if name in plain), None) for known in (_STEPS, _TOTAL, _SHARE)
-    )
+    steps, total, share = known_columns(names, _STEPS, _TOTAL, _SHARE)
     if steps is not None and total is not None:
         found = Warming(steps, total)
     elif share is not None:
@@ -96,9 +94,3 @@ def find_warming(configs: pd.DataFrame, names: Iterable[str]) -> Warming | None:
     if not (shares > 0).any():
         return None
     return Warming(found.steps, found.total, float(np.nanmedian(shares)))
-
-
-def _numbers(configs: pd.DataFrame, name: str) -> Array:
-    if name not in configs:
-        return np.full(len(configs), np.nan)
-    return pd.to_numeric(configs[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)

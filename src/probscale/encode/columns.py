@@ -1,0 +1,33 @@
+"""Columns of a table of configurations that are known by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+def plain_name(name: str) -> str:
+    """Lower case, words joined by underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def known_columns(names: Iterable[str], *known: Sequence[str]) -> tuple[str | None, ...]:
+    """For each group of known names the column that bears one, the first known first; None where none does.
+
+    Args:
+        names: Columns to look at.
+        known: Groups of plain names.
+    """
+    plain = {plain_name(name): name for name in names}
+    return tuple(next((plain[name] for name in group if name in plain), None) for group in known)
+
+
+def numbers_of(configs: pd.DataFrame, name: str | None) -> NDArray[np.float64]:
+    """A column as numbers, NaN where it holds none or is absent, (runs,)."""
+    if name is None or name not in configs:
+        return np.full(len(configs), np.nan)
+    return pd.to_numeric(configs[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
