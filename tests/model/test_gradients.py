@@ -23,6 +23,15 @@ def gradients(function, *inputs):
     return value.detach().numpy(), [g.numpy() for g in torch.autograd.grad((weight * value).sum(), leaves)]
 
 
+def assert_alike(function, plain, inputs):
+    """Values and gradients of a function are those of its elementary steps."""
+    value, slopes = gradients(function, *inputs)
+    expected, others = gradients(plain, *inputs)
+    np.testing.assert_allclose(value, expected, rtol=1e-10)
+    for slope, other in zip(slopes, others, strict=True):
+        np.testing.assert_allclose(slope, other, rtol=1e-7, atol=1e-10)
+
+
 def plain_matern(z1, z2, variance):
     return variance * matern52(squared_distances(z1, z2))
 
@@ -45,20 +54,12 @@ def test_matern_and_its_gradients_are_those_of_elementary_steps(columns, apart):
     z1 = numbers(9, columns)
     z2 = numbers(7, columns, seed=1) if apart else z1
     inputs = z1, z2, torch.tensor(0.7, dtype=torch.float64)
-    value, slopes = gradients(matern_covariance, *inputs)
-    expected, others = gradients(plain_matern, *inputs)
-    np.testing.assert_allclose(value, expected, rtol=1e-10)
-    for slope, other in zip(slopes, others, strict=True):
-        np.testing.assert_allclose(slope, other, rtol=1e-7, atol=1e-10)
+    assert_alike(matern_covariance, plain_matern, inputs)
 
 
 def test_a_sum_over_coordinates_and_its_gradients_are_those_of_elementary_steps():
     inputs = numbers(9, 3), numbers(7, 3, seed=1), numbers(3, seed=2).exp()
-    value, slopes = gradients(additive_covariance, *inputs)
-    expected, others = gradients(plain_additive, *inputs)
-    np.testing.assert_allclose(value, expected, rtol=1e-10)
-    for slope, other in zip(slopes, others, strict=True):
-        np.testing.assert_allclose(slope, other, rtol=1e-7, atol=1e-10)
+    assert_alike(additive_covariance, plain_additive, inputs)
 
 
 def test_log_density_and_its_gradients_are_those_of_elementary_steps():

@@ -51,7 +51,6 @@ BATCH, FEWEST_TOGETHER = 32, 6
 PARTS, MANY_TEXTS = 5, 150
 """Parts of the groups, of which three are kept out in turn; with many texts, one."""
 
-BUNDLED_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 
 LEAST_GAIN = 1.0
 """Standard errors that held-out groups must gain before any epoch is kept."""

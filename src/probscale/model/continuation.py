@@ -64,6 +64,11 @@ class Outlook:
         """Variance that is this run's: of its scores and of its remainder, (points,)."""
         return ((self.loading @ self.own) ** 2).sum(1) + self.wander
 
+    @property
+    def variance(self) -> Array:
+        """Variance of a measurement, (points,)."""
+        return self.shared_variance + self.own_variance + self.nugget
+
 
 def new_run(
     basis: Basis, v: Array, mean: Array, roots: list[Array], shared: Array, rough: Array

@@ -143,7 +143,7 @@ def foretold(views: list[Outlook], values: Array, hats: Array, wide: Array | flo
     """
     count = len(values)
     weights = np.stack([np.full(count, view.weight) for view in views])
-    spread = [view.shared_variance + view.own_variance + view.nugget for view in views]
+    spread = [view.variance for view in views]
     centres = np.stack([view.centre for view in views])
     return Foretold(
         weights, centres, np.square(wide) * np.stack(spread), values, np.full(count, 1 / count), hats

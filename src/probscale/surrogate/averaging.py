@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
+from torch import Tensor
 
 from probscale.model.exact import ExactState
 from probscale.model.means import LawMean, PlaneMean, Rows
@@ -64,9 +65,7 @@ class Mixture:
     def moments(self, rows: Rows) -> tuple[Array, Array, Array]:
         """Latent mean and variance and noise variance at rows, modelled scale, (rows,) each."""
         parts = [state.marginals(rows) for state in self.states]
-        means, variances = (np.stack([part[i].numpy() for part in parts]) for i in range(2))
-        noises = np.stack([state.process.noise(rows).numpy() for state in self.states])
-        return _merged(self.shares(rows), means, variances, noises)
+        return self._merged(rows, parts)
 
     def left_out(self, groups: NDArray[np.intp]) -> tuple[Array, Array, Array]:
         """Residual, latent variance and noise variance of each point given all other groups, (points,) each.
@@ -77,11 +76,17 @@ class Mixture:
         Cost: O(points³) a posterior, one inverse each.
         """
         parts = [state.leave_groups_out(groups) for state in self.states]
-        residuals, variances = (np.stack([part[i].numpy() for part in parts]) for i in range(2))
-        rows = self.states[0].data.rows
-        with torch.no_grad():
-            noises = np.stack([state.process.noise(rows).numpy() for state in self.states])
-        return _merged(self.shares(rows), residuals, variances, noises)
+        return self._merged(self.states[0].data.rows, parts)
+
+    @torch.no_grad()
+    def _merged(self, rows: Rows, parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Array, Array, Array]:
+        """Mean, variance and noise variance at rows from means and variances of each posterior."""
+        means, variances = (np.stack([part[i].numpy() for part in parts]) for i in range(2))
+        noises = np.stack([state.process.noise(rows).numpy() for state in self.states])
+        shares = self.shares(rows)
+        mean = (shares * means).sum(axis=0)
+        variance = (shares * (variances + (means - mean) ** 2)).sum(axis=0)
+        return mean, variance, (shares * noises).sum(axis=0)
 
     def kept(self, least: float = 0.01) -> Mixture:
         """The mixture without members of less than a share."""
@@ -106,13 +111,6 @@ def shares_at(weights: Array, takeover: float | None, progress: Array) -> Array:
         return np.broadcast_to(weights.reshape(-1, *(1,) * progress.ndim), (len(weights), *progress.shape))
     first = expit(progress - takeover)
     return np.stack([first, 1 - first])
-
-
-def _merged(shares: Array, means: Array, variances: Array, noises: Array) -> tuple[Array, Array, Array]:
-    """Mean and variance of mixtures of normals and their noise, from (states, points) each."""
-    mean = (shares * means).sum(axis=0)
-    variance = (shares * (variances + (means - mean) ** 2)).sum(axis=0)
-    return mean, variance, (shares * noises).sum(axis=0)
 
 
 def averaged(states: tuple[ExactState, ...], cells: NDArray[np.intp]) -> Mixture:
@@ -212,6 +210,14 @@ def mixture_weights(states: tuple[ExactState, ...], cells: NDArray[np.intp]) -> 
     return shares / shares.sum()
 
 
+def left_out_groups(state: ExactState, cells: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Cell of each point, and its value of each level that has several, (points,) each."""
+    x = state.data.rows.x
+    levels = [block for block in state.process.layout.labels if block.level]
+    values = [np.unique(x[:, block.code].numpy(), return_inverse=True)[1] for block in levels]
+    return [cells, *(each.astype(np.intp) for each in values if each.any())]
+
+
 def mixture_tail(mixture: Mixture, cells: NDArray[np.intp]) -> Tail:
     """Spread of predictions for cells that were not observed, from leave-cell-out residuals.
 
@@ -220,13 +226,9 @@ def mixture_tail(mixture: Mixture, cells: NDArray[np.intp]) -> Tail:
     narrower than the model's own.
     """
     first = mixture.states[0]
-    layout, rows = first.process.layout, first.data.rows
-    parts = [mixture.left_out(cells)]
-    for block in layout.labels:
-        if block.level and layout.axis:
-            values = np.unique(rows.x[:, block.code].numpy(), return_inverse=True)[1]
-            if values.any():
-                parts.append(mixture.left_out(values.astype(np.intp)))
+    layout = first.process.layout
+    groups = left_out_groups(first, cells) if layout.axis else [cells]
+    parts = [mixture.left_out(each) for each in groups]
     residual, variance, noises = (np.concatenate([part[i] for part in parts]) for i in range(3))
     tail = fit_tail(residual, variance, noises, groups=len(np.unique(cells)))
     return replace(tail, scale=max(float(np.mean(tail.scale)), 1.0)) if layout.axis else tail

@@ -14,6 +14,7 @@ from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.spread import Foretold, fit_factors, foretold, together
 from probscale.surrogate.extrapolation import MOST_LEARNT, scale_folds
 from probscale.surrogate.functional import FunctionalExpert
+from probscale.surrogate.functional_calibration import judged_positions
 from probscale.surrogate.functional_curves import Curves
 from probscale.surrogate.prepare import Prepared, choose_subset
 from probscale.surrogate.unseen import level_groups
@@ -22,7 +23,6 @@ Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
 ASKED_RUNS = 60
-ASKED_POINTS = 8
 SAY = 3.0
 """Runs that a fold counts for: those of one size share their bias."""
 
@@ -147,7 +147,7 @@ def _foretold(
     deviation = expert.scores.deviation()
     for i, run in enumerate(asked):
         where = np.flatnonzero(curves.codes == run)
-        where = where[np.unique(np.linspace(0, len(where) - 1, ASKED_POINTS).round().astype(np.intp))]
+        where = where[judged_positions(0, len(where))]
         v = curves.v[where]
         views = outlooks_of(expert.basis, expert.deviations, v, None, location[i], variance[i], deviation)
         wide = expert.spread.factors(v[None], np.array([np.nan]), np.zeros(1))[0]

@@ -110,7 +110,7 @@ def calibrated(
     deviations = fit_deviations(shown, location[chosen], variance[chosen] + left.deviation)
     expert = replace(expert, deviations=deviations)
     cases = list(_cases(expert, curves, log, level, chosen[:JUDGED_RUNS], generator))
-    new = [replace(case, shown=0, seen=None, asked=_spread(0, len(case.v))) for case in cases]
+    new = [replace(case, shown=0, seen=None, asked=judged_positions(0, len(case.v))) for case in cases]
     begun = [case for case in cases if case.seen is not None]
     expert = _with_fresh_weights(expert, left, new)
     trust, views = _trusted(expert, left, begun)
@@ -150,10 +150,10 @@ def _cases(
         if 0 < cut < len(where):
             passed, residual = expert.residual(Observed(at[where[:cut]], y[where[:cut]]), here)
             seen = (passed, residual - level[run])
-        yield Case(int(run), v, y[where] - shape - level[run], cut, seen, _spread(cut, len(where)))
+        yield Case(int(run), v, y[where] - shape - level[run], cut, seen, judged_positions(cut, len(where)))
 
 
-def _spread(first: int, count: int) -> Positions:
+def judged_positions(first: int, count: int) -> Positions:
     """At most so many positions from `first` on, the last one among them."""
     return (
         np.unique(np.linspace(first, count - 1, ASKED).round().astype(np.intp))
@@ -206,7 +206,7 @@ def _log_mixture(views: list[Outlook], values: Array) -> Array:
 
 
 def _log_normal(view: Outlook, values: Array) -> Array:
-    variance = view.shared_variance + view.own_variance + view.nugget
+    variance = view.variance
     return -0.5 * (values - view.centre) ** 2 / variance - 0.5 * np.log(variance)
 
 

@@ -11,6 +11,7 @@ import torch
 
 from probscale.model.exact import ExactState
 from probscale.model.transforms import log_slope
+from probscale.surrogate.averaging import left_out_groups
 from probscale.surrogate.prepare import Prepared
 
 
@@ -30,18 +31,8 @@ def left_out_density(points: Prepared, state: ExactState) -> float:
     y, noise = points.data.y, state.process.noise(points.data.rows).cpu()
     slope = float(log_slope(points.transform, points.output).mean())
     densities = []
-    for groups in left_out_groups(points, state):
+    for groups in left_out_groups(state, points.cells):
         residual, variance = state.leave_groups_out(groups)
         normal = torch.distributions.Normal(y - residual, (variance + noise).sqrt())
         densities.append(float(normal.log_prob(y).mean()))
     return float(np.mean(densities)) + slope
-
-
-def left_out_groups(points: Prepared, state: ExactState) -> list[np.ndarray]:
-    """Cell of each point, and its value of each level that has several, (points,) each."""
-    groups = [points.cells]
-    for block in state.process.layout.labels:
-        if block.level:
-            values = np.unique(points.data.rows.x[:, block.code].numpy(), return_inverse=True)[1]
-            groups += [values.astype(np.intp)] if values.any() else []
-    return groups
