@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from probscale.laws import find_law
-from probscale.model.means import LawMean, LawScale, PlaneMean, Rows, UniqueData, curve_mean
+from probscale.model.means import LawMean, LawScale, PlaneMean, Rows, curve_mean
+from probscale.model.repeats import UniqueData, effective, overfitting, repeat_priors
 from probscale.model.transforms import Affine, LogFloor
 from tolerances import ALGEBRA
 
@@ -84,23 +85,47 @@ def test_linearisation_is_that_of_finite_differences(make_law, scramble, asked, 
     np.testing.assert_allclose(centre, expected, rtol=1e-6, atol=1e-8)
 
 
-def effective(base, total, reach):
-    """Muennighoff et al. 2023, eq. 5."""
-    base = np.minimum(base, total)
-    return base + base * reach * (1 - np.exp(-(total / base - 1) / reach))
+def repeated(law, params, seen, tokens):
+    """Worth of the tokens (Muennighoff et al. 2023, eq. 5) and the loss that memorising them adds."""
+    repeats = tokens / seen - 1
+    worth = seen * (1 + law["R_D"] * (1 - np.exp(-repeats / law["R_D"])))
+    memorised = law["P"] * (params / seen) ** law["kappa"]
+    memorised = (memorised**-3 + law["P_most"] ** -3) ** (-1 / 3)
+    return worth, memorised * (1 - np.exp(-((repeats / law["R_P"]) ** law["delta"])))
 
 
-def test_repeated_data_and_excess_parameters_count_as_the_data_constrained_law_says(asked, scramble):
-    unique = UniqueData(column=1, centre=18.5, spread=0.8)
+def test_repeated_data_is_worth_less_and_overfits(asked, scramble):
+    unique = UniqueData(column=1, centre=16.5, spread=0.8)
     scale = LawScale(16.0, 20.0, 2.0, 2.6, True, True, unique=unique)
     mean = scramble(LawMean(LogFloor(0.5), scale), seed=3)
     law = mean.described()
     params, tokens = np.exp(asked.size.numpy()), np.exp(asked.progress.numpy())
-    seen = np.minimum(np.exp(18.5 + 0.8 * asked.x[:, 1].numpy()), tokens)
+    seen = np.minimum(np.exp(16.5 + 0.8 * asked.x[:, 1].numpy()), tokens)
     assert (seen < tokens).any()
-    size, data = effective(seen / 20, params, law["R_N"]), effective(seen, tokens, law["R_D"])
-    expected = law["E"] + law["A"] * size ** -law["alpha"] + law["B"] * data ** -law["beta"]
-    np.testing.assert_allclose(mean(asked).detach().numpy(), np.log(expected - 0.5), rtol=ALGEBRA)
+    data, added = repeated(law, params, seen, tokens)
+    assert added.max() > 0.3
+    expected = law["E"] + law["A"] * params ** -law["alpha"] + law["B"] * data ** -law["beta"] + added
+    np.testing.assert_allclose(mean(asked).detach().numpy(), np.log(expected - 0.5), rtol=1e-9)
+
+
+def test_four_epochs_of_twenty_tokens_per_parameter_are_as_good_as_fresh_data():
+    size = torch.full((1,), 20.0, dtype=torch.float64)
+    unique = size + np.log(20)
+    raw = {n: torch.tensor(np.exp(m)) for n, (m, _) in repeat_priors(3.0).items()}
+    added = overfitting(raw, size, unique, unique + np.log(4))
+    assert 0 < float(added) < 1e-3
+    assert float(overfitting(raw, size, unique, unique)) < 1e-12
+    memorised = overfitting(raw, size + np.log(1000), unique, unique + np.log(400))
+    assert 0.5 * 9 < float(memorised) < 9
+
+
+@pytest.mark.parametrize("log_epochs", [0.0, 1e-9, 3.0, 20.0])
+def test_slopes_of_overfitting_stay_finite(log_epochs):
+    raw = {n: torch.tensor(np.exp(m), requires_grad=True) for n, (m, _) in repeat_priors(3.0).items()}
+    unique = torch.tensor([18.0], dtype=torch.float64)
+    progress = unique + log_epochs
+    (effective(raw, unique, progress) + overfitting(raw, unique, unique, progress)).sum().backward()
+    assert all(np.isfinite(float(value.grad)) for value in raw.values())
 
 
 def test_data_that_suffices_and_is_never_repeated_leaves_the_plain_law(asked):

@@ -85,6 +85,37 @@ def test_repeated_data_is_told_from_fresh_data_at_sizes_never_seen():
     assert repeated - fresh == pytest.approx(expected[1] - expected[0], rel=0.3)
 
 
+def test_a_column_of_epochs_says_what_one_of_unique_tokens_says():
+    frame = finals([1e7, 3e7, 1e8], unique=True, copies=2)
+    told = frame.assign(epochs=frame.tokens / frame.unique)
+    one, two = (fitted(told.drop(columns=name)) for name in ("epochs", "unique"))
+    at, passes = np.array([4e10]), np.array([1.0, 8.0, 40.0])
+    by_unique = one.predict(pd.DataFrame({"N": 4e8, "unique": at / passes}), at).mean[:, 0]
+    by_epochs = two.predict(pd.DataFrame({"N": 4e8, "epochs": passes}), at).mean[:, 0]
+    np.testing.assert_allclose(by_epochs, by_unique, rtol=0.02)
+    assert (np.diff(by_epochs) > 0).all()
+
+
+def test_overfitting_at_sizes_never_seen_is_foretold_from_smaller_ones():
+    passes, sizes = [1.0, 4.0, 15.0, 60.0, 240.0], np.geomspace(3e7, 3e9, 9)
+    frame = pd.DataFrame(
+        [{"N": n, "unique": u, "tokens": u * e} for n in sizes for u in (1e8, 4e8) for e in passes]
+    )
+    memorised = ((0.5 * (frame.N / frame.unique) ** 1.1) ** -3 + 8.0**-3) ** (-1 / 3)
+    memorised *= 1 - np.exp(-(((frame.tokens / frame.unique - 1) / 90) ** 1.7))
+    frame["loss"] = law(frame.N, frame.tokens) + memorised
+    frame["loss"] *= 1 + 0.003 * np.random.default_rng(1).standard_normal(len(frame))
+    frame["run"] = [f"r{i}" for i in range(len(frame))]
+    asked = frame[frame.N > 1e9]
+    surrogate = fitted(frame[frame.N < 1e9])
+    curves = surrogate.predict(asked[["N", "unique"]], asked.tokens.to_numpy()[:, None])
+    truth, fresh = asked.loss.to_numpy(), law(asked.N, asked.tokens).to_numpy()
+    assert (truth > 3 * fresh).any()
+    error = np.abs(np.log(curves.quantile(0.5)[:, 0] / truth))
+    assert error.mean() < 0.05
+    assert error.max() < 0.25
+
+
 def test_mixed_laws_of_repeated_data_survive_a_round_trip(tmp_path):
     surrogate = fitted(finals([1e7, 3e7, 1e8], unique=True, copies=2))
     surrogate.save(tmp_path / "s.safetensors")

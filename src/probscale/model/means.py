@@ -12,6 +12,7 @@ from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from probscale.laws import find_law
+from probscale.model.repeats import REPEATS, UniqueData, effective, overfitting, repeat_priors
 from probscale.model.transforms import LogFloor, OutputTransform
 
 
@@ -103,25 +104,6 @@ class CurveMean(Mean):
 
 
 @dataclass(frozen=True)
-class UniqueData:
-    """Where rows tell how much of the data is unique.
-
-    Attributes:
-        column: Kernel coordinate that holds its standardised logarithm.
-        centre: Logarithm at coordinate zero, units of the axis.
-        spread: Logarithm per unit of the coordinate.
-    """
-
-    column: int
-    centre: float
-    spread: float
-
-    def log(self, rows: Rows) -> Tensor:
-        """Logarithm of the unique data that each row has seen, (rows,)."""
-        return torch.minimum(self.centre + self.spread * rows.x[:, self.column], rows.progress)
-
-
-@dataclass(frozen=True)
 class LawScale:
     """Where a law is centred, so that its raw parameters are near zero and comparable between data sets.
 
@@ -179,15 +161,6 @@ FINALS_PRIOR = LawPrior(floor=0.4, floor_std=1.8, level_std=1.6, exponent=0.35, 
 # Every run pins down the data term of curves; a few sizes must not bend the size term to fit it.
 CURVES_PRIOR = LawPrior(floor=-0.2, floor_std=1.0, level_std=0.8, exponent=0.35, exponent_std=0.3, below=0.3)
 
-REPEATS = {"R_D": 15.4, "R_N": 5.3}
-"""Repeats of data and excess parameters after which 1/e of their value is left, as published."""
-
-REPEATS_STD = 0.7
-
-MOST_EXCESS = 30.0
-UNIQUE_PER_PARAM = 20.0
-"""Unique tokens per parameter below which further parameters count as excess."""
-
 NO_BREAK = 1e-6
 
 
@@ -198,12 +171,11 @@ class LawMean(CurveMean):
     `size_level` and `progress_level` (logarithms of the two terms at the centre), `size_exponent` and
     `progress_exponent` (logarithms); for curves also `onset`: D is replaced by D + D₀, since loss starts
     finite, and where all sizes begin alike, A is multiplied by 1 - (1 + D/D₀)^-beta. Where rows tell how much
-    data is unique, N and D are effective ones: repeats of data and parameters in excess of it count for less
-    and less (`R_D`, `R_N`). Beyond the observed sizes, `size_break` and `progress_break` bend the logarithm
-    by so much per e-fold.
+    data is unique, D is what the repeats are worth (`R_D`) and what they overfit is added to the loss (`P`,
+    `P_most`, `kappa`, `delta`, `R_P`; see `repeats`). Beyond the observed sizes, `size_break` and
+    `progress_break` bend the logarithm by so much per e-fold.
 
-    Source: Hoffmann et al. 2022, eq. 2; Muennighoff et al. 2023, eqs. 5-7, with Hoffmann's twenty
-        tokens for the optimal size.
+    Source: Hoffmann et al. 2022, eq. 2; Muennighoff et al. 2023, eq. 5; Lovelace et al. 2026.
     """
 
     def __init__(self, transform: LogFloor, scale: LawScale, prior: LawPrior | None = None) -> None:
@@ -230,8 +202,8 @@ class LawMean(CurveMean):
             self.declare("size_level", level, prior.level_std)
             names.append("size_level")
         if scale.unique:
-            for name, usual in REPEATS.items():
-                self.declare(name, math.log(usual), REPEATS_STD)
+            for name, (centre, std) in repeat_priors(scale.typical).items():
+                self.declare(name, centre, std)
                 names.append(name)
         self.breaks: tuple[str, ...] = ("size_break", "progress_break") if scale.top else ()
         for name in self.breaks:
@@ -277,9 +249,10 @@ class LawMean(CurveMean):
     def evaluate(self, values: Tensor, rows: Rows) -> Tensor:
         """Logarithm of the law above the transform floor."""
         raw = self.natural(values)
-        log_size, log_progress = self._effective(raw, rows)
-        size = torch.exp(log_size - self.scale.size)
-        progress = torch.exp(log_progress - self.scale.progress)
+        unique = None if self.scale.unique is None else self.scale.unique.log(rows.x, rows.progress)
+        worth = rows.progress if unique is None else effective(raw, unique, rows.progress)
+        size = torch.exp(rows.size - self.scale.size)
+        progress = torch.exp(worth - self.scale.progress)
         if self.scale.onset is not None:
             onset = torch.exp(values[self.names.index("onset")] + self.scale.onset - self.scale.progress)
             progress = (progress + onset) / (1 + onset)
@@ -287,6 +260,8 @@ class LawMean(CurveMean):
                 untrained = (progress * (1 + onset) / onset) ** -raw["beta"]
                 raw["A"] = raw["A"] * (1 - untrained)
         loss = self.law.formula(raw, params=size, tokens=progress)
+        if unique is not None:
+            loss = loss + overfitting(raw, rows.size, unique, rows.progress)
         bent = torch.log(loss - self.transform.floor)
         if self.scale.top is None:
             return bent
@@ -294,20 +269,6 @@ class LawMean(CurveMean):
         for name, distance in zip(self.breaks, beyond, strict=True):
             bent = bent + values[self.names.index(name)] * distance
         return bent
-
-    def _effective(self, raw: dict[str, Any], rows: Rows) -> tuple[Tensor, Tensor]:
-        """Logarithms of effective model size and axis value, (rows,) each."""
-        if self.scale.unique is None:
-            return rows.size, rows.progress
-        unique = self.scale.unique.log(rows)
-        size = _worth(unique - math.log(UNIQUE_PER_PARAM), rows.size, raw["R_N"])
-        return size, _worth(unique, rows.progress, raw["R_D"])
-
-
-def _worth(base: Tensor, total: Tensor, reach: Tensor) -> Tensor:
-    """Logarithm of the effective size U + U·R*(1 − e^(−R/R*)), R = total/U − 1, from logarithms."""
-    repeats = torch.expm1((total - base).clamp(0.0, MOST_EXCESS))
-    return torch.minimum(base, total) + torch.log1p(-reach * torch.expm1(-repeats / reach))
 
 
 def beyond_top(rows: Rows, top: tuple[float, float]) -> tuple[Tensor, Tensor]:

@@ -9,18 +9,23 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from probscale.encode.columns import plain_name
 from probscale.encode.encoder import Encoder
 from probscale.encode.fields import label
 from probscale.model.divergence import divergence_threshold
 from probscale.model.fitting import fit_mean
 from probscale.model.gp import CurveProcess, Observations
-from probscale.model.means import LawScale, Rows, UniqueData, curve_mean
+from probscale.model.means import LawScale, Rows, curve_mean
+from probscale.model.repeats import UniqueData
 from probscale.model.transforms import LogFloor, OutputTransform, choose_transform
 from probscale.runs import RunLog
 from probscale.surrogate.expert import layout_of, rows_of
 from probscale.surrogate.known_points import run_codes, thinned
 
 Array = NDArray[np.float64]
+
+EPOCHS = ("epochs", "num_epochs", "n_epochs", "data_epochs", "passes")
+"""Plain names of columns that count passes over the data."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +204,13 @@ def law_scale(transform: OutputTransform, output: Array, rows: Rows, encoder: En
 
 
 def unique_data(encoder: Encoder) -> UniqueData | None:
-    """Where rows tell how much of the data is unique: a logarithmic column named so (`unique_tokens`)."""
-    for item in encoder.features.numeric:
-        if "unique" in item.name.lower() and item.scale == "log":
-            return UniqueData(encoder.continuous.index(item.names[0]), item.centre, item.spread)
+    """Where rows tell how much of the data is unique.
+
+    A logarithmic column named so (`unique_tokens`), or one of epochs where the axis counts tokens.
+    """
+    logarithms = [item for item in encoder.features.numeric if item.scale == "log"]
+    unique = [(item, False) for item in logarithms if "unique" in plain_name(item.name)]
+    passes = [(item, True) for item in logarithms if plain_name(item.name) in EPOCHS]
+    for item, epochs in (*unique, *(passes if "token" in plain_name(encoder.roles.axis) else ())):
+        return UniqueData(encoder.continuous.index(item.names[0]), item.centre, item.spread, epochs)
     return None

@@ -11,8 +11,9 @@ import torch
 from probscale.encode.encoder import Encoder
 from probscale.model.gp import CurveProcess
 from probscale.model.latent import LatentColumns, LatentProcess, LatentTasks, LevelMean
-from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean, UniqueData
+from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean
 from probscale.model.outputs import OutputsProcess, linked
+from probscale.model.repeats import UniqueData
 from probscale.model.transforms import LogFloor, OutputTransform
 from probscale.surrogate.expert import layout_of
 
