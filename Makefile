@@ -32,13 +32,13 @@ format: $(STAMP)  ## rewrite the code in the project's style
 types: $(STAMP)  ## static types
 	$(BIN)/pyright
 
-bench: $(STAMP) .venv/.installed-bench  ## every script of benchmarks/ that makes a table; hours
-	$(BIN)/python benchmarks/ncpl_finals.py
-	$(BIN)/python benchmarks/nanogpt_zero_shot.py
-	$(BIN)/python benchmarks/generality.py
-	$(BIN)/python benchmarks/laws.py
-	$(BIN)/python benchmarks/fit_speed.py
-	$(BIN)/python benchmarks/never_fails.py
+BENCHES := ncpl_finals ncpl_curves nanogpt_zero_shot generality general_curves side_by_side lcbench_prefixes \
+	text_gain outputs latent grid_choices continued_runs calibration laws schedules joint_tuning \
+	frontier_coverage replay_al_n replay_al_g decision_time fit_speed growth never_fails
+
+bench: $(STAMP) .venv/.installed-bench  ## every table of benchmarks/ that needs no other extra; most of a day
+	for name in $(BENCHES); do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for suite in nano gemstones lcbench; do $(BIN)/python benchmarks/replay_ba.py --suite $$suite --seeds 20 || exit 1; done
 
 docs: $(STAMP) .venv/.installed-docs  ## the documentation, in docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

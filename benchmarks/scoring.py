@@ -132,7 +132,8 @@ def have_surrogate() -> bool:
 
 def environment() -> str:
     """One line on machine and versions."""
-    names = ("torch", "gpytorch", "scikit-learn", "lightgbm", "xgboost", "numpy", "probscale-surrogates")
+    names = ("torch", "gpytorch", "scikit-learn", "lightgbm", "xgboost", "catboost")
+    names += ("botorch", "numpy", "probscale-surrogates")
     found = []
     for name in names:
         try:
