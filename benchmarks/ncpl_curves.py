@@ -37,42 +37,31 @@ def largest_out() -> Task:
 
 
 def predicted(surrogate: ps.CurveSurrogate, log: ps.RunLog, prefix: float = 0.0) -> pd.DataFrame:
-    """One row per asked point: truth, mean and bounds, and the mean had nothing been seen.
+    """One row per asked point: truth, forecast, and the forecast had nothing been seen.
 
-    Points of the prefix are not asked.
+    Points of the prefix are not asked. Each run is continued by itself: what others of its kind have shown
+    meanwhile is not known.
     """
-    known, at, truth = log.codes, log.points.tokens.to_numpy(), log.points.loss.to_numpy()
-    horizon = log.configs.D_tokens.to_numpy()
-    configs = log.configs.reset_index()
-    before = surrogate
-    if prefix:
-        surrogate = surrogate.condition(log.truncate(fraction=prefix))
     rows = []
-    for run in range(log.n_runs):
-        where = np.flatnonzero(known == run)
-        early = at[where] <= prefix * horizon[run]
-        if prefix and (not early.any() or early.all()):
+    for number, run in enumerate(log.runs):
+        alone = log.select([run])
+        at, truth = (alone.points[name].to_numpy() for name in ("tokens", "loss"))
+        late = at > prefix * float(alone.configs.D_tokens.iloc[0])
+        if late.all() != (prefix == 0) or not late.any():
             continue
-        where = where[~early] if prefix else where
-        frame = configs.iloc[[run]] if prefix else log.configs.iloc[[run]]
-        curve = surrogate.predict(frame, at[where])
-        lower, upper = curve.interval(0.9)
-        low, high = curve.interval(0.5)
-        blind = before.predict(log.configs.iloc[[run]], at[where]).mean[0] if prefix else curve.mean[0]
-        rows.append(
-            pd.DataFrame(
-                {
-                    **{"source": log.configs.source.iloc[run], "run": run, "truth": truth[where]},
-                    **{
-                        "mean": curve.mean[0],
-                        "blind": blind,
-                        "final": np.arange(len(where)) == len(where) - 1,
-                    },
-                    **{"in90": (truth[where] >= lower[0]) & (truth[where] <= upper[0])},
-                    **{"in50": (truth[where] >= low[0]) & (truth[where] <= high[0])},
-                }
-            )
-        )
+        at, truth = at[late], truth[late]
+        blind = surrogate.predict(alone.configs, at)
+        seen = blind
+        if prefix:
+            begun = surrogate.condition(alone.truncate(fraction=prefix))
+            seen = begun.predict(alone.configs.reset_index(), at)
+        part = {"source": alone.configs.source.iloc[0], "run": number, "truth": truth}
+        part |= {"final": np.arange(len(at)) == len(at) - 1, "mean": seen.mean[0], "blind": blind.mean[0]}
+        part |= {"crps": seen.crps(truth)[0], "blind_crps": blind.crps(truth)[0]}
+        for level in (90, 50):
+            lower, upper = seen.interval(level / 100)
+            part[f"in{level}"] = (truth >= lower[0]) & (truth <= upper[0])
+        rows.append(pd.DataFrame(part))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -80,21 +69,35 @@ def summary(table: pd.DataFrame) -> list[str]:
     """Scores of one group of points."""
     error = (table["mean"] - table.truth).abs()
     huber = np.where(error < DELTA, error**2 / 2, DELTA * (error - DELTA / 2))
-    finals = error[table.final].mean()
     cells = [f"{table.run.nunique()}", f"{len(table)}", f"{huber.mean():.6f}", f"{error.mean():.4f}"]
-    cells += [f"{finals:.4f}", f"{table.in90.mean():.2f}", f"{table.in50.mean():.2f}"]
-    blind = (table.blind - table.truth).abs()
-    return [*cells, f"{blind.mean():.4f}", f"{blind[table.final].mean():.4f}"]
+    cells += [f"{error[table.final].mean():.4f}", f"{table.crps[table.final].mean():.4f}"]
+    return [*cells, f"{table.in90.mean():.2f}", f"{table.in50.mean():.2f}"]
 
 
-HEADER = ["split", "source", "runs", "points", "Huber(.01)", "MAE", "final MAE", "in 90 %", "in 50 %"]
-HEADER += ["MAE unseen", "final unseen"]
+def gain(table: pd.DataFrame) -> list[str]:
+    """The same points had nothing been seen: errors, and by how much a prefix lowers that of all points."""
+    error, blind = ((table[name] - table.truth).abs() for name in ("mean", "blind"))
+    cells = [f"{blind.mean():.4f}", f"{100 * (1 - error.mean() / blind.mean()):.0f} %"]
+    return [*cells, f"{blind[table.final].mean():.4f}", f"{table.blind_crps[table.final].mean():.4f}"]
 
 
-def rows_of(label: str, table: pd.DataFrame) -> list[list[str]]:
+HEADER = ["split", "source", "runs", "points", "Huber(.01)", "MAE", "final MAE", "final CRPS"]
+HEADER += ["in 90 %", "in 50 %", "MAE unseen", "lower by", "final MAE unseen", "final CRPS unseen"]
+
+
+def rows_of(label: str, table: pd.DataFrame, *, begun: bool = False) -> list[list[str]]:
     """One row for all points and one per source."""
-    out = [[label, "all", *summary(table)]]
-    return out + [[label, str(name), *summary(part)] for name, part in table.groupby("source")]
+    parts = [("all", table), *table.groupby("source")]
+    none = ["", "", "", ""]
+    return [[label, str(name), *summary(part), *(gain(part) if begun else none)] for name, part in parts]
+
+
+def begun_rows(label: str, surrogate: ps.CurveSurrogate, log: ps.RunLog) -> list[list[str]]:
+    """Rows of runs of which the first part was seen."""
+    rows = []
+    for share in PREFIXES:
+        rows += rows_of(f"{label}, {share:.0%} seen", predicted(surrogate, log, share), begun=True)
+    return rows
 
 
 def main() -> None:
@@ -116,16 +119,13 @@ def main() -> None:
     start = time.perf_counter()
     surrogate.condition(one)
     conditioned = time.perf_counter() - start
-    chosen = test.select(list(test.runs[::4]))
-    prefixes = [f"prefix {share:.0%} seen" for share in PREFIXES]
-    for label, share in zip(prefixes, PREFIXES, strict=True):
-        after = predicted(surrogate, chosen, share)
-        rows += rows_of(label, after)
+    rows += begun_rows("in_val", surrogate, test.select(list(test.runs[::4])))
     print(scoring.markdown(HEADER, rows), flush=True)
     out = largest_out()
     held = ps.RunLog.from_frame(out.test, **out.roles)
     smaller = ps.fit_surrogate(ps.RunLog.from_frame(out.train, **out.roles))
     rows += rows_of("largest size out", predicted(smaller, held.select(list(held.runs[::2]))))
+    rows += begun_rows("largest size out", smaller, held.select(list(held.runs[::4])))
     speed = (
         f"Fit of {log.n_points:,} points of {log.n_runs:,} runs: {seconds:.0f} s, {memory:.1f} GiB; "
         f"1,000 new curves of 60 points with intervals: {many:.1f} s; "
