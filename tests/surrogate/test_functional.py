@@ -165,10 +165,15 @@ def test_a_log_without_a_horizon_is_fitted_too():
     assert (curves.std > 0).all()
 
 
-def test_a_size_beyond_the_only_one_moves_curves_as_a_whole():
+@pytest.fixture(scope="module")
+def one_size():
     frame = table(runs=110, partial=0.0)
     log = ps.RunLog.from_frame(frame.assign(params=1e7), **ROLES)
-    surrogate = ps.fit_surrogate(log, embedder=None, model="functional")
+    return ps.fit_surrogate(log, embedder=None, model="functional")
+
+
+def test_a_size_beyond_the_only_one_matters_more_and_more_as_a_run_goes_on(one_size):
+    surrogate = one_size
     share = np.linspace(0.1, 1.0, 10)
     small, large = (
         surrogate.predict([{"params": size, "lr": 1e-3, "horizon": 2 * END}], 2 * END * share).quantile(0.5)[
@@ -179,7 +184,24 @@ def test_a_size_beyond_the_only_one_moves_curves_as_a_whole():
     floor = float(surrogate.experts["all runs"].transform.inverse(np.array([-30.0]))[0])
     moved = np.log(large - floor) - np.log(small - floor)
     assert moved[-1] < -0.01
-    assert moved == pytest.approx(np.full(10, moved[-1]), rel=0.35)
+    above = np.log(small - floor) - np.log(small[-1] - floor)
+    assert moved == pytest.approx(moved[-1] * np.exp(-2 * above), rel=0.05)
+
+
+def test_how_a_begun_run_of_a_new_size_goes_on_is_less_sure_the_further_ahead(one_size, monkeypatch):
+    frame = table(runs=3, seed=4, partial=0.0).assign(params=5e7)
+    log = ps.RunLog.from_frame(frame.assign(run="new " + frame["run"]), **ROLES)
+    at = log.points["step"].to_numpy().reshape(3, -1)
+    known = one_size.condition(log.truncate(fraction=0.3))
+    asked = log.configs.reset_index()
+    drifting = known.predict(asked, at)
+    draws = drifting.latent().sample(4000, seed=0)
+    assert draws.std(0) == pytest.approx(drifting.latent().std, rel=0.15)
+    monkeypatch.setattr("probscale.surrogate.functional.DRIFT", 0.0)
+    widened = drifting.std / known.predict(asked, at).std
+    assert widened[:, :9] == pytest.approx(np.ones((3, 9)))
+    assert (np.diff(widened[:, 9:]) > -0.1).all()
+    assert (widened[:, -1] > 1.05).all()
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,24 @@ class Outlook:
     weight: float = 1.0
     seen: bool = False
 
+    def drifting(self, drift: Array) -> Outlook:
+        """The outlook of a run that may drift away along a course as well.
+
+        Args:
+            drift: One standard deviation of it, (points,).
+        """
+        scores, shared = self.common.shape
+        own = np.zeros((scores + 1, scores + 1))
+        own[:scores, :scores] = self.own
+        own[scores, scores] = 1.0
+        return replace(
+            self,
+            loading=np.column_stack([self.loading, drift]),
+            location=np.append(self.location, 0.0),
+            common=np.vstack([self.common, np.zeros(shared)]),
+            own=own,
+        )
+
     @property
     def centre(self) -> Array:
         """Expected curve, (points,)."""

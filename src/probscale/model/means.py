@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,12 +157,33 @@ class LawPrior:
     below: float
 
 
+@dataclass(frozen=True)
+class SizeBelief:
+    """Normal priors of the size term of a law, in place of those for any data.
+
+    Attributes:
+        level: Logarithm of the term at the law's centre.
+        exponent: Logarithm of its exponent.
+        level_std: Standard deviation of the first.
+        exponent_std: Standard deviation of the second.
+    """
+
+    level: float
+    exponent: float
+    level_std: float
+    exponent_std: float
+
+
 # Finals meet few sizes: a law that is sure of its exponents there is sure of the wrong thing.
 FINALS_PRIOR = LawPrior(floor=0.4, floor_std=1.8, level_std=1.6, exponent=0.35, exponent_std=1.2, below=0.6)
 # Every run pins down the data term of curves; a few sizes must not bend the size term to fit it.
 CURVES_PRIOR = LawPrior(floor=-0.2, floor_std=1.0, level_std=0.8, exponent=0.35, exponent_std=0.3, below=0.3)
 
 NO_BREAK = 1e-6
+
+
+Believed = Callable[[LawScale], SizeBelief]
+"""What is believed of the size term of a law at some centre."""
 
 
 class LawMean(CurveMean):
@@ -183,6 +205,7 @@ class LawMean(CurveMean):
         self.transform = transform
         self.scale = scale
         self.law = find_law("chinchilla")
+        self.belief: SizeBelief | None = None
         prior = prior or (FINALS_PRIOR if scale.onset is None else CURVES_PRIOR)
         span = scale.smallest - transform.floor
         excess = max(scale.typical - transform.floor - prior.below * span, 1e-12)
@@ -210,6 +233,20 @@ class LawMean(CurveMean):
             self.declare(name, 0.0, NO_BREAK)
             names.append(name)
         self.names = tuple(names)
+
+    def believe(self, belief: SizeBelief | None) -> None:
+        """Take other priors for the size term, and begin at their means; None leaves everything."""
+        self.belief = belief
+        if belief is None:
+            return
+        for name, mean, std in (
+            ("size_level", belief.level, belief.level_std),
+            ("size_exponent", belief.exponent, belief.exponent_std),
+        ):
+            prior = getattr(self, f"{name}_prior")
+            prior.loc.fill_(mean)
+            prior.scale.fill_(std)
+            self.get_parameter(name).data.fill_(mean)
 
     def may_break(self, std: float) -> None:
         """Set the prior standard deviation of the breaks, on the modelled scale per e-fold."""
@@ -294,8 +331,25 @@ class PlaneMean(CurveMean):
         return values[0] + values[1] * size + values[2] * progress
 
 
-def curve_mean(transform: OutputTransform, scale: LawScale, y: Tensor, kind: str = "law") -> CurveMean:
-    """Mean function that goes with a transform: "law" where one describes the output, else "plane"."""
+def curve_mean(
+    transform: OutputTransform,
+    scale: LawScale,
+    y: Tensor,
+    kind: str = "law",
+    believed: Believed | None = None,
+) -> CurveMean:
+    """Mean function that goes with a transform: "law" where one describes the output, else "plane".
+
+    Args:
+        transform: Output to the modelled scale.
+        scale: Centre.
+        y: Modelled values.
+        kind: "law" or "plane".
+        believed: What is believed of the size term.
+    """
     if kind == "law" and isinstance(transform, LogFloor):
-        return LawMean(transform, scale)
+        law = LawMean(transform, scale)
+        if believed is not None and scale.varies_in_size:
+            law.believe(believed(scale))
+        return law
     return PlaneMean(scale, level=float(y.median()), spread=max(float(y.std()), 1e-3) if len(y) > 1 else 1.0)

@@ -20,6 +20,7 @@ from probscale.model.fitting import FitOutcome
 from probscale.model.means import LawMean
 from probscale.runs import RunLog
 from probscale.runs.log import check_log
+from probscale.surrogate.believing import NOTHING, Given, given_to, sizes_of
 from probscale.surrogate.curves import POOLED, CurveExpert, CurveSurrogate
 from probscale.surrogate.earlier import earlier_fit
 from probscale.surrogate.expert import Expert
@@ -107,13 +108,17 @@ def fit_surrogate(
     source = None if language is None else CachedEmbedder(language, EmbeddingCache())
     parts = _parts(log, np.random.default_rng(seed)) if not model.startswith("latent") else {POOLED: log}
     fitted: dict[str, dict[str, Fitted]] = {output: {} for output in outputs}
-    for name, part in tqdm(parts.items(), desc="fitting", disable=not progress):
+    for name in tqdm(_order(parts), desc="fitting", disable=not progress):
+        part = parts[name]
         present = tuple(output for output in outputs if finite_values(part, output) >= FEWEST_VALUES)
         if present[:1] != outputs[:1]:
             continue
         before = None if start is None else start.experts.get(name)
-        for output, found in _fit_part(name, part, present, source, model, options, seed, before).items():
+        others = {other: (parts[other], found[0]) for other, found in fitted[log.output].items()}
+        given = given_to(part, before, others)
+        for output, found in _fit_part(name, part, present, source, model, options, seed, given).items():
             fitted[output][name] = found
+    fitted = {output: {name: own[name] for name in parts if name in own} for output, own in fitted.items()}
     experts = {output: {name: found[0] for name, found in own.items()} for output, own in fitted.items()}
     reports = {output: tuple(found[1] for found in own.values()) for output, own in fitted.items()}
     principal = experts.pop(log.output)
@@ -170,13 +175,13 @@ def _fit_part(
     model: str,
     options: FitOptions,
     seed: int,
-    before: CurveExpert | None,
+    given: Given,
 ) -> dict[str, Fitted]:
     """Experts of some runs, one per output, and what was fitted."""
     if len(log.roles.outputs) == 1:
         engine = _engine(log, options) if model == "auto" else model
         generator = np.random.default_rng(seed)
-        return {log.output: _fit_engine(name, log, source, engine, options, generator, before)}
+        return {log.output: _fit_engine(name, log, source, engine, options, generator, given)}
     first = log.measured(outputs[0])
     engine = _engine(first, options) if model == "auto" else model
     if engine == "exact" and len(outputs) > 1:
@@ -205,21 +210,24 @@ def _fit_engine(
     engine: str,
     options: FitOptions,
     generator: np.random.Generator,
-    before: CurveExpert | None = None,
+    given: Given = NOTHING,
 ) -> Fitted:
     """Expert of the principal output of some runs by an engine, and what was fitted."""
     if engine == "grid":
         grid, outcomes = fit_grid_expert(log, source, options, generator)
         return grid, grid_report(name, log, grid, outcomes)
     if engine == "functional":
-        functional, outcomes = fit_functional(log, source, options, generator)
-        return functional, functional_report(name, log, functional, outcomes)
+        functional, outcomes = fit_functional(log, source, options, generator, given.believed)
+        report = functional_report(name, log, functional, outcomes)
+        return functional, replace(report, donors=given.donors)
     if engine.startswith("latent"):
         variational = engine == "latent-variational"
         latent, outcomes, orders = fit_latent_expert(log, source, options, generator, variational=variational)
         return latent, _report(name, log, latent, outcomes, orders)
-    expert, outcomes = fit_expert(log, source, options, generator, earlier_fit(before, log))
-    return expert, _report(name, log, expert, outcomes, {})
+    expert, outcomes = fit_expert(
+        log, source, options, generator, earlier_fit(given.before, log), given.believed
+    )
+    return expert, replace(_report(name, log, expert, outcomes, {}), donors=given.donors)
 
 
 def _suits_grid(log: RunLog, options: FitOptions) -> bool:
@@ -240,6 +248,11 @@ def _parts(log: RunLog, generator: np.random.Generator) -> dict[str, RunLog]:
     chosen = np.zeros(log.n_runs, dtype=bool)
     chosen[generator.permutation(log.n_runs)[:POOLED_RUNS]] = True
     return {**parts, POOLED: log if log.n_runs <= POOLED_RUNS else log.select(chosen)}
+
+
+def _order(parts: dict[str, RunLog]) -> list[str]:
+    """Names of the experts, those of many model sizes first: sources with few learn from them."""
+    return sorted(parts, key=lambda name: (name == POOLED, -sizes_of(parts[name])))
 
 
 def _report(

@@ -26,7 +26,7 @@ from probscale.model.fitting import (
     threads_for,
 )
 from probscale.model.gp import CurveProcess, Observations
-from probscale.model.means import LawMean, curve_mean
+from probscale.model.means import Believed, LawMean, curve_mean
 from probscale.model.posterior import Tail
 from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, LogFloor
 from probscale.runs import RunLog
@@ -60,6 +60,7 @@ def fit_expert(
     options: FitOptions,
     generator: np.random.Generator,
     earlier: Earlier | None = None,
+    believed: Believed | None = None,
 ) -> tuple[Expert, list[FitOutcome]]:
     """Fit a model of all runs of a log.
 
@@ -69,10 +70,12 @@ def fit_expert(
         options: Settings.
         generator: Chooses the subset on which parameters are fitted.
         earlier: Fit of a shorter log from which this one begins.
+        believed: What other sources let one believe of the size term of a law.
 
     Cost: O(subset³ × iterations + points³).
     """
-    expert, outcomes, _ = fit_output(log, encoders_of(log, embedder), options, generator, earlier=earlier)
+    encoders = encoders_of(log, embedder)
+    expert, outcomes, _ = fit_output(log, encoders, options, generator, earlier=earlier, believed=believed)
     return expert, outcomes
 
 
@@ -91,6 +94,7 @@ def fit_output(
     *,
     like: Model | None = None,
     earlier: Earlier | None = None,
+    believed: Believed | None = None,
 ) -> tuple[Expert, list[FitOutcome], Prepared]:
     """Fit a model of the principal output of a log.
 
@@ -101,9 +105,10 @@ def fit_output(
         generator: Chooses the subset on which parameters are fitted.
         like: Process of another output from which parameters are taken over.
         earlier: Fit of a shorter log from which this one begins.
+        believed: What other sources let one believe of the size term of a law.
     """
     seed = int(generator.integers(2**32))
-    points, fits, gain = _fit_with_text(log, encoders, options, Given(seed, like, earlier))
+    points, fits, gain = _fit_with_text(log, encoders, options, Given(seed, like, earlier, believed))
     lasting = earlier if earlier is not None and earlier.lasts else None
     encoder = points.encoder
     mixture = averaged(tuple(state for state, _ in fits), points.cells)
@@ -112,7 +117,7 @@ def fit_output(
     if options.average and len(mixture.states) == 1:
         mixture = with_floors(points, leading)
     mixture = mixture.kept()
-    beyond = _beyond(points, mixture, tail, options, generator, lasting)
+    beyond = _beyond(points, mixture, tail, options, generator, lasting, believed)
     expert = Expert(
         encoder=encoder,
         transform=points.transform,
@@ -138,11 +143,12 @@ Fits = list[tuple[ExactState, FitOutcome]]
 
 @dataclass(frozen=True)
 class Given:
-    """Where a fit begins: seed of its choices, another output's model, an earlier fit."""
+    """Where a fit begins: seed of its choices, another output's model, an earlier fit, what others say."""
 
     seed: int = 0
     like: Model | None = None
     earlier: Earlier | None = None
+    believed: Believed | None = None
 
 
 def _fit_with_text(
@@ -201,6 +207,7 @@ def _beyond(
     options: FitOptions,
     generator: np.random.Generator,
     lasting: Earlier | None,
+    believed: Believed | None,
 ) -> float:
     """Factor on the spread beyond the observed sizes; laws of finals learn how far they may break there."""
     if points.encoder.roles.params is None:
@@ -214,8 +221,9 @@ def _beyond(
 
     def again(fold: Prepared) -> Mixture:
         if mixture.takeover is not None:
-            return replace(mixture, states=tuple(quick_fit(kind, options)(fold) for kind in kinds))
-        state = quick_fit(kinds[mixture.leading], options)(fold)
+            fits = (quick_fit(kind, options, believed)(fold) for kind in kinds)
+            return replace(mixture, states=tuple(fits))
+        state = quick_fit(kinds[mixture.leading], options, believed)(fold)
         return with_floors(fold, state) if len(mixture.states) > 1 else alone(state)
 
     if points.encoder.axis.curves or not laws:
@@ -264,7 +272,7 @@ def _fit_state(
     options: FitOptions,
     given: Given,
 ) -> tuple[ExactState, FitOutcome]:
-    mean = curve_mean(points.transform, points.law_scale, points.data.y, kind)
+    mean = curve_mean(points.transform, points.law_scale, points.data.y, kind, given.believed)
     layout = layout_of(points.encoder, points.transform)
     data = points.data.to(options.place)
     mean = mean.to(options.place)
@@ -322,10 +330,13 @@ def _fit_parameters(
     return best.outcome
 
 
-def quick_fit(kind: str, options: FitOptions) -> Callable[[Prepared], ExactState]:
+def quick_fit(
+    kind: str, options: FitOptions, believed: Believed | None = None
+) -> Callable[[Prepared], ExactState]:
     """Fit of few points with fewer rounds, for folds."""
     quick = replace(options, rounds=2, restarts=1)
-    return lambda points: _fit_state(points, torch.arange(len(points.codes)), kind, quick, Given())[0]
+    given = Given(believed=believed)
+    return lambda points: _fit_state(points, torch.arange(len(points.codes)), kind, quick, given)[0]
 
 
 def _divergence(

@@ -60,6 +60,7 @@ def _with_floor(points: Prepared, state: ExactState, law: LawMean, share: float)
         FINALS_PRIOR, floor=math.log(share / (1 - share)), floor_std=0.35, exponent_std=0.6, below=share
     )
     mean = LawMean(law.transform, law.scale, prior)
+    mean.believe(law.belief)
     process = CurveProcess(layout_of(points.encoder, points.transform), mean, scale=0.1, noise=0.1)
     process.kernel, process.noise = state.process.kernel, state.process.noise
     fit_mean(process, state.data)

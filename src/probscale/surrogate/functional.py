@@ -35,6 +35,10 @@ from probscale.surrogate.unseen import has_unseen
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
+DRIFT = 0.15
+"""How far begun runs may leave their course where the size of a run is new and all others had one size, as a
+share of what size shifts their ends by: nothing tells how shapes differ between sizes."""
+
 MOST_SEEN = 40
 """Points of a run that enter the model; longer runs are thinned evenly in progress."""
 
@@ -119,7 +123,8 @@ class FunctionalExpert:
         forms = None if self.annealing is None else self.annealing.forms(configs)
         warm = None if self.warming is None else self.warming.shares(configs)
         ends = self.clock.ends(horizons)
-        return Places(self.clock, self.coordinates(rows), horizons, ends, forms, warm)
+        shift = self._size_shift(rows)
+        return Places(self.clock, self.coordinates(rows), horizons, ends, forms, warm, shift)
 
     def levels(self, rows: Rows) -> Array:
         """Guess of the modelled value at the end that whole curves follow, (configs,).
@@ -128,12 +133,17 @@ class FunctionalExpert:
         moves a curve as a whole by what the law says, not along the pattern in which runs of one size differ.
         """
         linear = self.centre[0] + self.coordinates(rows) @ self.centre[1:]
+        shift = self._size_shift(rows)
+        return linear if shift is None else linear + shift
+
+    def _size_shift(self, rows: Rows) -> Array | None:
+        """By how much the law shifts ends of sizes other than the observed one; None where size varies."""
         if self.encoder.roles.params is None or self.encoder.roles.params in self.encoder.continuous:
-            return linear
+            return None
         mean = self.scores.states[0].process.mean
         usual = replace(rows, size=torch.full_like(rows.size, self.largest[0]))
         with torch.no_grad():
-            return linear + (mean(rows) - mean(usual)).numpy()
+            return (mean(rows) - mean(usual)).numpy()
 
     def block(self, configs: pd.DataFrame, runs: Array, at: Array) -> CurveBlock:
         """Posterior of configurations at axis values.
@@ -244,7 +254,11 @@ class FunctionalExpert:
                 passed, residual = self.residual(self.observed[run], places.take(i))
                 seen = (passed, residual - levels[i])
             expected = location[i], variance[i], deviation
-            out.append(outlooks_of(self.basis, self.deviations, v[i], seen, *expected))
+            views = outlooks_of(self.basis, self.deviations, v[i], seen, *expected)
+            if seen is not None and places.shift is not None and places.shift[i]:
+                ahead = np.clip((v[i] - seen[0][-1]) / max(1 - seen[0][-1], 1e-3), 0.0, 1.0)
+                views = [view.drifting(DRIFT * places.shift[i] * ahead) for view in views]
+            out.append(views)
         return out
 
     def _fixed(self, places: Places, levels: Array, at: Array) -> Array:

@@ -16,7 +16,7 @@ from probscale.model.divergence import fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights, threads_for
 from probscale.model.gp import CurveProcess, Observations
-from probscale.model.means import LawScale, curve_mean
+from probscale.model.means import Believed, LawScale, curve_mean
 from probscale.model.scores import ScoreProcesses, Sites, sites_of
 from probscale.model.spread import CurveSpread
 from probscale.model.straying import plain_deviations
@@ -54,6 +54,7 @@ def fit_functional(
     embedder: Embedder | CachedEmbedder | None,
     options: FitOptions,
     generator: np.random.Generator,
+    believed: Believed | None = None,
 ) -> tuple[FunctionalExpert, list[FitOutcome]]:
     """Fit a functional model of all curves of a log.
 
@@ -62,6 +63,7 @@ def fit_functional(
         embedder: Source of text vectors.
         options: Settings.
         generator: Chooses the runs on which parameters are fitted.
+        believed: What other sources let one believe of the size term of a law.
 
     Cost: O(points) for baseline and basis, O(scores × (subset³ × iterations + runs³)) for the scores.
 
@@ -80,7 +82,7 @@ def fit_functional(
     precision, moment = _information(basis, curves, residual)
     blank = np.zeros((len(curves.names), len(basis.variance)))
     sites = sites_of(precision, moment, blank, blank + basis.variance)
-    scores, outcomes = _fit_scores(curves, sites, level, options, generator)
+    scores, outcomes = _fit_scores(curves, sites, level, options, generator, believed)
     scores = _refined(scores, curves, precision, moment, level)
     expert = FunctionalExpert(
         curves.encoder,
@@ -100,7 +102,8 @@ def fit_functional(
         warming=curves.warming,
     )
     expert = calibrated(expert, curves, log, residual, level)
-    beyond = beyond_factor(expert, curves, residual, level, quick_fit("law", options), generator)
+    again = quick_fit("law", options, believed)
+    beyond = beyond_factor(expert, curves, residual, level, again, generator)
     unseen = unseen_factor(expert, curves, residual, level, generator)
     expert = replace(expert, beyond=beyond, unseen=unseen)
     if apart is not None:
@@ -137,7 +140,12 @@ def _information(basis: Basis, curves: Curves, residual: Array) -> tuple[Array, 
 
 
 def _fit_scores(
-    curves: Curves, sites: Sites, level: Array, options: FitOptions, generator: np.random.Generator
+    curves: Curves,
+    sites: Sites,
+    level: Array,
+    options: FitOptions,
+    generator: np.random.Generator,
+    believed: Believed | None,
 ) -> tuple[ScoreProcesses, list[FitOutcome]]:
     """A process per score, its parameters fitted on runs that have shown it."""
     states, outcomes, excess = [], [], []
@@ -146,7 +154,7 @@ def _fit_scores(
         variance = sites.variance[:, q]
         typical = float(np.median((sites.location[:, q] - np.median(sites.location[:, q])) ** 2))
         sharp = np.flatnonzero(variance <= max(SHARP * typical, np.quantile(variance, 0.3)))
-        state, outcome, share = _fit_score(curves, value, variance, sharp, q, options, generator)
+        state, outcome, share = _fit_score(curves, value, variance, sharp, q, options, generator, believed)
         states.append(state)
         outcomes.append(outcome)
         excess.append(share)
@@ -161,13 +169,14 @@ def _fit_score(
     q: int,
     options: FitOptions,
     generator: np.random.Generator,
+    believed: Believed | None,
 ) -> tuple[ExactState, FitOutcome, float]:
     y = torch.from_numpy(value)
     data = Observations(curves.rows, y, torch.ones_like(y))
     core = data.take(torch.from_numpy(sharp))
     subset = choose_subset(np.arange(len(sharp)), options.subset, generator)
     scale = _scale(curves, value[sharp], sharp)
-    mean = curve_mean(curves.transform, scale, core.y, "law" if q == 0 else "plane")
+    mean = curve_mean(curves.transform, scale, core.y, "plane" if q else "law", believed)
     layout = layout_of(curves.encoder)
     with threads_for(len(subset)):
         spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), core)

@@ -40,6 +40,7 @@ class ExpertReport:
             were kept; zero where they were made anew.
         takeover: Axis value D₁ at which a law takes over from a plane, where both are averaged: the share of
             the law is D / (D + D₁).
+        donors: Sources of more model sizes, whose laws say what to expect of the size term of this one.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ExpertReport:
     schedule: tuple[str, ...] = ()
     kept: int = 0
     takeover: float | None = None
+    donors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class FitReport:
             name = f"{e.output} of {e.name}" if e.output else e.name
             law = ", ".join(f"{k} {v:.4g}" for k, v in e.law.items())
             lines.append(f"{name}: {e.engine} engine, {_size(e)}, {e.transform}")
-            lines.append(f"  mean: {law}; noise {e.noise:.2g}")
+            told = f"; few model sizes: its size term expected as in {', '.join(e.donors)}" * bool(e.donors)
+            lines.append(f"  mean: {law}; noise {e.noise:.2g}{told}")
             lines.append(f"  numbers: {', '.join(e.features) or 'none'}")
             if e.labels:
                 lines.append(f"  labels: {', '.join(f'{k} ({v})' for k, v in e.labels.items())}")
@@ -148,13 +151,13 @@ class FitReport:
         return "\n".join([*lines, *self.notes])
 
 
+_TUPLES = ("features", "text", "repairs", "schedule", "donors")
+
+
 def report_from(data: dict[str, Any]) -> FitReport:
     """The report that `to_dict` described."""
     experts, others = (
-        tuple(
-            ExpertReport(**e | {key: tuple(e[key]) for key in ("features", "text", "repairs", "schedule")})
-            for e in data.get(part, ())
-        )
+        tuple(ExpertReport(**e | {key: tuple(e.get(key, ())) for key in _TUPLES}) for e in data.get(part, ()))
         for part in ("experts", "others")
     )
     rest: dict[str, Any] = {key: data[key] for key in data if key not in ("experts", "others")}
