@@ -179,6 +179,9 @@ FINALS_PRIOR = LawPrior(floor=0.4, floor_std=1.8, level_std=1.6, exponent=0.35, 
 # Every run pins down the data term of curves; a few sizes must not bend the size term to fit it.
 CURVES_PRIOR = LawPrior(floor=-0.2, floor_std=1.0, level_std=0.8, exponent=0.35, exponent_std=0.3, below=0.3)
 
+BREAKS = ("size_break", "progress_break")
+"""Slopes that may change beyond the observed sizes; curves show how they go on along the axis."""
+
 NO_BREAK = 1e-6
 
 
@@ -228,7 +231,7 @@ class LawMean(CurveMean):
             for name, (centre, std) in repeat_priors(scale.typical).items():
                 self.declare(name, centre, std)
                 names.append(name)
-        self.breaks: tuple[str, ...] = ("size_break", "progress_break") if scale.top else ()
+        self.breaks = BREAKS[: len(BREAKS) if scale.onset is None else 1] if scale.top else ()
         for name in self.breaks:
             self.declare(name, 0.0, NO_BREAK)
             names.append(name)
@@ -300,13 +303,16 @@ class LawMean(CurveMean):
         if unique is not None:
             loss = loss + overfitting(raw, rows.size, unique, rows.progress)
         bent = torch.log(loss - self.transform.floor)
-        if self.scale.top is None:
-            return bent
-        beyond = (part.clamp_min(0.0) for part in beyond_top(rows, self.scale.top))
-        for name, distance in zip(self.breaks, beyond, strict=True):
+        for name, distance in self.beyond(rows).items():
             bent = bent + values[self.names.index(name)] * distance
         return bent
 
+    def beyond(self, rows: Rows) -> dict[str, Tensor]:
+        """E-folds by which rows lie beyond where each break sets in, (rows,) each; empty without breaks."""
+        if self.scale.top is None:
+            return {}
+        both = (part.clamp_min(0.0) for part in beyond_top(rows, self.scale.top))
+        return dict(zip(self.breaks, both, strict=False))
 
 def beyond_top(rows: Rows, top: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """E-folds by which rows exceed the largest model size and axis value, negative within, (rows,) each."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from probscale.model.fitting import threads_for
-from probscale.model.means import beyond_top
+from probscale.model.means import LawMean
 from probscale.model.posterior import Tail
 from probscale.model.tails import fit_beyond, fit_break
 from probscale.surrogate.averaging import Mixture
@@ -55,7 +55,7 @@ class FoldResiduals:
         residual: On the modelled scale, (points,).
         variance: Latent variance of each, (points,).
         noise: Noise variance of each, (points,).
-        squared: Squared e-folds by which each lay beyond what its model had seen, (points,).
+        squared: Squared e-folds by which each lay beyond where a law may break, (points,).
         share: One over the number of points in the fold of each, (points,).
         folds: Number of folds.
     """
@@ -86,12 +86,13 @@ def fold_residuals(
         asked = generator.permutation(larger)[:MOST_ASKED]
         with threads_for(len(chosen)):
             found = fit(points.take(smaller[chosen]))
-        held, seen = points.data.take(torch.from_numpy(asked)), found.states[0].data.rows
+        held, law = points.data.take(torch.from_numpy(asked)), found.states[0].process.mean
         mean, variance, noise = found.moments(held.rows)
-        top = (float(seen.size.max()), float(seen.progress.max()))
-        squared = sum(part.clamp_min(0.0).square() for part in beyond_top(held.rows, top))
+        squared = np.zeros(len(asked))
+        for distance in law.beyond(held.rows).values() if isinstance(law, LawMean) else ():
+            squared += distance.numpy() ** 2
         share = np.full(len(asked), 1.0 / len(asked))
-        parts.append((held.y.numpy() - mean, variance, noise, np.asarray(squared), share))
+        parts.append((held.y.numpy() - mean, variance, noise, squared, share))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)] or [np.empty(0)] * 5
     return FoldResiduals(*columns, folds=len(parts))
 

@@ -26,7 +26,7 @@ from probscale.model.fitting import (
     threads_for,
 )
 from probscale.model.gp import CurveProcess, Observations
-from probscale.model.means import Believed, LawMean, curve_mean
+from probscale.model.means import Believed, CurveMean, LawMean, curve_mean
 from probscale.model.posterior import Tail
 from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, LogFloor
 from probscale.runs import RunLog
@@ -226,7 +226,7 @@ def _beyond(
         state = quick_fit(kinds[mixture.leading], options, believed)(fold)
         return with_floors(fold, state) if len(mixture.states) > 1 else alone(state)
 
-    if points.encoder.axis.curves or not laws:
+    if not laws:
         return extrapolation_factor(points, tail, again, generator)
     factor, slope = extrapolation_break(points, tail, again, generator)
     for law in laws:
@@ -285,13 +285,18 @@ def _fit_state(
         # Left free, the law of few sizes drifts to where the kernel explains them best, not to where it
         # foretells more; its uncertainty enters in closed form later. Curves need the joint fit: neighbouring
         # points share their errors.
-        with held([*fixed, *(() if layout.axis else mean.parameters())]):
+        with held([*fixed, *(_breaks(mean) if layout.axis else mean.parameters())]):
             outcome = None if given.earlier is None else given.earlier.resumed(process, some, options)
             outcome = outcome or _fit_parameters(process, some, points, kind, spread, options)
     for _ in range(2):
         data = replace(data, weight=robust_weights(process, data))
     weighed = replace(points.data, weight=data.weight.cpu())
     return solve_exactly(process.cpu(), weighed, options.place), outcome
+
+
+def _breaks(mean: CurveMean) -> list[torch.nn.Parameter]:
+    """Parameters of which nothing observed can tell."""
+    return [mean.get_parameter(name) for name in mean.breaks] if isinstance(mean, LawMean) else []
 
 
 def _fit_parameters(

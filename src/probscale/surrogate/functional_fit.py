@@ -200,7 +200,7 @@ def _fit_score(
 def _scale(curves: Curves, value: Array, which: Positions) -> LawScale:
     rows = curves.rows.take(torch.from_numpy(which))
     scale = law_scale(curves.transform, curves.transform.inverse(value), rows, curves.encoder)
-    return replace(scale, onset=None)
+    return replace(scale, onset=None, top=None)
 
 
 def _refined(

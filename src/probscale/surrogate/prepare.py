@@ -197,7 +197,7 @@ def law_scale(transform: OutputTransform, output: Array, rows: Rows, encoder: En
         varies_in_size=in_size,
         varies_in_progress=in_progress,
         onset=float(np.quantile(progress, 0.1)) if curves else None,
-        top=None if curves else (float(size.max()), float(progress.max())),
+        top=(float(size.max()), float(progress.max())),
         unique=unique_data(encoder) if in_size and in_progress and not curves else None,
         common=layout_of(encoder).is_small_grid,
     )
