@@ -152,6 +152,17 @@ def test_breaks_are_silent_within_the_observed_sizes_and_widen_in_proportion_bey
     np.testing.assert_allclose(slopes[:, -2:], 0.03 * beyond, rtol=ALGEBRA, atol=1e-15)
 
 
+def test_laws_of_curves_break_beyond_the_sizes_alone(asked):
+    top = (float(asked.size.median()), float(asked.progress.median()))
+    mean = LawMean(LogFloor(0.5), LawScale(16.0, 20.0, 2.0, 2.6, True, True, onset=18.0, top=top))
+    mean.may_break(0.03)
+    with torch.no_grad():
+        _, slopes = mean.linearised(asked)
+    assert mean.breaks == ("size_break",)
+    beyond = (asked.size - top[0]).clamp_min(0.0)
+    np.testing.assert_allclose(slopes[:, -1], 0.03 * beyond, rtol=ALGEBRA, atol=1e-15)
+
+
 def test_a_plane_is_linear_in_logarithms(asked, make_law):
     plane = PlaneMean(make_law().scale, level=1.0, spread=1.0)
     with torch.no_grad():

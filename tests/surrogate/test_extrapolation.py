@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import probscale as ps
 from probscale.surrogate.extrapolation import MOST_FOLDS, scale_folds
 
 
@@ -29,3 +30,18 @@ def test_a_lone_largest_run_is_not_a_fold_but_the_sizes_below_it_are():
 @pytest.mark.parametrize("sizes", [[1e6], [1e6, 1e8], [1e6, 1.05e6, 1e8]])
 def test_too_few_sizes_leave_no_fold(sizes):
     assert scale_folds(np.log(np.repeat(sizes, 5))) == []
+
+
+def test_curves_of_few_sizes_leave_doubt_that_grows_beyond_them():
+    log = ps.simulate_runs("law", n_runs=24, points=6, seed=2)
+    surrogate = ps.fit_surrogate(log, embedder=None, seed=0)
+    (report,) = surrogate.report.experts
+    assert report.tails["beyond"]["break per e-fold"] > 0
+    largest = float(log.configs[log.roles.params].max())
+    config = log.configs.iloc[[0]].reset_index(drop=True)
+    at = [float(log.points[log.roles.axis].max())]
+    spread = [
+        float((surrogate.predict(config.assign(**{log.roles.params: n * largest}), at).std).item())
+        for n in (1.0, 3.0, 30.0)
+    ]
+    assert spread[0] < spread[1] < spread[2]

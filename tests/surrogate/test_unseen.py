@@ -81,11 +81,32 @@ def test_intervals_of_new_tasks_hold_what_they_promise():
     assert 0.75 <= np.mean(inside) <= 0.99
 
 
-def test_fewer_than_three_values_say_nothing(surrogate):
-    two = ps.fit_surrogate(log_of([0.0, 0.1]), embedder=None, seed=0)
-    assert two.experts["all runs"].unseen is None
-    assert "unseen level values" not in two.report.experts[0].tails
-    assert unseen_scale(two.experts["all runs"].states[0], Tail()) is None
+def test_fewer_than_three_values_never_narrow_the_claimed_spread():
+    two = ps.fit_surrogate(log_of([0.0, 0.1]), embedder=None, seed=0).experts["all runs"]
+    assert two.unseen == max(two.tail.scale, 1.0)
+    assert unseen_scale(two.states[0], Tail(scale=0.6)) == 1.0
+    assert unseen_scale(two.states[0], Tail(scale=1.4)) == 1.4
+
+
+def test_without_levels_no_value_is_unseen():
+    log = log_of([0.0, 0.1])
+    frame = log.points.merge(log.configs.drop(columns="task"), left_on="run", right_index=True)
+    plain = ps.RunLog.from_frame(frame, run="run", axis="tokens", output="loss", params="N")
+    (expert,) = ps.fit_surrogate(plain, embedder=None, seed=0).experts.values()
+    assert expert.unseen is None
+
+
+def test_two_values_that_agree_do_not_promise_that_a_third_will():
+    two = ps.fit_surrogate(log_of([0.0, 0.005], runs=20), embedder=None, seed=0)
+    assert width(two, task="new") > 2 * width(two, task="task 0")
+
+
+def test_a_new_value_beside_a_lone_one_is_foretold_as_that_one_with_a_spread():
+    lone = ps.fit_surrogate(log_of([0.0], runs=30), embedder=None, seed=0)
+    known, new = (lone.predict([{"N": 1e8, "task": task}], [1e9]) for task in ("task 0", "new"))
+    spread = float(new.std[0, 0])
+    assert float(new.median[0, 0]) == pytest.approx(float(known.median[0, 0]), abs=0.2 * spread)
+    assert spread > 5 * float(known.std[0, 0])
 
 
 def test_the_report_and_a_saved_surrogate_keep_it(surrogate, tmp_path):

@@ -19,6 +19,7 @@ from probscale.model.gradients import additive_covariance
 from probscale.model.labels import by_value
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.matern import matern52, scaled_matern, squared_distances
+from probscale.model.shift import SizeShift
 
 TREND = math.log(0.3)
 """Prior logarithm of the trend of an effect, per coordinate, beside its smooth part."""
@@ -32,6 +33,13 @@ MOST_ADDITIVE = 8
 LONE = 0.15
 """Prior scale of a level of which one value was seen: losses of tasks differ by tens of per cent, and nothing
 in the data says otherwise."""
+
+FEW = 0.025
+"""Least prior scale of any level: two values that agree do not promise that a third will."""
+
+RELEVANCE, APART = 0.0, -3.0
+"""Prior logit of the share of task deviations that labels tell apart, and where one value was seen: nothing
+says what of it another value would not share, so that its forecast is that of the value seen."""
 
 MIX, MIX_STD = 0.0, 1.5
 """Prior of the logit of the share that texts have in the likeness of two labels."""
@@ -81,30 +89,6 @@ class AxisKernel(LogParameterKernel):
         width = torch.exp(raw)
         variance = width.new_ones(()) if variance is None else variance
         return scaled_matern(x1[:, columns] / width, x2[:, columns] / width, variance, raw.requires_grad)
-
-
-class SizeShift(torch.nn.Module):
-    """Coordinates of a configuration, moved in proportion to the sizes.
-
-    The best learning rate drifts with model size and data: along the drift two configurations are alike.
-    Learning the drift makes what was seen at small sizes say something about large ones.
-    """
-
-    def __init__(self, layout: Layout) -> None:
-        super().__init__()
-        self.layout = layout
-        shape = (len(layout.sizes), len(layout.others))
-        self.slope = torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shifted continuous coordinates, (rows, continuous)."""
-        layout = self.layout
-        z = x[:, : len(layout.continuous)]
-        if self.slope.numel() == 0:
-            return z
-        shifted = z.clone()
-        shifted[:, list(layout.others)] = z[:, list(layout.others)] + z[:, list(layout.sizes)] @ self.slope
-        return shifted
 
 
 class LabelCorrelation(LogParameterKernel):
@@ -269,7 +253,9 @@ class TaskTerm(LogParameterKernel):
         self.labels = torch.nn.ModuleList(labels)
         self.blocks = [label.block for label in labels]
         if labels:
-            self.declare("relevance", 1.5, 0.0, 1.5, len(labels))
+            lone = torch.tensor([block.lone for block in self.blocks])
+            start, centre = (torch.where(lone, APART, each).double() for each in (1.5, RELEVANCE))
+            self.declare("relevance", start, centre, 1.5, len(labels))
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """Product of the Matérn covariance and the label correlations."""
@@ -343,6 +329,11 @@ class RunTerm(AxisKernel):
         return x[:, self.run] >= (-math.inf if self.fresh else 0.0)
 
 
+def _least(block: LabelBlock) -> float:
+    """Least prior scale of the offsets of a label."""
+    return LONE if block.lone else FEW if block.level else 0.0
+
+
 class CurveKernel(LogParameterKernel):
     """Sum of the terms of the hierarchy: shared → task → level → run.
 
@@ -362,7 +353,7 @@ class CurveKernel(LogParameterKernel):
             TaskTerm(layout, shift, correlations, scale=scale / 2),
         ]
         terms += [
-            LevelTerm(layout, correlation, scale=max(scale / 2, LONE) if block.lone else scale / 2)
+            LevelTerm(layout, correlation, scale=max(scale / 2, _least(block)))
             for block, correlation in zip(layout.labels, correlations, strict=True)
         ]
         if not layout.axis and 2 <= len(layout.continuous) <= MOST_ADDITIVE:

@@ -103,7 +103,7 @@ def best_of(start: Start, restarts: int, executor: Executor | None) -> Arrival |
             same.
 
     Returns:
-        The best fit; None where all failed.
+        The best fit, its objective the log posterior by which fits were compared; None where all failed.
     """
     starts = [start, *(replace(start, seed=k) for k in range(1, restarts))]
     before = torch.get_num_threads()
@@ -116,10 +116,13 @@ def best_of(start: Start, restarts: int, executor: Executor | None) -> Arrival |
     if not arrived:
         return None
     weight = arrived[0].weight
-    best = max(arrived, key=lambda arrival: _posterior(start, arrival, weight))
+    scores = [_posterior(start, arrival, weight) for arrival in arrived]
+    leading = max(range(len(arrived)), key=lambda i: scores[i])
+    best, score = arrived[leading], scores[leading]
     tried = sum(arrival.outcome.evaluations for arrival in arrived)
     failed = sum(arrival.outcome.failures for arrival in arrived) + len(found) - len(arrived)
-    return replace(best, outcome=replace(best.outcome, evaluations=tried, failures=failed))
+    outcome = replace(best.outcome, objective=score, evaluations=tried, failures=failed)
+    return replace(best, outcome=outcome)
 
 
 def _posterior(start: Start, arrival: Arrival, weight: Tensor) -> float:

@@ -31,7 +31,8 @@ def unseen_scale(state: ExactState, tail: Tail) -> float | None:
         tail: Spread within the observed values; its share and spread of wider noise are kept.
 
     Returns:
-        The scale; None without a level of three values.
+        The scale; where levels have fewer than three values that of the tail, yet at least one: known values
+        vouch for nothing there. None without levels.
 
     Cost: O(points³), one inverse a level.
     """
@@ -42,7 +43,8 @@ def unseen_scale(state: ExactState, tail: Tail) -> float | None:
         residual, variance = state.leave_groups_out(groups)
         parts.append((residual.numpy(), variance.numpy(), noise, 1.0 / counts[groups]))
     if not parts:
-        return None
+        known = any(True for _ in _levels(state))
+        return max(float(np.mean(tail.scale)), 1.0) if known else None
     residual, variance, noises, share = (np.concatenate([part[i] for part in parts]) for i in range(4))
     return fit_unseen(residual, variance, noises, share, tail)
 

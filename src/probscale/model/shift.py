@@ -1,0 +1,32 @@
+"""Configurations move with the sizes: what suits a small model suits a large one elsewhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from probscale.model.layout import Layout
+
+
+class SizeShift(torch.nn.Module):
+    """Coordinates of a configuration, moved in proportion to the sizes.
+
+    The best learning rate drifts with model size and data: along the drift two configurations are alike.
+    Learning the drift makes what was seen at small sizes say something about large ones.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.layout = layout
+        shape = (len(layout.sizes), len(layout.others))
+        self.slope = torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shifted continuous coordinates, (rows, continuous)."""
+        layout = self.layout
+        z = x[:, : len(layout.continuous)]
+        if self.slope.numel() == 0:
+            return z
+        shifted = z.clone()
+        shifted[:, list(layout.others)] = z[:, list(layout.others)] + z[:, list(layout.sizes)] @ self.slope
+        return shifted
