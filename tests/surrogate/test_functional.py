@@ -249,3 +249,20 @@ def test_warm_ups_are_read_and_kept(corpora, tmp_path):
     again = ps.load_surrogate(tmp_path / "s.safetensors", embedder=None)
     first, second = (s.predict(log.configs.iloc[:3], [100.0, 1000.0]) for s in (surrogate, again))
     np.testing.assert_allclose(first.mean, second.mean, rtol=1e-10)
+
+
+def test_ends_that_are_measured_with_noise_are_foretold_with_it(tmp_path):
+    def noisy(seed, runs):
+        frame = table(runs, seed=seed, partial=0.0)
+        noise = np.random.default_rng(seed + 9).normal(1, 0.015, len(frame))
+        return ps.RunLog.from_frame(frame.assign(loss=frame.loss * noise), **ROLES)
+
+    surrogate = ps.fit_surrogate(noisy(0, 120), embedder=None, model="functional")
+    (expert,) = surrogate.experts.values()
+    assert expert.basis.rest > 0
+    configs, at, truth = asked(noisy(1, 40))
+    lower, upper = surrogate.predict(configs, at[:, -1:]).interval(0.9)
+    assert 0.75 <= ((truth[:, -1:] >= lower) & (truth[:, -1:] <= upper)).mean() <= 1.0
+    surrogate.save(tmp_path / "noisy.safetensors")
+    again = ps.load_surrogate(tmp_path / "noisy.safetensors").predict(configs, at[:, -1:])
+    np.testing.assert_array_equal(again.interval(0.9)[0], lower)

@@ -52,6 +52,7 @@ class Basis:
         noise: Variance of what the functions leave over, (knots,).
         correlated: Share of that variance that is correlated along a run.
         length: Distance in progress over which it is correlated.
+        rest: Share of it that the end itself has; none where the first score is the measured end.
     """
 
     knots: Array
@@ -60,6 +61,7 @@ class Basis:
     noise: Array
     correlated: float = 0.0
     length: float = 0.1
+    rest: float = 0.0
 
     def at(self, v: Array) -> Array:
         """Basis functions at progress values, (points, functions)."""

@@ -201,8 +201,9 @@ def passage(
 
 
 def _fade(basis: Basis, v: Array) -> Array:
-    """How much of the remainder a new run still has: at the end the first score is the whole value."""
-    return np.sqrt(np.clip((1.0 - v) / max(basis.length, 1e-3), 0.0, 1.0))
+    """How much of the remainder a new run still has: at the end the first score is most of the value."""
+    left = np.clip((1.0 - v) / max(basis.length, 1e-3), 0.0, 1.0)
+    return np.sqrt(basis.rest + (1 - basis.rest) * left)
 
 
 def _calming(basis: Basis, v: Array, rough: float) -> Array:

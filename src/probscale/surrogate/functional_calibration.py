@@ -37,6 +37,10 @@ JUDGED_RUNS = 400
 
 FEWEST_JUDGED = 30
 TRUSTS = (1.0, 0.4, 0.15, 0.05, 0.02)
+RESTS = (0.0, 0.1, 0.3, 0.6, 1.0)
+AT_END = 1e-6
+"""Distance in progress from the end within which a point is the end itself."""
+
 ASKED = 8
 """Points of a run that are judged."""
 
@@ -112,6 +116,7 @@ def calibrated(
     cases = list(_cases(expert, curves, log, level, chosen[:JUDGED_RUNS], generator))
     new = [replace(case, shown=0, seen=None, asked=judged_positions(0, len(case.v))) for case in cases]
     begun = [case for case in cases if case.seen is not None]
+    expert = replace(expert, basis=replace(expert.basis, rest=_rest(expert, left, new)))
     expert = _with_fresh_weights(expert, left, new)
     trust, views = _trusted(expert, left, begun)
     expert = replace(expert, deviations=replace(expert.deviations, trust=trust))
@@ -168,6 +173,17 @@ def outlooks(expert: FunctionalExpert, left: LeftOut, case: Case) -> list[Outloo
     return outlooks_of(
         expert.basis, expert.deviations, case.v[case.asked], case.seen, location, variance, left.deviation
     )
+
+
+def _rest(expert: FunctionalExpert, left: LeftOut, cases: list[Case]) -> float:
+    """Share of the remainder at the end of runs, under which the ends of left-out runs are likeliest."""
+    ends = [replace(case, asked=case.asked[-1:]) for case in cases if abs(case.v[-1] - 1) < AT_END]
+    totals = []
+    for rest in RESTS if ends else RESTS[:1]:
+        some = replace(expert, basis=replace(expert.basis, rest=rest))
+        found = [_log_mixture(outlooks(some, left, case), case.residual[case.asked]) for case in ends]
+        totals.append(float(np.sum(found)))
+    return RESTS[int(np.argmax(totals))]
 
 
 def _with_fresh_weights(expert: FunctionalExpert, left: LeftOut, cases: list[Case]) -> FunctionalExpert:

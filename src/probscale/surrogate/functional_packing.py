@@ -58,7 +58,7 @@ def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> 
         "trust": expert.deviations.trust,
         "anneals": None if expert.annealing is None else asdict(expert.annealing),
         "warms": None if expert.warming is None else asdict(expert.warming),
-        "remainder": [expert.basis.correlated, expert.basis.length],
+        "remainder": [expert.basis.correlated, expert.basis.length, expert.basis.rest],
         "processes": described,
         "beyond": expert.beyond,
         "unseen": expert.unseen,
