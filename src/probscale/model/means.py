@@ -314,6 +314,7 @@ class LawMean(CurveMean):
         both = (part.clamp_min(0.0) for part in beyond_top(rows, self.scale.top))
         return dict(zip(self.breaks, both, strict=False))
 
+
 def beyond_top(rows: Rows, top: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """E-folds by which rows exceed the largest model size and axis value, negative within, (rows,) each."""
     return rows.size - top[0], rows.progress - top[1]
