@@ -1,13 +1,14 @@
 """suggest: criteria, batches, constraints and refusals."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import probscale as ps
-from probscale.design import CRITERIA, Situation, acquisition, suggest
+from probscale.design import CRITERIA, Situation, acquisition, after_survey, suggest
 from probscale.design.pool import Constraints, actions_of, depths_of, grid_of
 from probscale.design.suggest import score_actions, situation_of
 from probscale.errors import ConfigError
@@ -82,6 +83,22 @@ def test_law_criterion_matches_the_spread_of_fitted_lines(now):
     assert (total == 0).all()
     everything = CRITERIA["law"](now)
     assert everything.max() > 0
+
+
+def test_survey_narrows_the_whole_pool_until_enough_runs_are_known(now):
+    staged = after_survey(CRITERIA["law"], runs=9)
+    few, enough = replace(now, runs=8), replace(now, runs=9)
+    np.testing.assert_array_equal(staged(few), CRITERIA["integrated variance"](few))
+    np.testing.assert_array_equal(staged(enough), CRITERIA["law"](enough))
+
+
+def test_survey_counts_the_runs_of_the_log(small_surrogate, make_log, big_pool, flops):
+    more = small_surrogate.condition(make_log([("r4", 1e8, 8.0), ("r5", 1e7, 4.0)]))
+    for surrogate, alike in ((small_surrogate, "integrated variance"), (more, "law")):
+        staged, plain = (
+            suggest(surrogate, big_pool, 2, name, cost=flops, seed=0) for name in ("survey, then law", alike)
+        )
+        pd.testing.assert_frame_equal(staged, plain)
 
 
 def test_expected_improvement_matches_draws(now):

@@ -1,11 +1,11 @@
 """What to run next, and how far."""
 
-from probscale.design.criteria import CRITERIA, Situation
+from probscale.design.criteria import CRITERIA, Situation, after_survey
 from probscale.design.loop import ActiveLoop
 from probscale.design.pool import Constraints
 from probscale.design.suggest import score_actions, suggest
 
-__all__ = ["CRITERIA", "ActiveLoop", "Constraints", "Situation", "score_actions", "suggest"]
+__all__ = ["CRITERIA", "ActiveLoop", "Constraints", "Situation", "after_survey", "score_actions", "suggest"]
 
 
 def __getattr__(name: str) -> object:

@@ -19,6 +19,9 @@ from probscale.errors import ConfigError
 Array = NDArray[np.float64]
 Value = Callable[["Situation"], Array]
 
+SURVEYED = 6
+"""Runs from which on what a surrogate says of its frontier is more than its priors."""
+
 
 @dataclass(frozen=True, eq=False)
 class Situation:
@@ -34,6 +37,7 @@ class Situation:
         incumbent: Best output observed so far; NaN if none.
         targets: Cells whose variance matters to the "target" criterion, (configs, points).
         span: Compute over which a fitted law is to be trusted; the levels' own range by default.
+        runs: Runs behind the belief.
     """
 
     cells: Cells
@@ -45,6 +49,7 @@ class Situation:
     incumbent: float
     targets: NDArray[np.bool_]
     span: tuple[float, float] | None = None
+    runs: int = SURVEYED
 
     @cached_property
     def frontier_weights(self) -> Array:
@@ -170,11 +175,31 @@ def target_variance(situation: Situation) -> Array:
     return situation.weighted_reductions(weights * np.square(situation.cells.elasticity))
 
 
+def after_survey(value: Value, runs: int = SURVEYED) -> Value:
+    """Criterion that surveys the whole pool first: `integrated_variance` until so many runs are known.
+
+    Of few runs a surrogate knows little but its priors. Which curves it then believes to be on the frontier,
+    and how uncertain, is no guide; what narrows all curves also teaches its parameters.
+
+    Args:
+        value: Criterion once the pool is surveyed.
+        runs: Known runs from which on it counts; actions of a batch do not count before they are carried out.
+
+    >>> law_later = after_survey(law_variance, runs=10)
+    """
+
+    def staged(situation: Situation) -> Array:
+        return (integrated_variance if situation.runs < runs else value)(situation)
+
+    return staged
+
+
 CRITERIA: dict[str, Value] = {
     "variance": variance,
     "integrated variance": integrated_variance,
     "frontier": frontier_variance,
     "law": law_variance,
+    "survey, then law": after_survey(law_variance),
     "improvement": expected_improvement,
     "target": target_variance,
 }

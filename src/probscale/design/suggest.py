@@ -269,6 +269,7 @@ def situation_of(
         log.roles.goal,
         incumbent_of(surrogate),
         aimed,
+        runs=log.n_runs,
     )
 
 

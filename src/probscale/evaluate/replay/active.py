@@ -206,7 +206,16 @@ def _situation(
     draws = np.where(seen, task.truth, curves.latent().sample(DRAWS, seed=0))
     best = float(task.truth[seen].min())
     return Situation(
-        cells, actions, draws, task.crossings, task.levels, "min", best, np.zeros_like(seen), task.span
+        cells,
+        actions,
+        draws,
+        task.crossings,
+        task.levels,
+        "min",
+        best,
+        np.zeros_like(seen),
+        task.span,
+        int(seen.any(axis=1).sum()),
     )
 
 

@@ -111,6 +111,7 @@ NANOGPT_STRATEGIES = (
     Strategy("frontier / √cost", "frontier", 0.5),
     Strategy("frontier / cost", "frontier"),
     Strategy("law / cost", "law"),
+    Strategy("survey, then law / cost", "survey, then law"),
 )
 
 GEMSTONES_STRATEGIES = (
@@ -121,4 +122,5 @@ GEMSTONES_STRATEGIES = (
     Strategy("integrated variance / cost", "integrated variance"),
     Strategy("frontier / cost", "frontier"),
     Strategy("law / cost", "law"),
+    Strategy("survey, then law / cost", "survey, then law"),
 )
