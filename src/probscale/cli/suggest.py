@@ -47,7 +47,8 @@ NumberOption = Annotated[int, typer.Option("-n", "--number", help="Runs to choos
 CriterionOption = Annotated[
     str,
     typer.Option(
-        help='What counts: "frontier", "law", "integrated variance", "variance", "improvement" or "target".'
+        help='What counts: "frontier", "law", "survey, then law", "integrated variance", "variance", '
+        '"improvement" or "target".'
     ),
 ]
 BudgetOption = Annotated[
