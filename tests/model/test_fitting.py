@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import stats
+from scipy.optimize import minimize
 
 from probscale.model.fitting import (
     fit_mean,
@@ -17,7 +19,8 @@ from probscale.model.fitting import (
 )
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.layout import Layout
-from probscale.model.means import PlaneMean, Rows
+from probscale.model.means import LawMean, LawScale, PlaneMean, Rows
+from probscale.model.transforms import LogFloor
 from tolerances import ALGEBRA, EXACT
 
 OUTLIERS = np.arange(50, 66, 3)
@@ -106,6 +109,30 @@ def test_the_mean_is_fitted_against_outliers(make_law):
     assert process.mean.described()["size_slope"] == pytest.approx(-0.3, abs=0.01)
     assert process.mean.described()["level"] == pytest.approx(0.5, abs=0.01)
     assert 0.005 < spread < 0.02
+
+
+def test_a_law_of_few_sizes_is_fitted_to_the_end():
+    """The profile of the Student-t posterior is flat there: its scale optimised apart, slopes by differences."""
+    size = torch.linspace(15, 18, 12, dtype=torch.float64)
+    y = torch.log(0.5 + 2.2 * torch.exp(-0.12 * (size - 16))) + 0.004 * torch.sin(7 * size)
+    rows = Rows(size[:, None], size, torch.full_like(size, 20.0))
+    mean = LawMean(
+        LogFloor(0.0), LawScale(16.5, 20.0, float(y.exp().min()), float(y.exp().median()), True, False)
+    )
+    layout = Layout(("N",), sizes=(0,))
+    fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), Observations(rows, y, torch.ones_like(y)))
+    location, std = (part.numpy() for part in mean.prior())
+    scales = np.geomspace(1e-3, 0.1, 400)
+
+    def profile(values):
+        with torch.no_grad():
+            residual = (y - mean.evaluate(torch.from_numpy(values), rows)).numpy()
+        density = stats.t.logpdf(residual, 4, scale=scales[:, None]).sum(axis=1)
+        return 0.5 * (((values - location) / std) ** 2).sum() - density.max()
+
+    found = mean.values().detach().numpy()
+    best = minimize(profile, found, method="Nelder-Mead", options={"maxiter": 400})
+    assert profile(found) < best.fun + 0.05
 
 
 def test_leaving_one_out_is_predicting_from_the_rest(make_law, scramble):

@@ -49,7 +49,7 @@ def test_laws_of_several_floors_are_mixed_and_reported(short):
     (expert,) = short.report.experts
     assert len(expert.floors) >= 3
     assert sum(expert.floors.values()) == pytest.approx(1.0)
-    assert max(expert.floors.values()) == pytest.approx(floors.FREE, abs=0.02)
+    assert next(iter(expert.floors.values())) == pytest.approx(floors.FREE, abs=0.02)
     assert "laws of several floors" in str(short.report)
     assert expert.tails["beyond"]["break per e-fold"] > 0
 

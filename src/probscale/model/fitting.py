@@ -30,6 +30,9 @@ WATCHED = 5
 SETTLED = 0.5
 """Log posterior that so many iterations of a fit from earlier parameters must gain for it to go on."""
 
+LEAST_SPREAD = 1e-3
+MOST_SPREAD = 1e3
+
 _FAILED = 1e12
 _BOUND = 6.0
 
@@ -158,36 +161,42 @@ def fit_mean(process: CurveProcess, data: Observations, *, iterations: int = 100
     Returns:
         Robust standard deviation of what the mean leaves over: the natural scale of the kernel.
 
-    Source: Student-t regression with the scale profiled out.
+    Source: Student-t regression, its scale fitted along: Lange, Little and Taylor 1989.
     """
     mean = process.mean
     parameters = [mean.get_parameter(name) for name in mean.names]
+    location, std = mean.prior()
 
     def objective(flat: Array) -> tuple[float, Array]:
-        _assign(parameters, flat)
+        _assign(parameters, flat[:-1])
         mean.zero_grad()
-        residual = data.y - mean(data.rows)
-        scale = _spread(residual.detach())
-        robust = torch.log1p((residual / scale).square() / STUDENT_DEGREES).sum() * (STUDENT_DEGREES + 1) / 2
-        location, std = mean.prior()
-        value = robust + len(data) * math.log(scale) + 0.5 * ((mean.values() - location) / std).square().sum()
+        log_scale = torch.tensor(flat[-1], requires_grad=True)
+        residual = (data.y - mean(data.rows)) * torch.exp(-log_scale)
+        robust = torch.log1p(residual.square() / STUDENT_DEGREES).sum() * (STUDENT_DEGREES + 1) / 2
+        value = robust + len(data) * log_scale + 0.5 * ((mean.values() - location) / std).square().sum()
         value.backward()
-        return float(value.item()), np.concatenate([_gradient(p) for p in parameters])
+        assert log_scale.grad is not None
+        slopes = [_gradient(p) for p in parameters] + [log_scale.grad.numpy().ravel()]
+        return float(value.item()), np.concatenate(slopes)
 
-    start = np.concatenate([p.detach().cpu().numpy().ravel() for p in parameters])
-    bounds = [(x - _BOUND, x + _BOUND) for x in start]
+    with torch.no_grad():
+        first = _spread(data.y - mean(data.rows))
+    start = np.concatenate([*(p.detach().cpu().numpy().ravel() for p in parameters), [math.log(first)]])
+    bounds = [(x - _BOUND, x + _BOUND) for x in start[:-1]] + [
+        (math.log(LEAST_SPREAD), math.log(MOST_SPREAD))
+    ]
     options = {"maxiter": iterations}
     # Vectors alone: on a busy machine, threads would wait for each other longer than they work.
     with threads_for(0):
         result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    _assign(parameters, result.x)
+    _assign(parameters, result.x[:-1])
     with torch.no_grad():
         return _spread(data.y - mean(data.rows))
 
 
 def _spread(residual: Tensor) -> float:
     """Robust standard deviation around zero, kept away from zero."""
-    return max(float(residual.abs().median()) * 1.4826, 1e-3)
+    return max(float(residual.abs().median()) * 1.4826, LEAST_SPREAD)
 
 
 def _assign(parameters: list[torch.nn.Parameter], flat: Array) -> None:

@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 FLOORS = {0.15: 0.05, 0.4: 0.2, 0.6: 0.3, 0.75: 0.3, 0.9: 0.15}
 """Floors as shares of the smallest loss, and how often published laws have such."""
 
-FREE = 0.5
+FREE = 0.2
 """Share of the law whose floor was fitted with everything else."""
 
 MOST_POINTS = 600
@@ -57,7 +57,7 @@ def with_floors(points: Prepared, state: ExactState) -> Mixture:
 
 def _with_floor(points: Prepared, state: ExactState, law: LawMean, share: float) -> ExactState:
     prior = replace(
-        FINALS_PRIOR, floor=math.log(share / (1 - share)), floor_std=0.35, exponent_std=0.6, below=share
+        FINALS_PRIOR, floor=math.log(share / (1 - share)), floor_std=0.35, exponent_std=0.4, below=share
     )
     mean = LawMean(law.transform, law.scale, prior)
     mean.believe(law.belief)
