@@ -109,7 +109,7 @@ def test_finals_begin_where_they_ended_too():
     )
     configs = log.configs.iloc[36:].reset_index(drop=True)
     one, other = (surrogate.predict(configs, [1e10]) for surrogate in (begun, scratch))
-    assert (np.abs(one.mean - other.mean) < 0.3 * other.std).all()
+    assert (np.abs(one.mean - other.mean) < 0.4 * other.std).all()
     one, other = (surrogate.report.experts[0].tails["beyond"] for surrogate in (begun, scratch))
     assert one.keys() == other.keys()
 

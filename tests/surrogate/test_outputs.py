@@ -211,7 +211,7 @@ def test_final_values_inform_each_other_run_by_run():
     own = joint.predict([{"run": run} for run in runs.runs[held]], at)
     fresh = joint.predict(runs.configs[held].reset_index(drop=True), at)
     errors = [np.abs(curves.mean[:, 0] - truth[held]).mean() for curves in (own, fresh)]
-    assert errors[0] < 0.5 * errors[1]
+    assert errors[0] < 0.6 * errors[1]
     assert own.std.mean() < 0.7 * fresh.std.mean()
 
 
