@@ -1,6 +1,6 @@
 """Active learning of a scaling law, run and depth (Gemstones shapes): strategies replayed on a finished log.
 
-python benchmarks/replay_al_g.py [--seeds 12] [--workers 2] [--strategies NAME ...] [--store FILE]
+python benchmarks/replay_al_g.py [--seeds 24] [--workers 2] [--strategies NAME ...] [--store FILE]
 """
 
 from active_replay import main
@@ -11,6 +11,6 @@ if __name__ == "__main__":
         "gemstones/curves.parquet",
         page="replay_al_g",
         title="Active learning, run and depth",
-        seeds=12,
+        seeds=24,
         baselines=("cheapest next action",),
     )
