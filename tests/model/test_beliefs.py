@@ -60,12 +60,14 @@ def test_the_spread_of_the_slope_is_that_of_precisions_added_up():
     assert term.level == float(law.size_level.detach())
 
 
-def test_the_term_of_another_source_is_the_same_share_of_its_losses():
+def test_the_term_of_another_source_is_expected_to_be_as_large():
     term = SizeTerm(17.0, math.log(0.6), math.log(0.3), 2.5, 0.15)
-    scale = LawScale(18.0, 21.0, 2.9, 3.5, True, True)
+    scale = LawScale(18.0, 21.0, 2.0, 2.5, True, True)
     belief = believed([term], scale)
-    assert math.exp(belief.level) == pytest.approx(0.6 * math.exp(-0.3) * 3.5 / 2.5, rel=ALGEBRA)
+    assert math.exp(belief.level) == pytest.approx(0.6 * math.exp(-0.3), rel=ALGEBRA)
     assert belief.level_std == pytest.approx(math.sqrt(0.15**2 + 2 * BETWEEN**2), rel=ALGEBRA)
+    foreign = believed([term], LawScale(18.0, 21.0, 20.0, 25.0, True, True))
+    assert foreign.level_std > 5
     several = believed([term] * 4, scale)
     assert several.level == pytest.approx(belief.level, rel=ALGEBRA)
     assert several.level_std < belief.level_std

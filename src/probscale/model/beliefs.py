@@ -13,9 +13,10 @@ from probscale.model.exact import ExactState
 from probscale.model.means import LawMean, LawScale, SizeBelief
 
 BETWEEN = 0.07
-"""Standard deviation, between sources of one log, of the logarithms of the size term as a share of loss and
-of its exponent. Robust laws of the sources of three public logs (three, two and six) differ by .03, .13
-and .12 in the logarithm of alpha A N^-alpha / loss and by .06, .01 and .05 in that of alpha."""
+"""Standard deviation, between sources of one log, of the logarithms of the size term and of its exponent.
+Robust laws of the sources of three public logs (three, two and six) differ by .01, .05 and .08 in the
+logarithm of the slope alpha A N^-alpha (as a share of loss by .03, .13 and .12) and by .06, .01 and .05 in
+that of alpha."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,13 @@ class SizeTerm:
     slope_std: float
 
     def level_at(self, scale: LawScale) -> float:
-        """Logarithm of the term at the centre of another law, with the same share of typical losses."""
-        distance = scale.size - self.size
-        return self.level - math.exp(self.exponent) * distance + math.log(scale.typical / self.typical)
+        """Logarithm of the term at the centre of another law."""
+        return self.level - math.exp(self.exponent) * (scale.size - self.size)
+
+    def variance_at(self, scale: LawScale) -> float:
+        """Variance of that for another source; where losses differ by factors, units may differ too."""
+        unlike = math.log(scale.typical / self.typical) ** 2
+        return self.slope_std**2 + BETWEEN**2 + unlike**2
 
 
 def size_term_of(state: ExactState) -> SizeTerm | None:
@@ -69,7 +74,7 @@ def believed(terms: Sequence[SizeTerm], scale: LawScale) -> SizeBelief:
 
     Source: partial pooling, e.g. Gelman et al. 2013, chapter 5, between sources as in public logs.
     """
-    share = 1 / np.array([term.slope_std**2 + BETWEEN**2 for term in terms])
+    share = 1 / np.array([term.variance_at(scale) for term in terms])
     level = np.average([term.level_at(scale) for term in terms], weights=share)
     exponent = np.average([term.exponent for term in terms], weights=share)
     level_std = math.sqrt(1 / share.sum() + BETWEEN**2)

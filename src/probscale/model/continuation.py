@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from probscale.model.basis import Basis
-from probscale.model.straying import RunDeviations, log_evidence, shown_by
+from probscale.model.straying import RunDeviations, log_evidence, settled, shown_by
 
 Array = NDArray[np.float64]
 
@@ -246,6 +246,8 @@ def outlooks_of(
     log_weights = np.log(runs.weights) + log_evidence(runs, (calm, unstable), mean, prior)
     weights = np.exp(log_weights - np.asarray(logsumexp(log_weights)))
     keep = np.flatnonzero(weights > _NEGLIGIBLE)
+    still = settled(basis, *seen)
+    seen = seen[0][still], seen[1][still]
     out, passages = [], {}
     for (scale, rough), weight in zip(runs.kinds[keep], weights[keep] / weights[keep].sum(), strict=True):
         if rough not in passages:

@@ -16,6 +16,12 @@ Array = NDArray[np.float64]
 SCALES = (0.4, 0.8, 1.6, 4.0, 12.0)
 ROUGHNESS = (0.5, 1.0, 2.0, 5.0, 15.0, 50.0)
 _PSEUDO = 0.1
+SPIKES = 6.0
+"""Distance from its neighbours, in robust standard deviations, from which on a point is a spike."""
+
+FEWEST_SETTLED = 4
+"""Points of a run below which none is called a spike."""
+
 TYPICAL = 0.75
 """Quantile over left-out runs of the variances up to which factors of runs apply."""
 
@@ -110,6 +116,25 @@ def _summary(basis: Basis, v: Array, residual: Array) -> Shown:
     scores, last = white[:, :-1], white[:, -1]
     volume = 2 * float(np.log(factor.diagonal()).sum())
     return Shown(scores.T @ scores, scores.T @ last, float(last @ last), volume, len(v))
+
+
+def settled(basis: Basis, v: Array, residual: Array) -> NDArray[np.bool_]:
+    """Which points of a run are no spikes: those near the median of their four neighbours, (points,).
+
+    Spikes say what kind of run it is, and nothing about where it goes.
+
+    Args:
+        basis: Basis functions and remainder.
+        v: Progress of the points, ascending, (points,).
+        residual: Values without baseline and level, (points,).
+    """
+    if len(v) < FEWEST_SETTLED:
+        return np.ones(len(v), dtype=bool)
+    padded = np.pad(residual, 2, constant_values=np.nan)
+    beside = np.stack([padded[k : k + len(v)] for k in (0, 1, 3, 4)])
+    apart = np.abs(residual - np.nanmedian(beside, axis=0))
+    usual = np.maximum(np.sqrt(basis.noise_at(v)), 1.4826 * np.median(apart))
+    return apart <= SPIKES * usual
 
 
 def log_evidence(runs: RunDeviations, shown: tuple[Shown, Shown], mean: Array, prior: Array) -> Array:

@@ -21,9 +21,10 @@ from probscale.model.divergence import DivergenceModel
 from probscale.model.means import Rows
 from probscale.model.outlooks import Outlooks
 from probscale.model.posterior import CurveBlock, Tail
-from probscale.model.scores import ScoreProcesses, sites_of
+from probscale.model.scores import ScoreProcesses, Sites
 from probscale.model.spread import CurveSpread
 from probscale.model.straying import RunDeviations
+from probscale.model.telling import told_by
 from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
 from probscale.runs.schema import DIVERGED
@@ -191,11 +192,7 @@ class FunctionalExpert:
         configs, names = more.configs.iloc[touched], codes[touched]
         horizons = changed.horizons(configs)
         rows = changed.rows(configs, names, changed.clock.ends(horizons))
-        precision, moment = changed.information(
-            names, changed.places(configs, rows, horizons), changed.levels(rows)
-        )
-        location, variance = changed._expected(rows, names)
-        sites = sites_of(precision, moment, location, variance + self.scores.deviation())
+        sites = changed._told(rows, names, changed.places(configs, rows, horizons))
         end = replace(sites, location=sites.location + changed._first_shift(rows))
         return replace(changed, scores=self.scores.observe(names, rows, end))
 
@@ -216,15 +213,16 @@ class FunctionalExpert:
             observed[code] = Observed(joint, np.append(old.y, y[part])[first])
         return replace(self, observed=observed)
 
-    def information(self, codes: Array, places: Places, levels: Array) -> tuple[Array, Array]:
-        """What the observed points of runs say about their scores: precision and moment per run."""
-        count = len(self.basis.variance)
-        precision, moment = np.zeros((len(codes), count, count)), np.zeros((len(codes), count))
+    def _told(self, rows: Rows, codes: Array, places: Places) -> Sites:
+        """What the observed points of runs say about the scores of their configurations."""
+        location, variance = self._expected(rows, codes)
+        levels, deviation = self.levels(rows), self.scores.deviation()
+        parts = []
         for i, code in enumerate(codes):
             v, residual = self.residual(self.observed[code], places.take(i))
-            residual = residual - levels[i]
-            precision[i], moment[i] = self.basis.information(v, residual)
-        return precision, moment
+            seen = v, residual - levels[i]
+            parts.append(told_by(self.basis, self.deviations, seen, location[i], variance[i], deviation))
+        return Sites(*(np.concatenate([getattr(p, k) for p in parts]) for k in ("location", "variance")))
 
     def residual(self, seen: Observed, place: Places) -> tuple[Array, Array]:
         """Progress of observed points of one run, and what is left of them but its level, (points,) each."""

@@ -15,7 +15,7 @@ from probscale.model.baseline import Baseline, Points
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
-LAG = 2.0
+LAG = 2.5
 """How fast the effect of model size fades with distance from the end, in powers of loss above the floor. All
 sizes begin alike: between neighbouring sizes of StepLaw, 120 to 430 million, a run at 2-70 % of its way has
 the share of its final difference that 1.6 to 2.3 give, below that up to 4; one would be an additive law."""

@@ -1,0 +1,58 @@
+"""What runs say about their configurations, and which of their points are spikes."""
+
+import numpy as np
+import pytest
+
+from probscale.model.basis import Basis
+from probscale.model.scores import sites_of
+from probscale.model.straying import RunDeviations, plain_deviations, settled
+from probscale.model.telling import told_by
+from tolerances import ALGEBRA
+
+KNOTS = np.linspace(0.0, 1.0, 11)
+BASIS = Basis(
+    KNOTS,
+    np.stack([np.ones(11), 1 - KNOTS]),
+    np.array([0.04, 0.01]),
+    np.full(11, 1e-4),
+    correlated=0.5,
+    length=0.1,
+)
+V = np.linspace(0.1, 0.6, 15)
+MEAN, VARIANCE, DEVIATION = np.array([0.1, 0.05]), np.array([0.02, 0.01]), np.array([0.003, 0.002])
+
+
+@pytest.fixture
+def curve():
+    rng = np.random.default_rng(0)
+    return 0.2 + 0.1 * (1 - V) + rng.normal(0, 0.01, len(V))
+
+
+def test_runs_of_one_kind_say_what_exact_marginals_say(curve):
+    told = told_by(BASIS, plain_deviations(2), (V, curve), MEAN, VARIANCE, DEVIATION)
+    precision, moment = BASIS.information(V, curve)
+    exact = sites_of(precision[None], moment[None], MEAN[None], (VARIANCE + DEVIATION)[None])
+    assert told.location == pytest.approx(exact.location, rel=ALGEBRA)
+    assert told.variance == pytest.approx(exact.variance, rel=1e-9)
+
+
+def test_an_unstable_run_says_less(curve):
+    kinds = np.array([(1.0, 1.0), (1.0, 15.0)])
+    runs = RunDeviations(np.eye(2), kinds, np.array([0.9, 0.1]), VARIANCE + DEVIATION, np.full(2, 0.5))
+    wild = curve + np.random.default_rng(1).normal(0, 0.12, len(V))
+    calm, unstable = (told_by(BASIS, runs, (V, y), MEAN, VARIANCE, DEVIATION) for y in (curve, wild))
+    assert (unstable.variance > 5 * calm.variance).all()
+
+
+def test_spikes_are_points_far_from_their_neighbours(curve):
+    for where in (0, 7, 14):
+        spiked = curve.copy()
+        spiked[where] += 0.3
+        assert np.flatnonzero(~settled(BASIS, V, spiked)).tolist() == [where]
+
+
+def test_runs_that_are_rough_throughout_short_or_risen_for_good_have_no_spikes(curve):
+    rough = np.random.default_rng(2).normal(0, 0.2, 40)
+    assert settled(BASIS, np.linspace(0, 1, 40), rough).all()
+    assert settled(BASIS, V[:3], np.array([0.0, 5.0, 0.0])).all()
+    assert settled(BASIS, V, np.where(V > 0.3, curve + 0.5, curve)).sum() >= 13
