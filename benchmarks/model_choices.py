@@ -52,8 +52,8 @@ VARIANTS = (
     Variant("exponents .35, sd 1.2", exponents=(0.35, 1.2)),
     Variant("free floor, share 1/2", free=0.5),
 )
-NOTES = """Taken since the last table. Overfitting: a mean that only discounts repeats (and parameters in excess
-of one per twenty unique tokens) cannot rise; losses of repeated data do. On six folds of datablations
+NOTES = """Taken since the last table. Overfitting: a mean that only discounts repeats (and parameters in
+excess of one per twenty unique tokens) cannot rise; losses of repeated data do. On six folds of datablations
 (sizes above 3.8, 2 and 1.05e9 left out; three random quarters) a penalty in repeats and in parameters
 per unique token, bounded in each, has .72 of the MAE and .67 of the interval score of the former mean;
 at 1.05e9 it loses (MAE 1.28). A bound on the product of both: .96 and .81 (soft), .90 and .79 (sharp);
