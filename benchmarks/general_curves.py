@@ -31,8 +31,8 @@ PEER_NAMES = ["robust law", "HistGB", "law + HistGB", "extra trees", "ARD GP", "
 PEER_NAMES += ["additive", "additive, shared", "last value", "curve power law"]
 
 LEVELS = (
-    "Rows of unseen levels ask for few values, whose runs share one shift: their coverage is near zero or one "
-    "by luck, and so is which peer comes closest. How far such intervals can be trusted was judged on 95 "
+    "Rows of unseen levels ask for few values, whose runs share one shift: their coverage is near zero or "
+    "one by luck, and so is which peer comes closest. How far such intervals can be trusted was judged on 95 "
     "folds of at most 150 runs (loss_to_loss, routed_lm and regmix without the reported values; "
     "gadre_overtraining, porian_isoflop, nmt_lc, NCPL's sources and optimizers, lcdb's learners) with one, "
     "two, three, five or all other values known. Before, 90 % intervals covered .86 on the mean and 50 % "
@@ -41,8 +41,8 @@ LEVELS = (
     "values make these folds another draw of the reported row, .83). A prior scale of at least .025 and no "
     "narrowing by how well known values are foretold help most where two values agree by accident "
     "(gadre_overtraining, a third corpus: .24 to .74), and cost values that are alike: with two optimizers "
-    "known, intervals are 1.5 times as wide. With a scale of at least .05, CRPS was 6 % worse on folds of two "
-    "or more known values in place of 4 %."
+    "known, intervals are 1.5 times as wide. With a scale of at least .05, CRPS was 6 % worse on folds of "
+    "two or more known values in place of 4 %."
 )
 
 TRIED = (
