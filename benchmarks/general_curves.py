@@ -51,7 +51,9 @@ TRIED = (
     "10 % on runs left out of the training rows, and raise that of NCPL's curves by 3-5 % (two draws): eight "
     "stay. Hat functions of the logarithm of the axis in the baseline, all along or for the first third: "
     "worse by 3-4 % there. Its ends are measured with noise that the model had left out: intervals at the "
-    "last point covered .29 of the runs left out of training, and now cover .75."
+    "last point covered .29 of the runs left out of training, and now cover .75. lcbench, random runs: on "
+    "runs left out of the training rows the grid engine's MAE is .041 (extra trees .045), the functional "
+    "engine's .030, but its intervals cover .75 in place of .94."
 )
 
 CURVES = {
@@ -207,6 +209,28 @@ def by_data_set(lines: list[dict[str, Any]]) -> list[list[object]]:
     return rows
 
 
+def headline(lines: list[dict[str, Any]], summary: list[list[Any]]) -> str:
+    """What the table says, by task and by data set."""
+    good = [line for line in lines if "ours" in line]
+    ratios = np.array([line["ours"]["mae"] / line["peers"][line["best"]] for line in good])
+    cover = np.array([line["ours"].get("coverage90", np.nan) for line in good])
+    means, covers = (np.array([float(row[i]) for row in summary]) for i in (2, 4))
+    absent = len(all_tasks()) - len(good)
+    return " ".join(
+        [
+            f"{len(good)} tasks on {len(summary)} data sets: within 5 % of the best peer on "
+            f"{(ratios <= 1.05).sum()}, worse than 1.15 × on {(ratios > 1.15).sum()}; "
+            f"90 % coverage within .82-.97 on {((cover >= 0.82) & (cover <= 0.97)).sum()}.",
+            f"Over the tasks of a data set: within 5 % on {(means <= 1.05).sum()} of {len(summary)}, worse "
+            f"than 1.15 × on {(means > 1.15).sum()}; coverage within .82-.97 on "
+            f"{((covers >= 0.82) & (covers <= 0.97)).sum()}.",
+            *([f"{absent} of the {len(all_tasks())} tasks have not been run."] if absent else []),
+            "The last column names the version of the model by its commit; seconds are those of a shared "
+            "machine, some of them under heavy load.",
+        ]
+    )
+
+
 def main() -> None:
     """Builds the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -223,20 +247,12 @@ def main() -> None:
         return
     head = ["data set", "task", "train / test", "best peer", "which", "ours", "ratio", "cover 90", "fit s"]
     head.append("version")
-    good = [line for line in lines if "ours" in line]
-    ratios = np.array([line["ours"]["mae"] / line["peers"][line["best"]] for line in good])
-    cover = np.array([line["ours"].get("coverage90", np.nan) for line in good])
     summary = by_data_set(lines)
     write_page(
         "general_curves" if not chosen.only else "general_curves_part",
         "Curves and finals of public data sets: MAE beside the best of ten peers",
         [
-            f"{len(good)} tasks on {len(summary)} data sets: within 5 % of the best peer on "
-            f"{(ratios <= 1.05).sum()}, worse than 1.15 × on {(ratios > 1.15).sum()}; "
-            f"90 % coverage within .82-.97 on {((cover >= 0.82) & (cover <= 0.97)).sum()}. "
-            f"{len(all_tasks()) - len(good)} of the {len(all_tasks())} tasks have not been run. The "
-            "last column names the version of the model by its commit; seconds are those of a shared "
-            "machine, some of them under heavy load.",
+            headline(lines, summary),
             markdown(head, [cells(line) for line in lines]),
             markdown(["data set", "tasks", "mean ratio", "worst ratio", "mean coverage"], summary),
             f"Peers: {', '.join(PEER_NAMES)}; the best of those that apply, chosen on the test rows, so that "
