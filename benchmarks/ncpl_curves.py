@@ -22,6 +22,7 @@ from tasks import Task
 import probscale as ps
 
 PREFIXES = (0.2, 0.5)
+TOGETHER = 20
 DELTA = 0.01
 
 
@@ -42,27 +43,48 @@ def predicted(surrogate: ps.CurveSurrogate, log: ps.RunLog, prefix: float = 0.0)
     Points of the prefix are not asked. Each run is continued by itself: what others of its kind have shown
     meanwhile is not known.
     """
-    rows = []
-    for number, run in enumerate(log.runs):
-        alone = log.select([run])
-        at, truth = (alone.points[name].to_numpy() for name in ("tokens", "loss"))
-        late = at > prefix * float(alone.configs.D_tokens.iloc[0])
-        if late.all() != (prefix == 0) or not late.any():
-            continue
-        at, truth = at[late], truth[late]
-        blind = surrogate.predict(alone.configs, at)
-        seen = blind
-        if prefix:
-            begun = surrogate.condition(alone.truncate(fraction=prefix))
-            seen = begun.predict(alone.configs.reset_index(), at)
-        part = {"source": alone.configs.source.iloc[0], "run": number, "truth": truth}
-        part |= {"final": np.arange(len(at)) == len(at) - 1, "mean": seen.mean[0], "blind": blind.mean[0]}
-        part |= {"crps": seen.crps(truth)[0], "blind_crps": blind.crps(truth)[0]}
-        for level in (90, 50):
-            lower, upper = seen.interval(level / 100)
-            part[f"in{level}"] = (truth >= lower[0]) & (truth <= upper[0])
-        rows.append(pd.DataFrame(part))
-    return pd.concat(rows, ignore_index=True)
+    share = log.points.tokens.to_numpy() / log.configs.D_tokens.to_numpy()[log.codes]
+    late = share > prefix
+    begun = np.isin(np.arange(log.n_runs), log.codes[~late]) | (prefix == 0)
+    runs = np.flatnonzero(begun & np.isin(np.arange(log.n_runs), log.codes[late]))
+    runs = runs[np.argsort(np.bincount(log.codes, late)[runs], kind="stable")]
+    parts = []
+    for some in np.array_split(runs, max(1, len(runs) // TOGETHER)):
+        where = [np.flatnonzero(late & (log.codes == run)) for run in some]
+        parts += [asked(surrogate, log, some, where)]
+    table = pd.concat(parts, ignore_index=True)
+    if not prefix:
+        return table
+    table = table.rename(columns={"mean": "blind", "crps": "blind_crps"}).drop(columns=["in90", "in50"])
+    after = []
+    for run in runs:
+        alone = log.select([log.runs[run]])
+        known = surrogate.condition(alone.truncate(fraction=prefix))
+        where = np.flatnonzero(late & (log.codes == run))
+        after += [asked(known, log, np.array([run]), [where])[["mean", "crps", "in90", "in50"]]]
+    return table.join(pd.concat(after, ignore_index=True))
+
+
+def asked(
+    surrogate: ps.CurveSurrogate, log: ps.RunLog, runs: np.ndarray, where: list[np.ndarray]
+) -> pd.DataFrame:
+    """Truth and forecast of some points of each of some runs, those at positions `where`."""
+    tokens, loss = (log.points[name].to_numpy() for name in ("tokens", "loss"))
+    most = max(map(len, where))
+    padded = np.stack([np.pad(one, (0, most - len(one)), mode="edge") for one in where])
+    configs = log.configs.iloc[runs]
+    known = configs.index.isin(surrogate.log.runs).all()
+    curve = surrogate.predict(configs.reset_index() if known else configs, tokens[padded])
+    truth, real = loss[padded], np.arange(most) < np.array([[len(one)] for one in where])
+    columns = {"truth": truth, "mean": curve.mean, "crps": curve.crps(truth)}
+    for level in (90, 50):
+        lower, upper = curve.interval(level / 100)
+        columns[f"in{level}"] = (truth >= lower) & (truth <= upper)
+    sources = log.configs.source.to_numpy()[runs][:, None]
+    columns |= {"source": np.broadcast_to(sources, real.shape)}
+    columns |= {"run": np.broadcast_to(runs[:, None], real.shape)}
+    columns |= {"final": real & ~np.pad(real[:, 1:], ((0, 0), (0, 1)))}
+    return pd.DataFrame({name: values[real] for name, values in columns.items()})
 
 
 def summary(table: pd.DataFrame) -> list[str]:
