@@ -41,13 +41,13 @@ class CurveSet:
 
 @dataclass(frozen=True)
 class LabelColumns:
-    """Where a label sits: its code, the coordinates of its text, whether it is a level, and one of a kind."""
+    """Where a label sits: its code, its text, whether it is a level, and the code of its only value."""
 
     name: str
     code: int
     text: tuple[int, ...]
     level: bool
-    lone: bool = False
+    lone: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ class Encoder:
         for item in self.features.categorical:
             span = self.projections[item.name].span if item.name in self.projections else 0
             text = tuple(range(position + 1, position + 1 + span))
-            out.append(LabelColumns(item.name, position, text, item.level, len(item.values) == 1))
+            lone = label_code(item.values[0]) if len(item.values) == 1 else None
+            out.append(LabelColumns(item.name, position, text, item.level, lone))
             position += 1 + span
         return tuple(out)
 

@@ -31,15 +31,14 @@ MOST_ADDITIVE = 8
 """Most configuration coordinates that get a main effect of their own."""
 
 LONE = 0.15
-"""Prior scale of a level of which one value was seen: losses of tasks differ by tens of per cent, and nothing
-in the data says otherwise."""
+"""Prior scale of how values of a level differ from the only one seen: losses of tasks differ by tens of per
+cent, and nothing in the data says otherwise."""
 
 FEW = 0.025
 """Least prior scale of any level: two values that agree do not promise that a third will."""
 
 RELEVANCE, APART = 0.0, -3.0
-"""Prior logit of the share of task deviations that labels tell apart, and where one value was seen: nothing
-says what of it another value would not share, so that its forecast is that of the value seen."""
+"""Prior logit of the share of task deviations that labels tell apart, and where one value was seen."""
 
 MIX, MIX_STD = 0.0, 1.5
 """Prior of the logit of the share that texts have in the likeness of two labels."""
@@ -253,7 +252,7 @@ class TaskTerm(LogParameterKernel):
         self.labels = torch.nn.ModuleList(labels)
         self.blocks = [label.block for label in labels]
         if labels:
-            lone = torch.tensor([block.lone for block in self.blocks])
+            lone = torch.tensor([block.lone is not None for block in self.blocks])
             start, centre = (torch.where(lone, APART, each).double() for each in (1.5, RELEVANCE))
             self.declare("relevance", start, centre, 1.5, len(labels))
 
@@ -273,7 +272,7 @@ class TaskTerm(LogParameterKernel):
 
 
 class LevelTerm(AxisKernel):
-    """Offset of each label, constant or slowly varying along the axis."""
+    """Offset of each label, or from its only value seen, constant or slowly varying along the axis."""
 
     def __init__(self, layout: Layout, correlation: LabelCorrelation, *, scale: float) -> None:
         super().__init__()
@@ -289,12 +288,24 @@ class LevelTerm(AxisKernel):
         constant = torch.exp(2 * self.get_parameter("scale"))
         drift = torch.exp(2 * self.get_parameter("drift")) if self.axis else torch.zeros_like(constant)
         if diag:
-            return (constant + drift).expand(x1.shape[0])
+            return (constant + drift) * self._differs(x1)
         blocks = [self.correlation.block]
         if not self.axis:
-            return by_value(lambda a, b: constant * self.correlation(a, b), blocks, x1, x2, self.learnt)
-        alike = by_value(self.correlation, blocks, x1, x2, self.learnt)
+            return by_value(lambda a, b: constant * self._alike(a, b), blocks, x1, x2, self.learnt)
+        alike = by_value(self._alike, blocks, x1, x2, self.learnt)
         return (constant + self.along("width", x1, x2, drift)) * alike
+
+    def _alike(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Correlation of the offsets of two sets of rows."""
+        alike = self.correlation(x1, x2)
+        if self.correlation.block.lone is None:
+            return alike
+        return alike * torch.outer(self._differs(x1), self._differs(x2))
+
+    def _differs(self, x: Tensor) -> Tensor:
+        """One where a row has an offset, zero at the only value seen, which the mean describes, (rows,)."""
+        block = self.correlation.block
+        return (x[:, block.code] != (math.nan if block.lone is None else block.lone)).to(x.dtype)
 
 
 class RunTerm(AxisKernel):
@@ -329,11 +340,6 @@ class RunTerm(AxisKernel):
         return x[:, self.run] >= (-math.inf if self.fresh else 0.0)
 
 
-def _least(block: LabelBlock) -> float:
-    """Least prior scale of the offsets of a label."""
-    return LONE if block.lone else FEW if block.level else 0.0
-
-
 class CurveKernel(LogParameterKernel):
     """Sum of the terms of the hierarchy: shared → task → level → run.
 
@@ -353,7 +359,9 @@ class CurveKernel(LogParameterKernel):
             TaskTerm(layout, shift, correlations, scale=scale / 2),
         ]
         terms += [
-            LevelTerm(layout, correlation, scale=max(scale / 2, _least(block)))
+            LevelTerm(
+                layout, correlation, scale=max(scale / 2, FEW * block.level, LONE * (block.lone is not None))
+            )
             for block, correlation in zip(layout.labels, correlations, strict=True)
         ]
         if not layout.axis and 2 <= len(layout.continuous) <= MOST_ADDITIVE:

@@ -17,14 +17,15 @@ class LabelBlock:
         code: Column of the code; two rows carry the same label exactly when their codes are equal.
         text: Columns of the projected embedding, empty without an embedder.
         level: Whether the field is a declared level of the task hierarchy.
-        lone: Whether all observations share one value, so that they cannot tell how values differ.
+        lone: Code of the value that all observations share, so that they cannot tell how values differ; None
+            where they have several.
     """
 
     name: str
     code: int
     text: tuple[int, ...] = ()
     level: bool = False
-    lone: bool = False
+    lone: float | None = None
 
 
 @dataclass(frozen=True)
