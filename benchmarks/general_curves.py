@@ -44,8 +44,8 @@ LEVELS = (
     "known, intervals are 1.5 times as wide. With a scale of at least .05, CRPS was 6 % worse on folds of "
     "two or more known values in place of 4 %. After these rows were run, offsets beside a lone value came "
     "to be counted from that value, part of whose level had been taken for an offset: porian_isoflop .28 in "
-    "place of .27, regmix .06 in place of .13; over twelve folds of lone values (loss_to_loss, porian_isoflop, "
-    "NCPL) the log density is .25 nats better than before, on the mean."
+    "place of .27, regmix .06 in place of .13; over twelve folds of lone values (loss_to_loss, "
+    "porian_isoflop, NCPL) the log density is .25 nats better than before, on the mean."
 )
 
 TRIED = (
