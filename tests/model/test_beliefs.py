@@ -10,7 +10,7 @@ from probscale.model.beliefs import BETWEEN, SizeTerm, believed, size_term_of
 from probscale.model.exact import solve_exactly
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.layout import Layout
-from probscale.model.means import LawMean, LawScale, Rows, SizeBelief
+from probscale.model.means import FINALS_PRIOR, LawMean, LawScale, Rows, SizeBelief
 from probscale.model.transforms import LogFloor
 from tolerances import ALGEBRA
 
@@ -39,7 +39,7 @@ def test_a_belief_replaces_prior_and_start_of_the_size_term_and_is_kept_in_files
         location, std = (dict(zip(mean.names, part.tolist(), strict=True)) for part in mean.prior())
         assert location["size_level"] == float(mean.size_level.detach()) == BELIEF.level
         assert std["size_exponent"] == BELIEF.exponent_std
-        assert std["progress_exponent"] > 1
+        assert std["progress_exponent"] == FINALS_PRIOR.exponent_std
 
 
 def test_the_spread_of_the_slope_is_that_of_precisions_added_up():
