@@ -96,3 +96,13 @@ def test_files_of_other_versions_are_refused_in_words(file, format):
     save_file(tensors, file, metadata={"probscale": json.dumps(header)})
     with pytest.raises(ConfigError, match=r"s\.safetensors' .*Fit again with"):
         ps.load_surrogate(file)
+
+
+def test_files_whose_arrays_no_longer_fit_are_refused_in_words(file):
+    with safe_open(file, framework="np") as data:
+        metadata = data.metadata()
+        arrays = {key: data.get_tensor(key) for key in data.keys()}  # noqa: SIM118
+    key = max((key for key in arrays if "parameter" in key or "/kernel" in key), key=len)
+    save_file(arrays | {key: np.ones((7, 5, 3))}, file, metadata=metadata)
+    with pytest.raises(ConfigError, match="development version"):
+        ps.load_surrogate(file)

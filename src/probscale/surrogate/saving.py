@@ -19,7 +19,7 @@ from torch import Tensor
 
 from probscale.encode.cache import CachedEmbedder, EmbeddingCache
 from probscale.encode.embedders import Embedder, get_embedder
-from probscale.errors import ConfigError, EmbeddingError
+from probscale.errors import ConfigError, EmbeddingError, ProbscaleError
 from probscale.model.devices import find_device
 from probscale.model.divergence import DivergenceModel
 from probscale.model.gp import CurveProcess
@@ -44,7 +44,7 @@ from probscale.surrogate.packing import (
 )
 from probscale.surrogate.report import report_from
 
-FORMAT = "probscale-surrogate/2"
+FORMAT = "probscale-surrogate/3"
 
 
 def save_surrogate(surrogate: CurveSurrogate, path: str | Path) -> None:
@@ -113,7 +113,9 @@ def load_surrogate(
         )
     try:
         return _unpacked(header, tensors, embedder, place)
-    except (KeyError, TypeError) as error:
+    except ProbscaleError:
+        raise
+    except (KeyError, TypeError, RuntimeError) as error:
         raise ConfigError(
             f"{str(source)!r} was written by another development version of this package, which kept other "
             f"things ({type(error).__name__}: {error}). Fit again with this version",
