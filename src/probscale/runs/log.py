@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -125,10 +126,12 @@ class RunLog:
         """Number of points over all runs."""
         return len(self.points)
 
-    @property
+    @cached_property
     def codes(self) -> np.ndarray:
-        """Per point, the position of its run in `runs`; shape (points,), rising."""
-        return self.runs.get_indexer(pd.Index(self.points[self.roles.run]))
+        """Per point, the position of its run in `runs`; shape (points,), rising, read-only."""
+        codes = self.runs.get_indexer(pd.Index(self.points[self.roles.run]))
+        codes.flags.writeable = False
+        return codes
 
     def to_frame(self) -> pd.DataFrame:
         """Long-format table from which `from_frame(frame, **log.roles.arguments())` gives this log again."""
