@@ -42,7 +42,7 @@ LEVELS = (
     "narrowing by how well known values are foretold help most where two values agree by accident "
     "(gadre_overtraining, a third corpus: .24 to .74), and cost values that are alike: with two optimizers "
     "known, intervals are 1.5 times as wide. With a scale of at least .05, CRPS was 6 % worse on folds of "
-    "two or more known values in place of 4 %. After these rows were run, offsets beside a lone value came "
+    "two or more known values in place of 4 %. Offsets beside a lone value have since come "
     "to be counted from that value, part of whose level had been taken for an offset: porian_isoflop .28 in "
     "place of .27, regmix .06 in place of .13; over twelve folds of lone values (loss_to_loss, "
     "porian_isoflop, NCPL) the log density is .25 nats better than before, on the mean."

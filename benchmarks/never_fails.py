@@ -150,8 +150,8 @@ def main() -> None:
     head = ["source", "fits tried", "failed", "unreported warnings", "slowest s"]
     parts = [markdown(head, table), "\n".join(problems) or "No failure and no unreported warning."]
     parts.append(
-        "Warnings of unknown columns are those of queries: runs that are asked tell a column that is empty in all "
-        "runs of the sub-log."
+        "Warnings of unknown columns are those of queries: runs that are asked tell a column that is empty "
+        "in all runs of the sub-log."
     )
     write_page("never_fails", "Fits on random sub-logs", parts)
 
