@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from probscale.model.basis import Basis
-from probscale.model.straying import RunDeviations, log_evidence, settled, shown_by
+from probscale.model.straying import NEGLIGIBLE, RunDeviations, kinds_given, settled, shown_by
 
 Array = NDArray[np.float64]
 
-_NEGLIGIBLE = 1e-3
 _RARE = 4e-3
 """Share of a kind below which a run that has shown nothing is not expected to be of it."""
 
@@ -242,10 +240,8 @@ def outlooks_of(
         views = new_run(basis, v, mean, roots, shared, runs.kinds[common, 1])
         shares = runs.fresh[common] / runs.fresh[common].sum()
         return [replace(view, weight=float(w)) for view, w in zip(views, shares, strict=True)]
-    calm, unstable = (part.tempered(runs.trust) for part in shown_by(basis, *seen))
-    log_weights = np.log(runs.weights) + log_evidence(runs, (calm, unstable), mean, prior)
-    weights = np.exp(log_weights - np.asarray(logsumexp(log_weights)))
-    keep = np.flatnonzero(weights > _NEGLIGIBLE)
+    weights = kinds_given(runs, shown_by(basis, *seen), mean, prior)
+    keep = np.flatnonzero(weights > NEGLIGIBLE)
     still = settled(basis, *seen)
     seen = seen[0][still], seen[1][still]
     out, passages = [], {}

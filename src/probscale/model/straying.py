@@ -22,6 +22,9 @@ SPIKES = 6.0
 FEWEST_SETTLED = 4
 """Points of a run below which none is called a spike."""
 
+NEGLIGIBLE = 1e-3
+"""Share of a kind below which it is left out."""
+
 TYPICAL = 0.75
 """Quantile over left-out runs of the variances up to which factors of runs apply."""
 
@@ -147,6 +150,20 @@ def log_evidence(runs: RunDeviations, shown: tuple[Shown, Shown], mean: Array, p
         prior: Their variances as the processes claim them, run deviation included, (scores,).
     """
     return _evidence(runs, [shown], mean[None], prior[None])[0][0]
+
+
+def kinds_given(runs: RunDeviations, shown: tuple[Shown, Shown], mean: Array, prior: Array) -> Array:
+    """Share of each kind given a run's points, which count as far as prefixes are trusted, (kinds,).
+
+    Args:
+        runs: Kinds, their shares and the trust.
+        shown: The points.
+        mean: Expected scores, (scores,).
+        prior: Their variances, run deviation included, (scores,).
+    """
+    tempered = shown[0].tempered(runs.trust), shown[1].tempered(runs.trust)
+    log_weights = np.log(runs.weights) + log_evidence(runs, tempered, mean, prior)
+    return np.exp(log_weights - np.asarray(logsumexp(log_weights)))
 
 
 def _evidence(

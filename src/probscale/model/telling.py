@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from probscale.model.basis import UNSTABLE, Basis
 from probscale.model.scores import Sites, sites_of
-from probscale.model.straying import RunDeviations, log_evidence, settled, shown_by
+from probscale.model.straying import NEGLIGIBLE, RunDeviations, kinds_given, settled, shown_by
 
 Array = NDArray[np.float64]
-
-_NEGLIGIBLE = 1e-3
 
 
 def told_by(
@@ -41,16 +38,14 @@ def told_by(
     """
     every = shown_by(basis, *seen)
     prior = variance + deviation
-    tempered = every[0].tempered(runs.trust), every[1].tempered(runs.trust)
-    log_weights = np.log(runs.weights) + log_evidence(runs, tempered, mean, prior)
-    weights = np.exp(log_weights - np.asarray(logsumexp(log_weights)))
+    weights = kinds_given(runs, every, mean, prior)
     still = settled(basis, *seen)
     if not still.all():
         every = shown_by(basis, seen[0][still], seen[1][still])
     calm, unstable = (part.tempered(runs.trust) for part in every)
     precision, moment = np.zeros(len(mean)), np.zeros(len(mean))
     for (scale, rough), weight in zip(runs.kinds, weights, strict=True):
-        if weight < _NEGLIGIBLE:
+        if weight < NEGLIGIBLE:
             continue
         points = unstable if rough >= UNSTABLE else calm
         own = np.maximum((runs.root(prior, scale) ** 2).sum(1) - variance, deviation)

@@ -30,7 +30,7 @@ def sizes_of(log: RunLog) -> int:
 
 
 @dataclass(frozen=True)
-class Given:
+class Background:
     """What is known before the runs of a source are fitted.
 
     Attributes:
@@ -44,12 +44,12 @@ class Given:
     donors: tuple[str, ...] = ()
 
 
-NOTHING = Given()
+NOTHING = Background()
 
 
 def given_to(
     log: RunLog, before: CurveExpert | None, others: Mapping[str, tuple[RunLog, CurveExpert]]
-) -> Given:
+) -> Background:
     """What is known before the runs of a source are fitted.
 
     The laws of sources of more than three model sizes inform one of three or fewer.
@@ -60,14 +60,16 @@ def given_to(
         others: Runs of other sources, and what was fitted to them.
     """
     if not 0 < sizes_of(log) <= MOST_SIZES:
-        return Given(before)
+        return Background(before)
     terms = {}
     for name, (other, expert) in others.items():
         state = _leading(expert)
         term = size_term_of(state) if state is not None and sizes_of(other) > MOST_SIZES else None
         if term is not None:
             terms[name] = term
-    return Given(before, partial(believed, list(terms.values())), tuple(terms)) if terms else Given(before)
+    if not terms:
+        return Background(before)
+    return Background(before, partial(believed, list(terms.values())), tuple(terms))
 
 
 def _leading(expert: CurveExpert) -> ExactState | None:

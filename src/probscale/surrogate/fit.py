@@ -20,7 +20,7 @@ from probscale.model.fitting import FitOutcome
 from probscale.model.means import LawMean
 from probscale.runs import RunLog
 from probscale.runs.log import check_log
-from probscale.surrogate.believing import NOTHING, Given, given_to, sizes_of
+from probscale.surrogate.believing import NOTHING, Background, given_to, sizes_of
 from probscale.surrogate.curves import POOLED, CurveExpert, CurveSurrogate
 from probscale.surrogate.earlier import earlier_fit
 from probscale.surrogate.expert import Expert
@@ -175,7 +175,7 @@ def _fit_part(
     model: str,
     options: FitOptions,
     seed: int,
-    given: Given,
+    given: Background,
 ) -> dict[str, Fitted]:
     """Experts of some runs, one per output, and what was fitted."""
     if len(log.roles.outputs) == 1:
@@ -210,7 +210,7 @@ def _fit_engine(
     engine: str,
     options: FitOptions,
     generator: np.random.Generator,
-    given: Given = NOTHING,
+    given: Background = NOTHING,
 ) -> Fitted:
     """Expert of the principal output of some runs by an engine, and what was fitted."""
     if engine == "grid":

@@ -157,7 +157,7 @@ _TUPLES = ("features", "text", "repairs", "schedule", "donors")
 def report_from(data: dict[str, Any]) -> FitReport:
     """The report that `to_dict` described."""
     experts, others = (
-        tuple(ExpertReport(**e | {key: tuple(e.get(key, ())) for key in _TUPLES}) for e in data.get(part, ()))
+        tuple(ExpertReport(**e | {key: tuple(e[key]) for key in _TUPLES}) for e in data.get(part, ()))
         for part in ("experts", "others")
     )
     rest: dict[str, Any] = {key: data[key] for key in data if key not in ("experts", "others")}
