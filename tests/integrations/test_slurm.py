@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,27 @@ def test_without_slurm_it_says_where_to_run(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match='cluster="local"'):
         SlurmExecutor(tmp_path)
+
+
+DEAF = """
+import time
+print("up", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(60)
+"""
+
+
+def test_a_local_job_that_swallowed_its_interrupt_is_interrupted_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("probscale.integrations.slurm.PATIENCE", 0.5)
+    executor = SlurmExecutor(tmp_path, cluster="local")
+    with subprocess.Popen(
+        [sys.executable, "-c", DEAF], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == b"up\n"
+        job.send_signal(signal.SIGINT)
+        executor.ended(types.SimpleNamespace(job_id="1", _process=job))
+        executor.shutdown()
+        assert job.returncode is not None

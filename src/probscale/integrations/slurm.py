@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import time
 import uuid
@@ -17,6 +18,7 @@ from probscale.errors import ConfigError, MissingExtraError
 from probscale.integrations.remote import Call, RemoteExecutor, Task
 
 CLUSTERS = ("slurm", "local")
+PATIENCE = 4.0  # Seconds an interrupted local job has to end what it started.
 
 
 class SlurmExecutor(RemoteExecutor):
@@ -110,9 +112,18 @@ class SlurmExecutor(RemoteExecutor):
 
     def _release(self) -> None:
         for process in self._ended:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
+            _see_off(process)
         self._jobs.close()
+
+
+def _see_off(process: subprocess.Popen[bytes]) -> None:
+    """Wait until an interrupted local job is gone; starting, Python can swallow an interrupt: repeat it."""
+    for again in (signal.SIGINT, signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+            return
+        process.send_signal(again)
+    process.wait()
 
 
 def _check(cluster: str, minutes: int) -> None:
