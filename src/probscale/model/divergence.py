@@ -67,6 +67,10 @@ class DivergenceModel:
         """Number of training runs that diverged: those whose likelihood pulls the latent up."""
         return int((self.gradient > 0).sum())
 
+    def with_process(self, process: CurveProcess) -> DivergenceModel:
+        """The classifier of the same runs with the kernel of another process."""
+        return fit_divergence(process, self.rows, (self.gradient > 0).numpy())
+
     @torch.no_grad()
     def probability(self, rows: Rows) -> Array:
         """Probability that a run of each row diverges, (rows,).

@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 from probscale.encode.encoder import CurveSet, Encoder
 from probscale.model.divergence import DivergenceModel
 from probscale.model.exact import ExactState
-from probscale.model.gp import Observations
+from probscale.model.gp import CurveProcess, Observations
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.means import Rows
-from probscale.model.outputs import errors_like, with_output
+from probscale.model.outputs import OutputsProcess, errors_like, with_output
 from probscale.model.posterior import Component, CurveBlock, Tail
 from probscale.model.succession import Succession
 from probscale.model.transforms import LogScore, OutputTransform
 from probscale.runs import RunLog
 from probscale.surrogate.averaging import shares_at
 from probscale.surrogate.known_points import points_of, thinned
+from probscale.surrogate.text_trust import MOST_RENEWED, has_new_label, reads_labels, renewed
 from probscale.surrogate.unseen import has_unseen
 
 Array = NDArray[np.float64]
@@ -112,6 +113,7 @@ class Expert:
             tail's; None: as known values.
         text_gain: Log density that left-out values gained by their texts; None where there was none to read.
         siblings: Outputs that share the Gaussian processes; None where there is one output.
+        trust: By what runs of values that the fit did not know have multiplied the shares of texts.
         decided: Points of the log on which text, transform and `beyond` were decided; zero: not known.
     """
 
@@ -130,6 +132,7 @@ class Expert:
     siblings: Siblings | None = None
     decided: int = 0
     takeover: float | None = None
+    trust: float = 1.0
 
     def rows(
         self,
@@ -249,7 +252,34 @@ class Expert:
                     )
                 ]
             )
-        return replace(self, states=tuple(state.extend(new) for state in self.states))
+        states = tuple(state.extend(new) for state in self.states)
+        if not self._doubts_texts(new.rows):
+            return replace(self, states=states)
+        told = renewed(states, self.weights, self.trust)
+        after = replace(self, states=told.states, trust=told.trust)
+        if self.divergence is None:
+            return after
+        process = after.own_process(self.divergence_state)
+        return replace(after, divergence=self.divergence.with_process(process))
+
+    def own_process(self, state: int) -> CurveProcess:
+        """Process of the own output in one of the states."""
+        process = self.states[state].process
+        if isinstance(process, OutputsProcess):
+            return process.each[self.siblings.index if self.siblings else 0]
+        return process
+
+    @property
+    def divergence_state(self) -> int:
+        """Position of the state whose kernel the probability of divergence borrows."""
+        assert self.divergence is not None
+        return next(i for i in range(len(self.states)) if self.own_process(i) is self.divergence.process)
+
+    def _doubts_texts(self, rows: Rows) -> bool:
+        """Whether new rows may tell how far texts of labels are to be trusted."""
+        state = self.states[0]
+        small = reads_labels(state) and len(state.data) + len(rows) <= MOST_RENEWED
+        return small and (self.trust != 1.0 or has_new_label(state, rows))
 
     def _observed(
         self,

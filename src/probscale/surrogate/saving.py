@@ -22,8 +22,6 @@ from probscale.encode.embedders import Embedder, get_embedder
 from probscale.errors import ConfigError, EmbeddingError, ProbscaleError
 from probscale.model.devices import find_device
 from probscale.model.divergence import DivergenceModel
-from probscale.model.gp import CurveProcess
-from probscale.model.outputs import OutputsProcess
 from probscale.model.posterior import Tail
 from probscale.model.transforms import transform_from
 from probscale.runs import Roles, RunLog
@@ -186,6 +184,7 @@ def _pack_expert(expert: CurveExpert, prefix: str, tensors: dict[str, Tensor]) -
         "unseen": expert.unseen,
         "text_gain": expert.text_gain,
         "decided": expert.decided,
+        "trust": expert.trust,
         "size_default": expert.size_default,
         "largest": list(expert.largest),
         "means": described,
@@ -207,16 +206,7 @@ def _pack_divergence(
     expert: Expert, model: DivergenceModel, prefix: str, tensors: dict[str, Tensor]
 ) -> dict[str, Any]:
     pack_mode(model, f"{prefix}/divergence", tensors)
-    number = next(i for i in range(len(expert.states)) if _own_process(expert, i) is model.process)
-    return {"state": number, "offset": model.offset}
-
-
-def _own_process(expert: Expert, state: int) -> CurveProcess:
-    """Process of the expert's own output in one of its states."""
-    process = expert.states[state].process
-    if isinstance(process, OutputsProcess):
-        return process.each[expert.siblings.index if expert.siblings else 0]
-    return process
+    return {"state": expert.divergence_state, "offset": model.offset}
 
 
 def _unpack_expert(
@@ -260,6 +250,7 @@ def _unpack_expert(
         siblings,
         data.get("decided", 0),
         data.get("takeover"),
+        data.get("trust", 1.0),
     )
     return _with_divergence(expert, data.get("divergence"), prefix, tensors)
 
@@ -269,7 +260,7 @@ def _with_divergence(
 ) -> Expert:
     if data is None:
         return expert
-    process = _own_process(expert, data["state"])
+    process = expert.own_process(data["state"])
     model = unpack_classifier(process, data["offset"], f"{prefix}/divergence", tensors)
     return replace(expert, divergence=model)
 
