@@ -28,6 +28,10 @@ EPOCHS = ("epochs", "num_epochs", "n_epochs", "data_epochs", "passes")
 """Plain names of columns that count passes over the data."""
 
 
+FEWEST_CELLS = 30
+"""Parts of a log that are left out in turn, at least."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Modelled points of a log.
@@ -162,7 +166,8 @@ def cells_of(log: RunLog, codes: NDArray[np.intp], at: Array) -> NDArray[np.intp
     """Cell of each point: runs with the same labels, model size and (to a quarter e-fold) length.
 
     New configurations mostly come as new cells; runs of one cell are near-replicates and vouch for each
-    other.
+    other. Where few cells hold a whole log, as where only numbers vary, they are cut at random: leaving a
+    size or half of the log out asks for more than new configurations do.
     """
     roles = log.roles
     ends = np.zeros(log.n_runs)
@@ -175,7 +180,20 @@ def cells_of(log: RunLog, codes: NDArray[np.intp], at: Array) -> NDArray[np.intp
         elif not pd.api.types.is_numeric_dtype(column) and column.nunique() <= len(column) / 4:
             keys[f"label {name}"] = column.map(label)
     cells = keys.groupby(list(keys), sort=False, dropna=False).ngroup().to_numpy()
-    return cells[codes].astype(np.intp)
+    return _cut(cells, max(2, log.n_runs // FEWEST_CELLS))[codes]
+
+
+def _cut(cells: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    """Cells of which none has more than so many members, those of larger ones drawn by lot, (members,)."""
+    lot = np.random.default_rng(0).permutation(len(cells))
+    order = lot[np.argsort(cells[lot], kind="stable")]
+    _, first, counts = np.unique(cells[order], return_index=True, return_counts=True)
+    place = np.arange(len(cells)) - np.repeat(first, counts)
+    pieces = -(-counts // most)
+    piece = place * np.repeat(pieces, counts) // np.repeat(counts, counts)
+    out = np.empty(len(cells), dtype=np.intp)
+    out[order] = np.repeat(np.cumsum(pieces) - pieces, counts) + piece
+    return out
 
 
 def law_scale(transform: OutputTransform, output: Array, rows: Rows, encoder: Encoder) -> LawScale:
