@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from probscale.model.posterior import Tail
-from probscale.model.tails import BREAK, fit_beyond, fit_break, fit_continuation, fit_tail
+from probscale.model.tails import (
+    BREAK,
+    PER_PARAMETER,
+    SEEN,
+    fit_beyond,
+    fit_break,
+    fit_continuation,
+    fit_tail,
+)
 
 
 def residuals(n, scale, share, spread, seed=0):
@@ -14,7 +22,7 @@ def residuals(n, scale, share, spread, seed=0):
     rng = np.random.default_rng(seed)
     variance, noise = rng.uniform(0.5, 2.0, n) * 1e-3, np.full(n, 4e-3)
     wide = rng.random(n) < share
-    std = scale * np.sqrt(variance + np.where(wide, spread**2, 1.0) * noise)
+    std = scale * np.where(wide, spread, 1.0) * np.sqrt(variance + noise)
     return std * rng.standard_normal(n), variance, noise
 
 
@@ -37,8 +45,15 @@ def test_few_points_leave_the_spread_alone():
     assert fit_tail(*residuals(19, 3.0, 0.0, 1.0), groups=19) == Tail()
 
 
+def test_what_every_parameter_has_seen_is_less_sure_the_more_there_are():
+    parts = residuals(400, 1.0, 0.05, 4.0)
+    scales = [float(np.mean(fit_tail(*parts, groups=400, parameters=p).scale)) for p in (0, 20, 80)]
+    assert scales[1] / scales[0] == pytest.approx(math.exp(SEEN + PER_PARAMETER * 20 / 400))
+    assert scales[2] / scales[1] == pytest.approx(math.exp(PER_PARAMETER * 60 / 400))
+
+
 def test_few_groups_move_the_scale_less_than_many():
-    parts = residuals(400, 2.5, 0.0, 1.0)
+    parts = residuals(400, 4.0, 0.0, 1.0)
     many, few = (float(np.mean(fit_tail(*parts, groups=g).scale)) for g in (400, 4))
     assert few < many
 

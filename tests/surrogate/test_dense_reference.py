@@ -70,7 +70,7 @@ def test_latent_marginals_are_those_of_the_dense_solve(surrogate, new, dense):
         np.testing.assert_allclose(curves.quantile(q), law.ppf(q), rtol=1e-7)
 
 
-def test_predictive_distribution_mixes_ordinary_and_wide_noise(surrogate, new, dense):
+def test_predictive_distribution_mixes_ordinary_and_wide_runs(surrogate, new, dense):
     expert, _ = only_expert(surrogate)
     reference, rows = dense
     curves = surrogate.predict(new.configs, new.at)
@@ -79,7 +79,7 @@ def test_predictive_distribution_mixes_ordinary_and_wide_noise(surrogate, new, d
     total = np.zeros(len(variance))
     threshold = curves.mean.ravel() * 1.01
     for share, spread in ((1 - tail.share, 1.0), (tail.share, tail.spread)):
-        std = scale * np.sqrt(variance + spread**2 * reference.noise)
+        std = scale * spread * np.sqrt(variance + reference.noise)
         total += share * stats.norm.cdf((np.log(threshold - expert.transform.floor) - reference.mean) / std)
     found = curves.prob_below(threshold.reshape(curves.shape)).ravel()
     np.testing.assert_allclose(found, total, rtol=1e-6)

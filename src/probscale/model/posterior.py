@@ -61,13 +61,17 @@ class Tail:
     Attributes:
         scale: Factor on all standard deviations; a number, one per configuration, (configs, 1), or one per
             point, (configs, points).
-        share: Share of runs whose noise is wider; a number, or one per configuration, (configs, 1).
-        spread: Factor on the noise standard deviation of these; likewise.
+        share: Share of runs that stray more; a number, or one per configuration, (configs, 1).
+        spread: Factor on the standard deviations of these; likewise.
     """
 
     scale: float | Array = 1.0
     share: float | Array = 0.0
     spread: float | Array = 1.0
+
+    def widths(self, generator: np.random.Generator, n: int, configs: int) -> Array:
+        """Factors on the deviations of drawn runs, (n, configs, 1)."""
+        return np.where(generator.random((n, configs, 1)) < self.share, self.spread, 1.0)
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class CurveBlock:
             narrow = factor * (part.variance + part.noise)
             out.append((part.weight * (1 - self.tail.share), part.location, narrow))
             if np.any(np.asarray(self.tail.share) > 0):
-                wide = factor * (part.variance + np.square(self.tail.spread) * part.noise)
+                wide = np.square(self.tail.spread) * narrow
                 out.append((part.weight * self.tail.share, part.location, wide))
         return out
 
@@ -215,7 +219,6 @@ class CurveBlock:
         """Draws on the modelled scale from latent deviations of a component, (n, configs, points)."""
         n = len(deviation)
         if self.noisy:
-            wide = generator.random((n, self.shape[0], 1)) < self.tail.share
             noise = np.sqrt(part.noise) * generator.standard_normal((n, *self.shape))
-            deviation = deviation + noise * np.where(wide, self.tail.spread, 1.0)
+            deviation = (deviation + noise) * self.tail.widths(generator, n, self.shape[0])
         return part.location + self.tail.scale * deviation

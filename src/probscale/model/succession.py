@@ -25,7 +25,7 @@ class Succession:
 
     Attributes:
         components: The mixture; weights, (configs, points) each, add up to one.
-        tail: Calibrated spread; its share and spread of wider noise count here.
+        tail: Calibrated spread; its share and spread of wide runs count here.
     """
 
     components: tuple[Component, ...]
@@ -52,9 +52,8 @@ class Succession:
         centre = self._chosen([part.location for part in self.components], chosen)
         if noisy:
             noise = np.sqrt(self._chosen([part.noise for part in self.components], chosen))
-            wide = generator.random((n, shape[0], 1)) < self.tail.share
-            noise = noise * np.where(wide, self.tail.spread, 1.0)
             deviation = deviation + noise * generator.standard_normal((n, *shape))
+            deviation = deviation * self.tail.widths(generator, n, shape[0])
         return centre, deviation
 
     def covariance(self) -> Array:

@@ -230,5 +230,6 @@ def mixture_tail(mixture: Mixture, cells: NDArray[np.intp]) -> Tail:
     groups = left_out_groups(first, cells) if layout.axis else [cells]
     parts = [mixture.left_out(each) for each in groups]
     residual, variance, noises = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    tail = fit_tail(residual, variance, noises, groups=len(np.unique(cells)))
+    parameters = 0 if layout.axis else sum(p.numel() for p in first.process.parameters())
+    tail = fit_tail(residual, variance, noises, groups=len(np.unique(cells)), parameters=parameters)
     return replace(tail, scale=max(float(np.mean(tail.scale)), 1.0)) if layout.axis else tail

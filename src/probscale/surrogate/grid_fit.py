@@ -262,8 +262,7 @@ def grid_report(name: str, log: RunLog, expert: GridExpert, outcomes: list[FitOu
 
 def _tail_of(parts: list[Array], runs: int) -> Tail:
     residual, variance, noise = np.concatenate(parts, axis=1)
-    widest = WIDEST * float(np.sqrt(1 + np.median(variance / noise))) if len(residual) else WIDEST
-    return fit_tail(residual, variance, noise, groups=runs, widest=widest)
+    return fit_tail(residual, variance, noise, groups=runs, widest=WIDEST)
 
 
 def _with_divergence(expert: GridExpert, points: Prepared, generator: np.random.Generator) -> GridExpert:

@@ -28,7 +28,7 @@ def unseen_scale(state: ExactState, tail: Tail) -> float | None:
 
     Args:
         state: Posterior of the leading model.
-        tail: Spread within the observed values; its share and spread of wider noise are kept.
+        tail: Spread within the observed values; its share and spread of wide runs are kept.
 
     Returns:
         The scale; where levels have fewer than three values that of the tail, yet at least one: known values
