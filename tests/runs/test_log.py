@@ -330,6 +330,16 @@ def test_a_quarter_of_a_million_rows_are_read_in_under_a_second():
     assert len(log.roles.config) == 40
 
 
+@pytest.mark.parametrize(("rising", "marked"), [(0.2, 8), (0.4, 1)])
+def test_where_many_runs_rise_only_explosions_are_marked(rising, marked):
+    runs = 40
+    late = np.where(np.arange(runs) < rising * runs, 6.0, 2.0)
+    late[0] = 100.0
+    rows = [(f"r{i}", step, value) for i in range(runs) for step, value in ((1, 4.0), (2, 3.0), (3, late[i]))]
+    frame = pd.DataFrame(rows, columns=["run", "step", "loss"])
+    assert RunLog.from_frame(frame, run="run", axis="step", output="loss").points["diverged"].sum() == marked
+
+
 def test_scores_read_as_losses_are_pointed_out():
     rows = [(run, i, 0.2 * i) for run in "abc" for i in (1, 2, 3)]
     frame = pd.DataFrame(rows, columns=["run", "step", "accuracy"])

@@ -43,8 +43,8 @@ SEEN = 0.05
 PER_PARAMETER = 0.5
 """What each fitted parameter adds to it, over the number of points.
 
-On 200 runs of 12 public logs, runs that no parameter had seen asked for .0 to .2 more than left-out runs, with
-40 to 60 runs .3 to .6; priors hold parameters, so that each counts by half (72 fits).
+On 200 runs of public logs, runs that no parameter had seen asked for .0 to .2 more than left-out runs, with
+40 to 60 runs .3 to .6; priors hold parameters, so that each counts by half (12 logs, 72 fits).
 """
 
 MOST_OPTIMISM = 0.6

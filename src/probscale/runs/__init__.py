@@ -1,6 +1,6 @@
 """Run logs: the validated table of past training runs, its readers and its splits."""
 
-from probscale.runs.divergence import diverged_points
+from probscale.runs.divergence import diverged_points, risen_points
 from probscale.runs.log import RunLog
 from probscale.runs.readers import read_frame, read_runs
 from probscale.runs.schema import Roles
@@ -17,6 +17,7 @@ __all__ = [
     "diverged_points",
     "read_frame",
     "read_runs",
+    "risen_points",
     "split_by_level",
     "split_by_prefix",
     "split_by_run",

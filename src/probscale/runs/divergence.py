@@ -11,14 +11,23 @@ RELATIVE_MARGIN = 0.1
 GAIN_MARGIN = 0.5
 """Share of the progress made so far that must be lost again on top of the start."""
 
+USUAL = 0.25
+"""Share of runs from which on rising is what the runs of a log do, as where all overfit."""
 
-def diverged_points(values: np.ndarray, codes: np.ndarray, goal: str) -> np.ndarray:
+FEWEST_RUNS = 40
+"""Runs of several points below which such a share may be chance."""
+
+EXPLODED = 10.0
+"""Multiple of the first value beyond which a point has diverged in any log."""
+
+
+def risen_points(values: np.ndarray, codes: np.ndarray, goal: str) -> np.ndarray:
     """Points whose output is worse than the start of the run by a clear margin.
 
-    With goal "min", a point after the first is marked when its value exceeds the run's first value by more
+    With goal "min", a point after the first has risen when its value exceeds the run's first value by more
     than 10 % of that value's size plus half of the progress the run had made until then. A noisy start, or
-    overfitting that costs less than all progress made, is not marked. With goal "max" scores are bounded
-    below, so no finite point is marked.
+    overfitting that costs less than all progress made, is none. With goal "max" scores are bounded below, so
+    no finite point counts.
 
     Args:
         values: Output per point, grouped by run with the axis rising; NaN where missing.
@@ -39,3 +48,25 @@ def diverged_points(values: np.ndarray, codes: np.ndarray, goal: str) -> np.ndar
     margin = RELATIVE_MARGIN * np.abs(first) + GAIN_MARGIN * np.nan_to_num(gain)
     with np.errstate(invalid="ignore"):
         return values > first + margin
+
+
+def diverged_points(values: np.ndarray, codes: np.ndarray, risen: np.ndarray) -> np.ndarray:
+    """Points that have diverged: those that have risen.
+
+    Where they do in a quarter of at least forty runs, they overfit, or begin after their best: only what
+    exceeds ten times the start has diverged there.
+
+    Args:
+        values: Output per point, grouped by run with the axis rising; NaN where missing.
+        codes: Run of each point.
+        risen: Which points have risen; see `risen_points`.
+
+    Returns:
+        One truth value per point.
+    """
+    begun = int((np.unique(codes, return_counts=True)[1] > 1).sum())
+    if begun < FEWEST_RUNS or len(np.unique(codes[risen])) < USUAL * begun:
+        return risen
+    first = pd.Series(values).groupby(codes, sort=False).transform("first").to_numpy()
+    with np.errstate(invalid="ignore"):
+        return risen & (values > EXPLODED * np.abs(first))

@@ -12,7 +12,7 @@ import pandas as pd
 from probscale.errors import GoalWarning, RunLogError
 from probscale.runs import checks
 from probscale.runs.checks import Rows
-from probscale.runs.divergence import diverged_points
+from probscale.runs.divergence import diverged_points, risen_points
 from probscale.runs.schema import DIVERGED, Nonfinite, Roles, listed
 
 
@@ -191,21 +191,28 @@ def _mark(points: pd.DataFrame, roles: Roles, given: bool) -> tuple[pd.DataFrame
     if given:
         return points, ()
     codes = pd.factorize(points[roles.run])[0]
-    exploded = diverged_points(points[roles.outputs[0]].to_numpy(), codes, roles.goal)
-    if not exploded.any():
+    output, values = roles.outputs[0], points[roles.outputs[0]].to_numpy()
+    risen = risen_points(values, codes, roles.goal)
+    if not risen.any():
         return points, ()
-    runs = len(np.unique(codes[exploded]))
-    note = (
-        f"marked {exploded.sum()} points in {runs} runs as diverged: {roles.outputs[0]} rose clearly above "
-        "the start of the run"
-    )
-    begun = len(np.unique(codes[points.duplicated(roles.run)]))
+    runs, begun = len(np.unique(codes[risen])), len(np.unique(codes[points.duplicated(roles.run)]))
     if runs > 0.5 * begun and begun > 1:
         warnings.warn(
-            f"{roles.outputs[0]} rises in {runs} of {begun} runs, which counts as divergence where smaller "
-            'is better; if larger is better, give goal="max"',
+            f"{output} rises in {runs} of {begun} runs, although smaller is better; if larger is better, "
+            'give goal="max"',
             GoalWarning,
             stacklevel=4,
+        )
+    exploded = diverged_points(values, codes, risen)
+    far = len(np.unique(codes[exploded]))
+    note = (
+        f"marked {exploded.sum()} points in {far} runs as diverged: {output} rose clearly above the start of "
+        "the run"
+    )
+    if (risen & ~exploded).any():
+        note = (
+            f"{output} rises above the start in {runs} of {begun} runs: taken for what runs of this log do, "
+            f"not for divergence ({exploded.sum()} points beyond ten times the start are marked)"
         )
     return points.assign(**{DIVERGED: points[DIVERGED].to_numpy() | exploded}), (note,)
 

@@ -180,7 +180,7 @@ def cells_of(log: RunLog, codes: NDArray[np.intp], at: Array) -> NDArray[np.intp
         elif not pd.api.types.is_numeric_dtype(column) and column.nunique() <= len(column) / 4:
             keys[f"label {name}"] = column.map(label)
     cells = keys.groupby(list(keys), sort=False, dropna=False).ngroup().to_numpy()
-    return _cut(cells, max(2, log.n_runs // FEWEST_CELLS))[codes]
+    return _cut(cells.astype(np.intp), max(2, log.n_runs // FEWEST_CELLS))[codes]
 
 
 def _cut(cells: NDArray[np.intp], most: int) -> NDArray[np.intp]:
