@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import hashlib
 import tempfile
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +24,7 @@ import pandas as pd
 import torch
 from sources import data_root, read
 
-from probscale import __version__
+import probscale
 from probscale.budget.bench import drive
 from probscale.budget.registry import strategy_named
 from probscale.evaluate.replay.budget import ReplayBench, Spender, gain_table, replay_budgets
@@ -87,9 +88,17 @@ def spend(name: str, eta: float, bench: ReplayBench, seed: int, *, warm: bool = 
 
 
 @functools.cache
+def sources_digest() -> str:
+    """Short digest of the package's sources: a surrogate kept by other sources is not the present one."""
+    folder = Path(probscale.__file__).parent
+    parts = (file.read_bytes() for file in sorted(folder.rglob("*.py")))
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
+
+
+@functools.cache
 def earlier_surrogate(held_out: str) -> CurveSurrogate:
     """Surrogate of a few curves of every LCBench data set but one; kept in the temporary folder."""
-    path = Path(tempfile.gettempdir()) / f"probscale_ba_{__version__}_{held_out}.safetensors"
+    path = Path(tempfile.gettempdir()) / f"probscale_ba_{sources_digest()}_{held_out}.safetensors"
     if path.exists():
         return load_surrogate(path)
     parts = []

@@ -7,8 +7,10 @@ import pytest
 import probscale as ps
 from probscale.budget.bench import Decision, Order
 from probscale.budget.commitment import (
+    Commitment,
     Expectation,
     Record,
+    early_commitment,
     interleaved,
     ladder_orders,
     size_weights,
@@ -203,3 +205,34 @@ def test_the_observed_leader_stays_where_there_is_room():
     assert with_leader(likeliest, 2, few=2, most=2) == [4, 2]
     assert with_leader(likeliest, 7, few=2, most=4) == [4, 2, 7]
     assert with_leader(likeliest, 7, few=1, most=1) == [4]
+
+
+@pytest.mark.parametrize(("mass", "informed", "least"), [(0.5, True, 4), (0.99, True, 4), (0.5, False, 12)])
+def test_earlier_runs_spare_the_unlikely_their_start(mass, informed, least):
+    pool = pd.DataFrame({"N": np.geomspace(1e7, 1e10, 12)})
+    worlds = imagined(
+        pool,
+        COST,
+        1e20,
+        axis="tokens",
+        params="N",
+        last=np.full(12, np.inf),
+        worlds=4000,
+        surrogate=None,
+        seed=0,
+    )
+    game = WorldBench(worlds, 0)
+    strategy = early_commitment(
+        game,
+        np.random.default_rng(0),
+        forecaster=WorldForecaster(worlds, informed),
+        settings=Commitment(screened=mass, horizon=1.0),
+    )
+    started = {order.run for order in next(strategy).orders}
+    wins = np.bincount(worlds.outputs[:, :, -1].argmin(axis=1), minlength=12) / 4000
+    left = wins[[run for run in range(12) if run not in started]].sum()
+    assert len(started) >= least
+    # Chances counted in 512 of the 4000 worlds are off by some hundredths.
+    assert left <= (1 - mass) + 0.05
+    if informed and len(started) > least:
+        assert left + wins[list(started)].min() >= (1 - mass) - 0.05

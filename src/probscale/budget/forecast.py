@@ -41,6 +41,11 @@ class Forecaster(Protocol):
         ...
 
 
+def informed(forecaster: Forecaster) -> bool:
+    """Whether a forecaster knows earlier runs, and so can forecast before anything is trained."""
+    return bool(getattr(forecaster, "informed", False))
+
+
 @dataclass
 class JointForecaster:
     """The joint surrogate over all runs: fitted once, conditioned on new points, refitted rarely.
@@ -65,6 +70,11 @@ class JointForecaster:
     _current: CurveSurrogate | None = field(default=None, init=False)
     _used: dict[int, list[tuple[float, float]]] = field(default_factory=dict, init=False)
     _fitted: int = field(default=0, init=False)
+
+    @property
+    def informed(self) -> bool:
+        """Whether there is a surrogate of earlier runs."""
+        return self.surrogate is not None
 
     def sample(self, bench: Bench, runs: Sequence[int], compute: Array, n: int, seed: int) -> Array:
         """Draws; see `Forecaster.sample`."""

@@ -126,7 +126,8 @@ def plan_budget(
         surrogate=surrogate,
         seed=seed,
     )
-    games = [_played(drawn, number, maker, eta, seed) for number in range(worlds)]
+    forecaster = WorldForecaster(drawn, surrogate is not None) if maker.forecasts else None
+    games = [_played(drawn, number, maker, forecaster, eta, seed) for number in range(worlds)]
     won = np.array([_won(game) for game in games])
     # A cost that counts the axis itself has a column of its own all the same.
     unit = cost.unit if cost.unit != axis else f"{axis} in all"
@@ -142,10 +143,11 @@ def plan_budget(
     )
 
 
-def _played(drawn: Worlds, number: int, maker: Maker, eta: float, seed: int) -> WorldBench:
+def _played(
+    drawn: Worlds, number: int, maker: Maker, forecaster: WorldForecaster | None, eta: float, seed: int
+) -> WorldBench:
     """One world, with the strategy's decisions."""
     bench = WorldBench(drawn, number)
-    forecaster = WorldForecaster(drawn) if maker.forecasts else None
     drive(bench, maker.make(bench, np.random.default_rng([seed, number]), forecaster, eta))
     return bench
 

@@ -174,16 +174,23 @@ class WorldForecaster:
 
     It stands in for the surrogate that a live allocation would fit, whose posterior a linear regression of
     jointly normal draws reproduces for one observation a run.
+
+    Attributes:
+        worlds: Imagined outcomes.
+        informed: Whether they come from a surrogate of earlier runs, so that they count before any training.
     """
 
     worlds: Worlds
+    informed: bool = False
 
     def sample(self, bench: Bench, runs: Sequence[int], compute: Array, n: int, seed: int) -> Array:
         """Draws of the runs' outputs; see `Forecaster.sample`."""
-        if not any(bench.points(run) for run in range(len(bench.configs))):
+        if not self.informed and not any(bench.points(run) for run in range(len(bench.configs))):
             raise FitError("nothing was observed yet that could be forecast from")
         generator = np.random.default_rng(seed)
         draws = np.empty((n, len(runs)))
+        # The same worlds for every run: what runs share does not tell them apart.
+        drawn = generator.integers(len(self.worlds.outputs), size=n)
         for index, (run, horizon) in enumerate(zip(runs, compute, strict=True)):
             future = _at(self.worlds, run, float(horizon))
             if bench.spent[run] > 0:
@@ -191,7 +198,7 @@ class WorldForecaster:
                 slope = float(np.cov(past, future)[0, 1] / max(np.var(past, ddof=1), 1e-300))
                 seen = bench.points(run)[-1][1]
                 future = future + slope * (seen - past)
-            draws[:, index] = generator.choice(future, n)
+            draws[:, index] = future[drawn]
         return draws
 
 
