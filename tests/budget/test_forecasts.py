@@ -8,8 +8,7 @@ import probscale as ps
 from probscale.budget.bench import Decision, Order
 from probscale.budget.commitment import (
     Commitment,
-    Expectation,
-    Record,
+    affordable,
     early_commitment,
     interleaved,
     ladder_orders,
@@ -17,8 +16,10 @@ from probscale.budget.commitment import (
     with_leader,
 )
 from probscale.budget.coregional import CoregionalForecaster
-from probscale.budget.forecast import JointForecaster, thinned
+from probscale.budget.forecast import JointForecaster, first_point, thinned
 from probscale.budget.parametric import EnsembleForecaster, PowerForecaster, config_features
+from probscale.budget.record import Expectation, Record
+from probscale.budget.rungs import halving_rounds
 from probscale.budget.strategies import chances, smallest_set
 from probscale.budget.worlds import WorldBench, WorldForecaster, imagined
 from probscale.surrogate import FitOptions
@@ -207,32 +208,56 @@ def test_the_observed_leader_stays_where_there_is_room():
     assert with_leader(likeliest, 7, few=1, most=1) == [4]
 
 
-@pytest.mark.parametrize(("mass", "informed", "least"), [(0.5, True, 4), (0.99, True, 4), (0.5, False, 12)])
-def test_earlier_runs_spare_the_unlikely_their_start(mass, informed, least):
-    pool = pd.DataFrame({"N": np.geomspace(1e7, 1e10, 12)})
-    worlds = imagined(
-        pool,
-        COST,
-        1e20,
-        axis="tokens",
-        params="N",
-        last=np.full(12, np.inf),
-        worlds=4000,
-        surrogate=None,
-        seed=0,
-    )
-    game = WorldBench(worlds, 0)
-    strategy = early_commitment(
-        game,
-        np.random.default_rng(0),
-        forecaster=WorldForecaster(worlds, informed),
-        settings=Commitment(screened=mass, horizon=1.0),
-    )
-    started = {order.run for order in next(strategy).orders}
+def sized_game(total, count=12, worlds=4000):
+    pool = pd.DataFrame({"N": np.geomspace(1e7, 1e10, count)})
+    last = np.full(count, np.inf)
+    options = {"axis": "tokens", "params": "N", "last": last, "worlds": worlds, "surrogate": None, "seed": 0}
+    drawn = imagined(pool, COST, total, **options)
+    return drawn, WorldBench(drawn, 0)
+
+
+def started(game, forecaster):
+    settings = Commitment(screened=True, horizon=1.0)
+    strategy = early_commitment(game, np.random.default_rng(0), forecaster=forecaster, settings=settings)
+    return {order.run for order in next(strategy).orders}
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(1e-6, 12, 12), (0.003, 5, 11), (1.0, 4, 4)])
+def test_where_earlier_runs_are_known_no_more_start_than_the_budget_takes_to_a_first_point(
+    share, least, most
+):
+    worlds, game = sized_game(1e20)
+    # The likeliest run gets there with this share of the budget.
     wins = np.bincount(worlds.outputs[:, :, -1].argmin(axis=1), minlength=12) / 4000
-    left = wins[[run for run in range(12) if run not in started]].sum()
-    assert len(started) >= least
+    first = share * 1e20 / (6 * game.configs["N"][int(wins.argmax())])
+    chosen = started(game, WorldForecaster(worlds, first))
+    assert least <= len(chosen) <= most
     # Chances counted in 512 of the 4000 worlds are off by some hundredths.
-    assert left <= (1 - mass) + 0.05
-    if informed and len(started) > least:
-        assert left + wins[list(started)].min() >= (1 - mass) - 0.05
+    assert wins[list(chosen)].sum() >= np.sort(wins)[-len(chosen) :].sum() - 0.05
+    assert wins[list(chosen)].sum() >= 0.65
+
+
+def test_without_earlier_runs_every_run_starts():
+    worlds, game = sized_game(1e20)
+    assert started(game, WorldForecaster(worlds)) == set(range(12))
+
+
+def test_the_affordable_count_is_the_largest_that_a_search_of_all_finds():
+    _, game = sized_game(1e20)
+    order = [5, 2, 8, 0, 1, 11, 3, 4, 6, 7, 9, 10]
+    sizes = game.configs["N"].to_numpy()[order]
+    for first in np.geomspace(1e6, 1e12, 13):
+        fits = [
+            n
+            for n in range(1, 13)
+            if 1e20 / (n * halving_rounds(n, 2.0)) / (6 * sizes[:n].max()) >= first * (1 + 1e-6)
+        ]
+        assert affordable(order, game, float(first), 2.0) == max(fits, default=0)
+
+
+def test_the_first_point_is_that_of_runs_observed_again():
+    rows = [("a", 3.0), ("a", 9.0), ("b", 2.0), ("c", 5.0), ("c", 6.0)]
+    frame = pd.DataFrame(rows, columns=["run", "epoch"]).assign(loss=[5.0, 4.0, 3.0, 2.0, 1.0])
+    roles = {"run": "run", "axis": "epoch", "output": "loss"}
+    assert first_point(ps.RunLog.from_frame(frame, **roles)) == 3.0
+    assert first_point(ps.RunLog.from_frame(frame[frame.run == "b"], **roles)) == 0.0

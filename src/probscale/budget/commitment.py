@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,8 @@ from probscale.budget.bench import (
     best_outputs,
     equal_orders,
 )
-from probscale.budget.forecast import Forecaster, forecast, informed
+from probscale.budget.forecast import Forecaster, earliest, forecast
+from probscale.budget.record import FEWEST_TO_JUDGE, Record, foreseen
 from probscale.budget.strategies import (
     HORIZON,
     SAMPLES,
@@ -36,11 +38,8 @@ from probscale.budget.strategies import (
 )
 from probscale.errors import ProbscaleError
 
-FEWEST_TO_JUDGE = 4
-"""Runs with new outputs that a verdict on forecasts needs."""
-
-STARTED_MASS = 0.95
-"""Screening of the default: .7 to .95 gain alike at small budgets, and .95 loses nothing at large ones."""
+STARTED_MASS = 0.7
+"""However little the budget, runs that hold this much of the chance to be best start."""
 
 CAREFUL_MASS = 0.995
 """Mass of the default: .9 gains as much at small budgets, but at large ones it may drop the best run."""
@@ -61,8 +60,8 @@ class Commitment:
             before it did. A surrogate of earlier runs counts from the start.
         interleaved: Whether survivors are taken from the predicted and the observed ranking in turn, or are
             the observed leader and then the best predicted.
-        screened: Probability of being best that the runs which start at all hold together, by a surrogate of
-            earlier runs; 1 starts every run, as does a forecaster without earlier runs.
+        screened: Whether only the likeliest start where earlier runs are known: as many as the first rung's
+            equal shares take to a first point.
     """
 
     eta: float = 2.0
@@ -70,7 +69,7 @@ class Commitment:
     mass: float = 0.9
     earned: bool = False
     interleaved: bool = True
-    screened: float = 1.0
+    screened: bool = False
 
 
 def early_commitment(
@@ -99,14 +98,14 @@ def early_commitment(
     settings = settings or Commitment()
     alive = permuted(everyone(bench) if runs is None else runs, generator)
     chance: dict[int, float] = {}
-    warm = informed(forecaster)
-    if warm and settings.screened < 1:
+    warm = earliest(forecaster) is not None
+    if warm and settings.screened:
         alive, chance = _screened(bench, alive, forecaster, settings, generator)
     rounds = rungs.halving_rounds(len(alive), settings.eta)
     record = Record(trusted=warm or not settings.earned)
     for number in range(rounds):
         orders = equal_orders(bench, alive, bench.remaining / (rounds - number))
-        expected = _expected(bench, orders, forecaster, generator)
+        expected = foreseen(bench, orders, forecaster, generator)
         note = {"forecast trusted": record.trusted, "spread": record.spread}
         decision = Decision(orders, f"rung {number + 1} of {rounds}", tuple(alive), chance, note)
         alive = list((yield decision).kept)
@@ -125,13 +124,29 @@ def _screened(
     generator: np.random.Generator,
 ) -> tuple[list[int], dict[int, float]]:
     """Runs worth a start by what earlier runs tell of configurations, with the chances of all to be best."""
-    draws = drawn(bench, alive, forecaster, settings.horizon, generator)
-    if draws is None:
+    start, draws = earliest(forecaster), drawn(bench, alive, forecaster, settings.horizon, generator)
+    if draws is None or start is None:
         return alive, {}
     shares = chances(draws)
-    count = max(len(smallest_set(shares, settings.screened)), FEWEST_TO_JUDGE)
-    likeliest = np.argsort(-shares, kind="stable")[:count]
-    return [alive[index] for index in sorted(likeliest)], probabilities(alive, shares)
+    likeliest = np.argsort(-shares, kind="stable")
+    count = affordable([alive[index] for index in likeliest], bench, start, settings.eta)
+    count = max(count, len(smallest_set(shares, STARTED_MASS)), FEWEST_TO_JUDGE)
+    return [alive[index] for index in sorted(likeliest[:count])], probabilities(alive, shares)
+
+
+def affordable(runs: Sequence[int], bench: Bench, start: float, eta: float) -> int:
+    """How many of the runs, in their order, the first equal shares of a halving take to an axis value.
+
+    A run that starts pays to its first point whatever its share: the first rung of more runs than this takes
+    from the others what it spends on points that say the least.
+    """
+
+    def too_many(count: int) -> bool:
+        share = bench.remaining / (count * rungs.halving_rounds(count, eta))
+        return bool((bench.axis_at(runs[:count], np.full(count, share)) < start * (1 - NEGLIGIBLE)).any())
+
+    # Shares fall with the count, and runs that come in may be dearer: more than too many are too many.
+    return bisect.bisect_left(range(1, len(runs) + 1), True, key=too_many)
 
 
 def _survivors(
@@ -156,79 +171,6 @@ def _survivors(
         return interleaved(predicted, observed, few), chance
     likeliest = sorted(predicted, key=lambda run: -chance[run])
     return with_leader(likeliest, observed[0], few, count), chance
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """Forecast of a rung before it: runs, their last outputs, means and standard deviations of the next."""
-
-    runs: tuple[int, ...]
-    places: tuple[float, ...]
-    last: Array
-    mean: Array
-    std: Array
-
-
-def _expected(
-    bench: Bench, orders: Sequence[Order], forecaster: Forecaster, generator: np.random.Generator
-) -> Expectation | None:
-    """What a rung is forecast to show of runs that were observed before."""
-    known = [order for order in orders if bench.points(order.run)]
-    if len(known) < FEWEST_TO_JUDGE:
-        return None
-    runs = tuple(order.run for order in known)
-    compute = np.array([order.until for order in known])
-    seed = int(generator.integers(2**31))
-    draws = forecast(forecaster, bench, runs, compute, n=SAMPLES, seed=seed)
-    if isinstance(draws, ProbscaleError):
-        return None
-    last = [bench.points(run)[-1] for run in runs]
-    places, outputs = tuple(at for at, _ in last), np.array([value for _, value in last])
-    return Expectation(runs, places, outputs, draws.mean(axis=0), draws.std(axis=0))
-
-
-@dataclass(frozen=True)
-class Record:
-    """How well forecasts of rungs have done.
-
-    Attributes:
-        trusted: Whether forecasts count.
-        squares: Squared standardised errors so far.
-        count: How many.
-    """
-
-    trusted: bool
-    squares: float = 0.0
-    count: int = 0
-
-    @property
-    def spread(self) -> float:
-        """Factor, 1 to 4, that makes forecasts as wide as their errors; ten errors of size 1 are assumed."""
-        return float(np.clip(math.sqrt((self.squares + 10.0) / (self.count + 10.0)), 1.0, 4.0))
-
-    def after(self, expected: Expectation, bench: Bench, earned: bool) -> Record:
-        """The record after a rung that showed new outputs of some of the runs."""
-        after = [bench.points(run)[-1] for run in expected.runs]
-        new = np.array([at > place for (at, _), place in zip(after, expected.places, strict=True)])
-        outputs = np.array([value for _, value in after])
-        new &= np.isfinite(outputs) & np.isfinite(expected.last)
-        if new.sum() < FEWEST_TO_JUDGE:
-            return self
-        errors = (outputs - expected.mean)[new] / np.maximum(expected.std[new], 1e-300)
-        # One outlying run says little of the others.
-        squares = np.minimum(errors**2, 25.0)
-        trusted = self.trusted
-        if earned:
-            better = _agreement(expected.mean[new], outputs[new]) > _agreement(
-                expected.last[new], outputs[new]
-            )
-            trusted = better or (trusted and self.count == 0)
-        return Record(trusted, self.squares + float(squares.sum()), self.count + int(new.sum()))
-
-
-def _agreement(a: Array, b: Array) -> float:
-    """Rank correlation."""
-    return float(np.corrcoef(np.argsort(np.argsort(a)), np.argsort(np.argsort(b)))[0, 1])
 
 
 def drawn(
@@ -385,6 +327,6 @@ def default_strategy(
             return
     careful = replace(
         settings or Commitment(),
-        **{"earned": True, "mass": CAREFUL_MASS, "interleaved": False, "screened": STARTED_MASS},
+        **{"earned": True, "mass": CAREFUL_MASS, "interleaved": False, "screened": True},
     )
     yield from early_commitment(bench, generator, forecaster=forecaster, settings=careful)

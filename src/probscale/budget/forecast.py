@@ -41,9 +41,9 @@ class Forecaster(Protocol):
         ...
 
 
-def informed(forecaster: Forecaster) -> bool:
-    """Whether a forecaster knows earlier runs, and so can forecast before anything is trained."""
-    return bool(getattr(forecaster, "informed", False))
+def earliest(forecaster: Forecaster) -> float | None:
+    """Where on the axis the earlier runs that a forecaster knows begin; None if it knows none."""
+    return getattr(forecaster, "earliest", None)
 
 
 @dataclass
@@ -72,9 +72,9 @@ class JointForecaster:
     _fitted: int = field(default=0, init=False)
 
     @property
-    def informed(self) -> bool:
-        """Whether there is a surrogate of earlier runs."""
-        return self.surrogate is not None
+    def earliest(self) -> float | None:
+        """Where on the axis the earlier runs begin; see `first_point`."""
+        return None if self.surrogate is None else first_point(self.surrogate.log)
 
     def sample(self, bench: Bench, runs: Sequence[int], compute: Array, n: int, seed: int) -> Array:
         """Draws; see `Forecaster.sample`."""
@@ -164,6 +164,13 @@ def free_name(name: str, columns: Sequence[str]) -> str:
     while name in columns:
         name = f"{name}_"
     return name
+
+
+def first_point(log: RunLog) -> float:
+    """Least axis value at which a run of a log was observed that was observed again later; 0 if none was."""
+    axis = log.points[log.roles.axis].groupby(log.codes)
+    firsts = axis.min()[axis.size() > 1]
+    return float(firsts.min()) if len(firsts) else 0.0
 
 
 def thinned(points: list[tuple[float, float]], most: int) -> list[tuple[float, float]]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from probscale.budget.allocation import Pool, check_budget, params_column, per_run, read_pool
 from probscale.budget.bench import drive
+from probscale.budget.forecast import first_point
 from probscale.budget.registry import Maker, strategy_named
 from probscale.budget.rungs import check_eta
 from probscale.budget.worlds import WorldBench, WorldForecaster, Worlds, imagined
@@ -126,7 +127,8 @@ def plan_budget(
         surrogate=surrogate,
         seed=seed,
     )
-    forecaster = WorldForecaster(drawn, surrogate is not None) if maker.forecasts else None
+    earliest = None if surrogate is None else first_point(surrogate.log)
+    forecaster = WorldForecaster(drawn, earliest) if maker.forecasts else None
     games = [_played(drawn, number, maker, forecaster, eta, seed) for number in range(worlds)]
     won = np.array([_won(game) for game in games])
     # A cost that counts the axis itself has a column of its own all the same.

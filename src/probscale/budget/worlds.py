@@ -177,15 +177,16 @@ class WorldForecaster:
 
     Attributes:
         worlds: Imagined outcomes.
-        informed: Whether they come from a surrogate of earlier runs, so that they count before any training.
+        earliest: Where on the axis earlier runs were first observed, if the worlds come from a surrogate of
+            such; then they count before any training.
     """
 
     worlds: Worlds
-    informed: bool = False
+    earliest: float | None = None
 
     def sample(self, bench: Bench, runs: Sequence[int], compute: Array, n: int, seed: int) -> Array:
         """Draws of the runs' outputs; see `Forecaster.sample`."""
-        if not self.informed and not any(bench.points(run) for run in range(len(bench.configs))):
+        if self.earliest is None and not any(bench.points(run) for run in range(len(bench.configs))):
             raise FitError("nothing was observed yet that could be forecast from")
         generator = np.random.default_rng(seed)
         draws = np.empty((n, len(runs)))
