@@ -18,7 +18,7 @@ FEWEST = 20
 BEYOND_PRIOR = 0.0
 """Prior mean of the log factor of extrapolation."""
 
-LEAST_BEYOND = 1.2
+LEAST_BEYOND = 1.05
 """Least factor of extrapolation: one lucky fold is no licence for less."""
 
 BREAK = 0.01
@@ -128,7 +128,7 @@ def fit_beyond(
         weights: Say of each point, (points,); equal by default.
 
     Returns:
-        A factor of at least 1.2.
+        A factor of at least `LEAST_BEYOND`.
     """
     if not len(residual):
         return LEAST_BEYOND
@@ -169,7 +169,7 @@ def fit_break(
         weights: Say of each point, (points,); equal by default.
 
     Returns:
-        The factor, at least 1.2, and the standard deviation of the break per e-fold before this
+        The factor, at least `LEAST_BEYOND`, and the standard deviation of the break per e-fold before this
         factor and the tail's scale.
     """
     base = float(np.mean(tail.scale))
