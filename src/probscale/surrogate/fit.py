@@ -27,7 +27,7 @@ from probscale.surrogate.expert import Expert
 from probscale.surrogate.fitting import fit_expert
 from probscale.surrogate.floors import floors_of
 from probscale.surrogate.functional_fit import fit_functional, functional_report, is_functional
-from probscale.surrogate.grid_fit import fit_grid_expert, grid_report, is_grid
+from probscale.surrogate.grid_fit import fit_grid_expert, grid_report, is_finished, is_grid
 from probscale.surrogate.latent import fit_latent_expert
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.outputs import (
@@ -231,8 +231,14 @@ def _fit_engine(
 
 
 def _suits_grid(log: RunLog, options: FitOptions) -> bool:
-    """Whether the grid engine serves best: too many points for a dense covariance, no sizes to go beyond."""
-    return log.n_points > options.most and log.roles.params is None and is_grid(log)
+    """Whether the grid engine serves best: too many points for a dense covariance, no sizes to go beyond.
+
+    Where a third of the runs have reached the end of their grid, and there are runs enough, the functional
+    engine foretells new runs and begun ones better.
+    """
+    if log.n_points <= options.most or log.roles.params is not None or not is_grid(log):
+        return False
+    return not (is_functional(log, options.most) and is_finished(log))
 
 
 def _parts(log: RunLog, generator: np.random.Generator) -> dict[str, RunLog]:

@@ -1,4 +1,4 @@
-"""Spread of a functional model, learnt from runs whose cell is left out: of new runs, and of begun ones."""
+"""Spread of a functional model, learnt from runs left out with their cell: of new runs, and of begun ones."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from probscale.runs.schema import DIVERGED
 from probscale.surrogate.functional import FunctionalExpert, Observed
 from probscale.surrogate.functional_curves import Curves
 from probscale.surrogate.known_points import run_codes
+from probscale.surrogate.prepare import parts_of
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -34,6 +35,11 @@ STRAYING_RUNS = 1_000
 
 JUDGED_RUNS = 400
 """Runs on which intervals are judged."""
+
+MOST_LEFT, FEWEST_LEFT = 0.05, 5
+"""Share of all runs, and number, up to which the runs of a cell are left out together; larger cells are left
+out in parts. Without a cell that holds a large part of a log, little is left that foretells its runs, and
+what new runs stray by is not what they then seem to."""
 
 FEWEST_JUDGED = 30
 TRUSTS = (1.0, 0.4, 0.15, 0.05, 0.02)
@@ -109,10 +115,12 @@ def calibrated(
 
     Cost: O(runs³) per score, and O(runs × points³) for at most 1,000 runs.
     """
-    location, variance = expert.scores.left_out(curves.cells)
+    generator = np.random.default_rng(0)
+    most = max(int(MOST_LEFT * len(curves.cells)), FEWEST_LEFT)
+    parts = parts_of(curves.cells, most, np.random.default_rng(1))
+    location, variance = expert.scores.left_out(parts)
     location[:, 0] -= level
     left = LeftOut(location, variance, expert.scores.deviation())
-    generator = np.random.default_rng(0)
     chosen = generator.permutation(len(curves.names))[:STRAYING_RUNS]
     shown = []
     for run in chosen:

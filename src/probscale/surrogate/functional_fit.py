@@ -5,40 +5,33 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.model.baseline import fit_baseline
-from probscale.model.basis import Basis, fit_basis
 from probscale.model.divergence import fit_divergence
-from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights, threads_for
-from probscale.model.gp import CurveProcess, Observations
-from probscale.model.means import Believed, LawScale, curve_mean
-from probscale.model.scores import ScoreProcesses, Sites, sites_of
+from probscale.model.fitting import FitOutcome
+from probscale.model.means import Believed
+from probscale.model.scores import sites_of
 from probscale.model.spread import CurveSpread
 from probscale.model.straying import plain_deviations
 from probscale.runs import RunLog
-from probscale.surrogate.expert import layout_of
 from probscale.surrogate.fitting import quick_fit
 from probscale.surrogate.functional import FunctionalExpert
+from probscale.surrogate.functional_basis import suitable_basis
 from probscale.surrogate.functional_beyond import beyond_factor, unseen_factor
 from probscale.surrogate.functional_calibration import calibrated
 from probscale.surrogate.functional_curves import Curves, observed_of, read_curves
+from probscale.surrogate.functional_scores import fit_scores, information_of, refined
 from probscale.surrogate.options import FitOptions
-from probscale.surrogate.prepare import choose_subset, law_scale
 from probscale.surrogate.report import ExpertReport, repairs_of
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
-RANK = 8
 FEWEST_RUNS = 100
 FEWEST_PER_RUN = 4
-SHARP = 0.1
-"""Site variance, as a share of a score's variance, below which a run counts as having shown that score."""
 
 
 def is_functional(log: RunLog, most: int) -> bool:
@@ -77,13 +70,12 @@ def fit_functional(
     centre = _centre(curves, curves.y - shape)
     level = centre[0] + curves.z @ centre[1:]
     residual = curves.y - shape - level[curves.codes]
-    rank = int(np.clip(len(curves.names) // 12, 2, RANK))
-    basis = fit_basis(curves.v, residual, curves.codes, rank=rank)
-    precision, moment = _information(basis, curves, residual)
+    basis = suitable_basis(curves, residual, options)
+    precision, moment = information_of(basis, curves, residual)
     blank = np.zeros((len(curves.names), len(basis.variance)))
     sites = sites_of(precision, moment, blank, blank + basis.variance)
-    scores, outcomes = _fit_scores(curves, sites, level, options, generator, believed)
-    scores = _refined(scores, curves, precision, moment, level)
+    scores, outcomes = fit_scores(curves, sites, level, options, generator, believed)
+    scores = refined(scores, curves, precision, moment, level)
     expert = FunctionalExpert(
         curves.encoder,
         curves.clock,
@@ -127,99 +119,6 @@ def _centre(curves: Curves, unbent: Array) -> Array:
         left = np.abs(target - design @ solution)
         weight = np.minimum(1.0, 2 * np.median(left) / np.maximum(left, 1e-300))
     return solution
-
-
-def _information(basis: Basis, curves: Curves, residual: Array) -> tuple[Array, Array]:
-    count = len(basis.variance)
-    precision = np.zeros((len(curves.names), count, count))
-    moment = np.zeros((len(curves.names), count))
-    for where in np.split(np.arange(len(curves.codes)), np.flatnonzero(np.diff(curves.codes)) + 1):
-        run = curves.codes[where[0]]
-        precision[run], moment[run] = basis.information(curves.v[where], residual[where])
-    return precision, moment
-
-
-def _fit_scores(
-    curves: Curves,
-    sites: Sites,
-    level: Array,
-    options: FitOptions,
-    generator: np.random.Generator,
-    believed: Believed | None,
-) -> tuple[ScoreProcesses, list[FitOutcome]]:
-    """A process per score, its parameters fitted on runs that have shown it."""
-    states, outcomes, excess = [], [], []
-    for q in range(sites.location.shape[1]):
-        value = sites.location[:, q] + (level if q == 0 else 0.0)
-        variance = sites.variance[:, q]
-        typical = float(np.median((sites.location[:, q] - np.median(sites.location[:, q])) ** 2))
-        sharp = np.flatnonzero(variance <= max(SHARP * typical, np.quantile(variance, 0.3)))
-        state, outcome, share = _fit_score(curves, value, variance, sharp, q, options, generator, believed)
-        states.append(state)
-        outcomes.append(outcome)
-        excess.append(share)
-    return ScoreProcesses(tuple(states), curves.names, np.array(excess)), outcomes
-
-
-def _fit_score(
-    curves: Curves,
-    value: Array,
-    variance: Array,
-    sharp: Positions,
-    q: int,
-    options: FitOptions,
-    generator: np.random.Generator,
-    believed: Believed | None,
-) -> tuple[ExactState, FitOutcome, float]:
-    y = torch.from_numpy(value)
-    data = Observations(curves.rows, y, torch.ones_like(y))
-    core = data.take(torch.from_numpy(sharp))
-    subset = choose_subset(np.arange(len(sharp)), options.subset, generator)
-    scale = _scale(curves, value[sharp], sharp)
-    mean = curve_mean(curves.transform, scale, core.y, "plane" if q else "law", believed)
-    layout = layout_of(curves.encoder)
-    with threads_for(len(subset)):
-        spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), core)
-        spread = float(np.clip(options.spread * spread, 0.01, 3.0 if q else 1.0))
-        process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread)
-        rounds, iterations = (options.rounds, options.iterations) if q == 0 else (2, 20)
-        _, outcome = fit_robustly(process, core.take(subset), rounds=rounds, iterations=iterations)
-    for _ in range(2):
-        core = replace(core, weight=robust_weights(process, core))
-    with torch.no_grad():
-        noise = float(process.noise(core.rows)[0])
-    trust = np.ones(len(value))
-    trust[sharp] = core.weight.numpy()
-    share = float(np.clip(1 - np.mean(np.minimum(variance[sharp], noise)) / noise, 0.05, 1.0))
-    blunt = np.maximum(variance - np.mean(variance[sharp]), 0.0)
-    weight = noise / (noise / np.minimum(trust, 1.0) + blunt)
-    weighted = replace(data, weight=torch.from_numpy(weight))
-    return solve_exactly(process, weighted, options.place), outcome, share
-
-
-def _scale(curves: Curves, value: Array, which: Positions) -> LawScale:
-    rows = curves.rows.take(torch.from_numpy(which))
-    scale = law_scale(curves.transform, curves.transform.inverse(value), rows, curves.encoder)
-    return replace(scale, onset=None, top=None)
-
-
-def _refined(
-    scores: ScoreProcesses, curves: Curves, precision: Array, moment: Array, level: Array
-) -> ScoreProcesses:
-    """One more sweep over the sites of runs that have not shown everything, given what the others say."""
-    deviation = scores.deviation()
-    location, variance = scores.left_out(np.arange(len(curves.names)))
-    location[:, 0] -= level
-    sites = sites_of(precision, moment, location, variance + deviation)
-    states = []
-    for q, (state, noise) in enumerate(zip(scores.states, scores.noise(), strict=True)):
-        value = sites.location[:, q] + (level if q == 0 else 0.0)
-        trust = np.where(sites.variance[:, q] < noise, state.data.weight.numpy(), 1.0)
-        weight = noise / (deviation[q] / np.minimum(trust, 1.0) + sites.variance[:, q])
-        weights = torch.from_numpy(np.minimum(weight, 1.5))
-        data = replace(state.data, y=torch.from_numpy(value), weight=weights)
-        states.append(solve_exactly(state.process, data, state.device))
-    return replace(scores, states=tuple(states))
 
 
 def functional_report(

@@ -43,6 +43,9 @@ MOST_SCORES = 4_000
 MOST_COMPLETE = 4_000
 """Most runs of a complete grid."""
 
+FINISHED = 1 / 3
+"""Share of the runs that must have reached the end of the grid for ends to be learnt from them alone."""
+
 LEARNT_RUNS = 60
 """Runs on which parameters are fitted."""
 
@@ -91,6 +94,13 @@ def is_grid(log: RunLog) -> bool:
         return False
     complete = log.n_points == log.n_runs * grid and bool(np.isfinite(log.points[log.output]).all())
     return log.n_runs * (INDUCING + 2) <= MOST_SCORES or (complete and log.n_runs <= MOST_COMPLETE)
+
+
+def is_finished(log: RunLog) -> bool:
+    """Whether so many runs have reached the end of the grid that other engines foretell the rest better."""
+    at = log.points[log.roles.axis].to_numpy(dtype=np.float64)
+    last = at[np.append(log.codes[1:] != log.codes[:-1], True)]
+    return float(np.mean(last >= at.max())) >= FINISHED
 
 
 def fit_grid_expert(

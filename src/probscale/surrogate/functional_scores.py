@@ -1,0 +1,135 @@
+"""Scores of the runs of a functional model: what their points say, and a Gaussian process per score."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from probscale.model.basis import Basis
+from probscale.model.exact import ExactState, solve_exactly
+from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights, threads_for
+from probscale.model.gp import CurveProcess, Observations
+from probscale.model.means import Believed, LawScale, curve_mean
+from probscale.model.scores import ScoreProcesses, Sites, sites_of
+from probscale.surrogate.expert import layout_of
+from probscale.surrogate.functional_curves import Curves
+from probscale.surrogate.options import FitOptions
+from probscale.surrogate.prepare import choose_subset, law_scale
+
+Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
+
+SHARP = 0.1
+"""Site variance, as a share of a score's variance, below which a run counts as having shown that score."""
+
+
+def information_of(basis: Basis, curves: Curves, residual: Array) -> tuple[Array, Array]:
+    """What the points of each run say: precision, (runs, scores, scores), and its product with the scores."""
+    count = len(basis.variance)
+    precision = np.zeros((len(curves.names), count, count))
+    moment = np.zeros((len(curves.names), count))
+    for where in np.split(np.arange(len(curves.codes)), np.flatnonzero(np.diff(curves.codes)) + 1):
+        run = curves.codes[where[0]]
+        precision[run], moment[run] = basis.information(curves.v[where], residual[where])
+    return precision, moment
+
+
+def fit_scores(
+    curves: Curves,
+    sites: Sites,
+    level: Array,
+    options: FitOptions,
+    generator: np.random.Generator,
+    believed: Believed | None,
+) -> tuple[ScoreProcesses, list[FitOutcome]]:
+    """A process per score, its parameters fitted on runs that have shown it."""
+    states, outcomes, excess = [], [], []
+    for q in range(sites.location.shape[1]):
+        state, outcome, share = fit_score(curves, sites, q, level, options, generator, believed)
+        states.append(state)
+        outcomes.append(outcome)
+        excess.append(share)
+    return ScoreProcesses(tuple(states), curves.names, np.array(excess)), outcomes
+
+
+def fit_score(
+    curves: Curves,
+    sites: Sites,
+    q: int,
+    level: Array,
+    options: FitOptions,
+    generator: np.random.Generator,
+    believed: Believed | None = None,
+) -> tuple[ExactState, FitOutcome, float]:
+    """Process of one score, how its fit went, and which share of its noise is deviation of runs.
+
+    Args:
+        curves: Curves of a log.
+        sites: What their points say.
+        q: Which score; the first is the end, whose mean is a law.
+        level: What the first score is counted from, (runs,).
+        options: Settings.
+        generator: Chooses the runs on which parameters are fitted.
+        believed: What other sources let one believe of the size term of a law.
+    """
+    sharp, variance = _sharp(sites, q), sites.variance[:, q]
+    value = sites.location[:, q] + (level if q == 0 else 0.0)
+    y = torch.from_numpy(value)
+    data = Observations(curves.rows, y, torch.ones_like(y))
+    core = data.take(torch.from_numpy(sharp))
+    subset = choose_subset(np.arange(len(sharp)), options.subset, generator)
+    scale = _scale(curves, value[sharp], sharp)
+    mean = curve_mean(curves.transform, scale, core.y, "plane" if q else "law", believed)
+    layout = layout_of(curves.encoder)
+    with threads_for(len(subset)):
+        spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), core)
+        spread = float(np.clip(options.spread * spread, 0.01, 3.0 if q else 1.0))
+        process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread)
+        rounds, iterations = (options.rounds, options.iterations) if q == 0 else (2, 20)
+        _, outcome = fit_robustly(process, core.take(subset), rounds=rounds, iterations=iterations)
+    for _ in range(2):
+        core = replace(core, weight=robust_weights(process, core))
+    with torch.no_grad():
+        noise = float(process.noise(core.rows)[0])
+    trust = np.ones(len(value))
+    trust[sharp] = core.weight.numpy()
+    share = float(np.clip(1 - np.mean(np.minimum(variance[sharp], noise)) / noise, 0.05, 1.0))
+    blunt = np.maximum(variance - np.mean(variance[sharp]), 0.0)
+    weight = noise / (noise / np.minimum(trust, 1.0) + blunt)
+    weighted = replace(data, weight=torch.from_numpy(weight))
+    return solve_exactly(process, weighted, options.place), outcome, share
+
+
+def _sharp(sites: Sites, q: int) -> Positions:
+    """Runs that have shown a score."""
+    value, variance = sites.location[:, q], sites.variance[:, q]
+    typical = float(np.median((value - np.median(value)) ** 2))
+    return np.flatnonzero(variance <= max(SHARP * typical, np.quantile(variance, 0.3)))
+
+
+def _scale(curves: Curves, value: Array, which: Positions) -> LawScale:
+    rows = curves.rows.take(torch.from_numpy(which))
+    scale = law_scale(curves.transform, curves.transform.inverse(value), rows, curves.encoder)
+    return replace(scale, onset=None, top=None)
+
+
+def refined(
+    scores: ScoreProcesses, curves: Curves, precision: Array, moment: Array, level: Array
+) -> ScoreProcesses:
+    """One more sweep over the sites of runs that have not shown everything, given what the others say."""
+    deviation = scores.deviation()
+    location, variance = scores.left_out(np.arange(len(curves.names)))
+    location[:, 0] -= level
+    sites = sites_of(precision, moment, location, variance + deviation)
+    states = []
+    for q, (state, noise) in enumerate(zip(scores.states, scores.noise(), strict=True)):
+        value = sites.location[:, q] + (level if q == 0 else 0.0)
+        trust = np.where(sites.variance[:, q] < noise, state.data.weight.numpy(), 1.0)
+        weight = noise / (deviation[q] / np.minimum(trust, 1.0) + sites.variance[:, q])
+        weights = torch.from_numpy(np.minimum(weight, 1.5))
+        data = replace(state.data, y=torch.from_numpy(value), weight=weights)
+        states.append(solve_exactly(state.process, data, state.device))
+    return replace(scores, states=tuple(states))
