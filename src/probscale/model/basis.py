@@ -249,7 +249,10 @@ def _noise(
 
 
 def _anchored(knots: Array, phi: Array) -> tuple[Array, Array]:
-    """Rotate functions so that the first score is the value at progress one, and the rest vanish there."""
+    """Rotate functions so that the first score is the value at progress one, and the rest vanish there.
+
+    The other scores have unit variance: floors and priors of noise then mean the same for faint ones.
+    """
     end = interpolated(phi, hat_weights(knots, np.ones(1)))[0]
     variance = max(float(end @ end), 1e-12)
     first = phi @ end / variance
@@ -261,6 +264,8 @@ def _anchored(knots: Array, phi: Array) -> tuple[Array, Array]:
     variances = np.append(variance, (keep / scale) ** 2)
     useful = variances > 1e-4 * variances[1:].sum() if len(keep) else np.array([True])
     useful[0] = True
+    functions[1:] *= np.sqrt(variances[1:, None])
+    variances[1:] = 1.0
     return np.asarray(functions[useful], dtype=np.float64), np.asarray(variances[useful], dtype=np.float64)
 
 

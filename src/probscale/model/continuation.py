@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probscale.model.basis import Basis
-from probscale.model.straying import NEGLIGIBLE, RunDeviations, kinds_given, settled, shown_by
+from probscale.model.straying import NEGLIGIBLE, RunDeviations, kinds_given, settled, shown_by, telling
 
 Array = NDArray[np.float64]
 
@@ -240,7 +240,7 @@ def outlooks_of(
         views = new_run(basis, v, mean, roots, shared, runs.kinds[common, 1])
         shares = runs.fresh[common] / runs.fresh[common].sum()
         return [replace(view, weight=float(w)) for view, w in zip(views, shares, strict=True)]
-    weights = kinds_given(runs, shown_by(basis, *seen), mean, prior)
+    weights = kinds_given(runs, shown_by(basis, *telling(basis, *seen)), mean, prior)
     keep = np.flatnonzero(weights > NEGLIGIBLE)
     still = settled(basis, *seen)
     seen = seen[0][still], seen[1][still]

@@ -124,7 +124,7 @@ def _summary(basis: Basis, v: Array, residual: Array) -> Shown:
 def settled(basis: Basis, v: Array, residual: Array) -> NDArray[np.bool_]:
     """Which points of a run are no spikes: those near the median of their four neighbours, (points,).
 
-    Spikes say what kind of run it is, and nothing about where it goes.
+    Several spikes say what kind of run it is, and nothing about where it goes; a lone one says neither.
 
     Args:
         basis: Basis functions and remainder.
@@ -138,6 +138,13 @@ def settled(basis: Basis, v: Array, residual: Array) -> NDArray[np.bool_]:
     apart = np.abs(residual - np.nanmedian(beside, axis=0))
     usual = np.maximum(np.sqrt(basis.noise_at(v)), 1.4826 * np.median(apart))
     return apart <= SPIKES * usual
+
+
+def telling(basis: Basis, v: Array, residual: Array) -> tuple[Array, Array]:
+    """Points that say what kind of run it is: all but a lone spike, (points,) each; see `settled`."""
+    still = settled(basis, v, residual)
+    keep = still if np.sum(~still) == 1 else np.ones(len(v), dtype=bool)
+    return v[keep], residual[keep]
 
 
 def log_evidence(runs: RunDeviations, shown: tuple[Shown, Shown], mean: Array, prior: Array) -> Array:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from probscale.model.basis import UNSTABLE, Basis
 from probscale.model.scores import Sites, sites_of
-from probscale.model.straying import NEGLIGIBLE, RunDeviations, kinds_given, settled, shown_by
+from probscale.model.straying import NEGLIGIBLE, RunDeviations, kinds_given, settled, shown_by, telling
 
 Array = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ def told_by(
     Returns:
         Sites of one run, (1, scores), to which `deviation` comes on top.
     """
-    every = shown_by(basis, *seen)
+    every = shown_by(basis, *telling(basis, *seen))
     prior = variance + deviation
     weights = kinds_given(runs, every, mean, prior)
     still = settled(basis, *seen)
