@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -24,11 +24,15 @@ class Baseline:
         knots: Centres of the hat functions of progress, (hats,).
         times: Time constants of early transients, axis units, (transients,).
         coefficients: One per column of the design, (columns,).
+        marks: Axis values that many runs share, ascending, (marks,).
+        effects: What all runs have in common there, (marks,); see `sharing`.
     """
 
     knots: Array
     times: Array
     coefficients: Array
+    marks: Array = field(default_factory=lambda: np.empty(0))
+    effects: Array = field(default_factory=lambda: np.empty(0))
 
     def design(
         self, v: Array, at: Array, z: Array, bend: Array | None = None, warmth: Array | None = None
@@ -45,8 +49,15 @@ class Baseline:
         return _design(self.knots, self.times, Points(v, at, z, bend, warmth))
 
     def shape(self, points: Points, ends: Points) -> Array:
-        """Modelled value minus that at the reference end of the same run, (points,)."""
-        return (self.design(*points) - self.design(*ends)) @ self.coefficients
+        """Modelled value minus that at the reference end of the same run, and what runs share, (points,)."""
+        return (self.design(*points) - self.design(*ends)) @ self.coefficients + self.shared_at(points.at)
+
+    def shared_at(self, at: Array) -> Array:
+        """What all runs have in common at axis values, zero but at the marks, (points,)."""
+        if not len(self.marks):
+            return np.zeros(len(at))
+        place = np.searchsorted(self.marks, at).clip(0, len(self.marks) - 1)
+        return np.where(self.marks[place] == at, self.effects[place], 0.0)
 
 
 class Points(NamedTuple):

@@ -269,15 +269,18 @@ def _anchored(knots: Array, phi: Array) -> tuple[Array, Array]:
     return np.asarray(functions[useful], dtype=np.float64), np.asarray(variances[useful], dtype=np.float64)
 
 
+def scores_of(basis: Basis, v: Array, residual: Array, codes: Positions) -> Array:
+    """Scores of runs as their own points tell them, shrunk towards zero, (runs, scores)."""
+    gram, moment = _run_sums(basis.at(v), 1 / basis.noise_at(v), residual, codes, int(codes.max()) + 1)
+    scores = np.linalg.solve(gram + np.diag(1 / basis.variance), moment[..., None])[..., 0]
+    return np.asarray(scores, dtype=np.float64)
+
+
 def _with_correlation(basis: Basis, v: Array, residual: Array, codes: Positions) -> Basis:
     """The basis with the correlation of what it leaves over, from neighbouring points of runs."""
-    design = basis.at(v)
-    precision = 1 / basis.noise_at(v)
-    runs = int(codes.max()) + 1
-    gram, moment = _run_sums(design, precision, residual, codes, runs)
-    scores = np.linalg.solve(gram + np.diag(1 / basis.variance), moment[..., None])[..., 0]
-    z = np.clip((residual - (design * scores[codes]).sum(1)) * np.sqrt(precision), -4, 4)
-    counts = np.bincount(codes, minlength=runs)
+    design, scores = basis.at(v), scores_of(basis, v, residual, codes)
+    z = np.clip((residual - (design * scores[codes]).sum(1)) / np.sqrt(basis.noise_at(v)), -4, 4)
+    counts = np.bincount(codes)
     long = counts[codes] >= 3 * len(basis.variance)
     pairs = np.flatnonzero((codes[1:] == codes[:-1]) & long[1:])
     if len(pairs) < 200:

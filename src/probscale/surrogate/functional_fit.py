@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.model.baseline import fit_baseline
+from probscale.model.basis import fit_basis
 from probscale.model.divergence import fit_divergence
 from probscale.model.fitting import FitOutcome
 from probscale.model.means import Believed
 from probscale.model.scores import sites_of
+from probscale.model.sharing import fit_shared
 from probscale.model.spread import CurveSpread
 from probscale.model.straying import plain_deviations
 from probscale.runs import RunLog
@@ -71,6 +73,11 @@ def fit_functional(
     level = centre[0] + curves.z @ centre[1:]
     residual = curves.y - shape - level[curves.codes]
     basis = suitable_basis(curves, residual, options)
+    marks, effects = fit_shared(basis, curves.v, residual, curves.codes, curves.at)
+    if len(marks):
+        baseline = replace(baseline, marks=marks, effects=effects)
+        residual = residual - baseline.shared_at(curves.at)
+        basis = fit_basis(curves.v, residual, curves.codes, rank=len(basis.variance))
     precision, moment = information_of(basis, curves, residual)
     blank = np.zeros((len(curves.names), len(basis.variance)))
     sites = sites_of(precision, moment, blank, blank + basis.variance)

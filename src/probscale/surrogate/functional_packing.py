@@ -68,6 +68,7 @@ def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> 
     }
 
 
+_BASELINE = ("knots", "times", "coefficients", "marks", "effects")
 _BASIS = ("knots", "functions", "variance", "noise")
 _DEVIATIONS = ("pattern", "kinds", "weights", "typical", "fresh")
 
@@ -99,7 +100,7 @@ def unpack_functional(
         encoder=encoder,
         clock=Clock(**data["clock"]),
         transform=transform,
-        baseline=Baseline(*(array(f"baseline/{key}") for key in ("knots", "times", "coefficients"))),
+        baseline=Baseline(*(array(f"baseline/{key}") for key in _BASELINE)),
         centre=array("centre"),
         basis=Basis(*(array(f"basis/{key}") for key in _BASIS), *data["remainder"]),
         scores=ScoreProcesses(tuple(states), array("members"), array("excess")),
