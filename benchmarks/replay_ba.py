@@ -22,12 +22,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scoring import markdown
 from sources import data_root, read
 
 import probscale
 from probscale.budget.bench import drive
 from probscale.budget.registry import strategy_named
-from probscale.evaluate.replay.budget import ReplayBench, Spender, gain_table, replay_budgets
+from probscale.evaluate.replay.budget import ReplayBench, Spender, gain_table, gains, replay_budgets
 from probscale.evaluate.replay.budget_tasks import gemstones_task, lcbench_task, nanogpt_task
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, fit_surrogate, load_surrogate
@@ -169,6 +170,8 @@ def main() -> None:
 def show(results: pd.DataFrame, name: str) -> None:
     """Print the tables."""
     pd.options.display.width = 200
+    if name == "lcbench" and "surrogate, warm" in set(results.strategy):
+        print(per_set(results))
     known = [item for item in PLAIN if item in set(results.strategy)]
     for base in ("halving, eta 2", known):
         label = base if isinstance(base, str) else "best plain strategy of each setting"
@@ -178,8 +181,29 @@ def show(results: pd.DataFrame, name: str) -> None:
             table = gain_table(part, base)
             pooled = table.groupby("strategy").mean(numeric_only=True) if name == "lcbench" else table
             print(f"budget {total}\n{pooled.round(4).to_string()}")
-            if name == "lcbench" and "surrogate, warm" in set(part.strategy):
-                print(table[table.strategy == "surrogate, warm"].round(4).to_string(index=False))
+
+
+def per_set(results: pd.DataFrame, strategy: str = "surrogate, warm") -> str:
+    """Gain over the best plain strategy of each data set and budget, beside what zero regret would gain."""
+    known = [item for item in PLAIN if item in set(results.strategy)]
+    played = gains(results, known)
+    part = played[played.strategy == strategy]
+    zero = part.output / (1 + part.regret)
+    part = part.assign(zero=100 * (part.output_base - zero) / part.output_base)
+    grouped = part.groupby(["task", "total"])
+    mean, error, most = grouped["gain"].mean(), grouped["gain"].sem(), grouped["zero"].mean()
+    budgets = sorted(part.total.unique())
+    rows = [
+        [task.removeprefix("lcbench "), *(_cell(mean, error, most, (task, total)) for total in budgets)]
+        for task in sorted(part.task.unique())
+    ]
+    pooled = [f"{part[part.total == total].gain.mean():+.2f}" for total in budgets]
+    header = ["data set", *(f"{100 * total:g} % of the compute" for total in budgets)]
+    return markdown(header, [*rows, ["mean", *pooled]])
+
+
+def _cell(mean: pd.Series, error: pd.Series, most: pd.Series, key: tuple[str, float]) -> str:
+    return f"{mean[key]:+.2f} ± {error[key]:.2f} (of {most[key]:.2f})"
 
 
 if __name__ == "__main__":
