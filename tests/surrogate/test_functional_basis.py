@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 import probscale as ps
+from probscale.model.basis import SCORE_STD
 from probscale.runs import RunLog
+from probscale.surrogate.functional_basis import EXACT_STD
 from probscale.surrogate.prepare import parts_of
 
 EPOCHS = np.arange(1.0, 25.0)
@@ -66,9 +68,10 @@ def test_curves_whose_faint_functions_are_noise_keep_eight(noisy):
     assert len(expert_of(noisy[0]).basis.variance) <= 8
 
 
-def test_scores_but_the_end_have_unit_variance(exact):
+def test_scores_but_the_end_have_one_variance(exact, noisy):
     basis = expert_of(exact[0]).basis
-    np.testing.assert_array_equal(basis.variance[1:], 1.0)
+    np.testing.assert_allclose(basis.variance[1:], EXACT_STD**2)
+    np.testing.assert_allclose(expert_of(noisy[0]).basis.variance[1:], SCORE_STD**2)
     np.testing.assert_allclose(basis.at(np.ones(1))[0], np.eye(len(basis.variance))[0], atol=1e-6)
 
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.model.baseline import fit_baseline
-from probscale.model.basis import fit_basis
 from probscale.model.divergence import fit_divergence
 from probscale.model.fitting import FitOutcome
 from probscale.model.means import Believed
@@ -21,7 +20,7 @@ from probscale.model.straying import plain_deviations
 from probscale.runs import RunLog
 from probscale.surrogate.fitting import quick_fit
 from probscale.surrogate.functional import FunctionalExpert
-from probscale.surrogate.functional_basis import suitable_basis
+from probscale.surrogate.functional_basis import basis_like, suitable_basis
 from probscale.surrogate.functional_beyond import beyond_factor, unseen_factor
 from probscale.surrogate.functional_calibration import calibrated
 from probscale.surrogate.functional_curves import Curves, observed_of, read_curves
@@ -77,7 +76,7 @@ def fit_functional(
     if len(marks):
         baseline = replace(baseline, marks=marks, effects=effects)
         residual = residual - baseline.shared_at(curves.at)
-        basis = fit_basis(curves.v, residual, curves.codes, rank=len(basis.variance))
+        basis = basis_like(basis, curves, residual)
     precision, moment = information_of(basis, curves, residual)
     blank = np.zeros((len(curves.names), len(basis.variance)))
     sites = sites_of(precision, moment, blank, blank + basis.variance)
