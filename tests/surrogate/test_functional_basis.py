@@ -8,7 +8,6 @@ import probscale as ps
 from probscale.model.basis import SCORE_STD
 from probscale.runs import RunLog
 from probscale.surrogate.functional_basis import EXACT_STD
-from probscale.surrogate.prepare import parts_of
 
 EPOCHS = np.arange(1.0, 25.0)
 WAVES = np.arange(1, 13)
@@ -102,14 +101,3 @@ def test_intervals_hold_where_all_runs_share_one_cell(noisy):
 def test_exact_curves_are_foretold_to_a_few_per_cent_of_their_spread(exact):
     truth, curves = truth_and_curves(*exact)
     assert np.abs(curves.median - truth).mean() < 0.05 * np.abs(truth - np.median(truth, axis=0)).mean()
-
-
-def test_large_cells_are_divided_and_small_ones_stay():
-    cells = np.repeat([0, 1, 2], [23, 4, 1])
-    parts = parts_of(cells, 5, np.random.default_rng(0))
-    sizes = np.bincount(parts)
-    assert sizes.max() <= 5
-    assert len(np.unique(parts[cells == 0])) == 5
-    for part in np.unique(parts):
-        assert len(np.unique(cells[parts == part])) == 1
-    assert len(np.unique(parts[cells == 1])) == 1

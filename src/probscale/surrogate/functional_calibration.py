@@ -25,7 +25,6 @@ from probscale.runs.schema import DIVERGED
 from probscale.surrogate.functional import FunctionalExpert, Observed
 from probscale.surrogate.functional_curves import Curves
 from probscale.surrogate.known_points import run_codes
-from probscale.surrogate.prepare import parts_of
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -36,10 +35,6 @@ STRAYING_RUNS = 1_000
 JUDGED_RUNS = 400
 """Runs on which intervals are judged."""
 
-MOST_LEFT, FEWEST_LEFT = 0.05, 5
-"""Share of all runs, and number, up to which the runs of a cell are left out together; larger cells are left
-out in parts. Without a cell that holds a large part of a log, little is left that foretells its runs, and
-what new runs stray by is not what they then seem to."""
 
 FEWEST_JUDGED = 30
 TRUSTS = (1.0, 0.4, 0.15, 0.05, 0.02)
@@ -116,9 +111,7 @@ def calibrated(
     Cost: O(runs³) per score, and O(runs × points³) for at most 1,000 runs.
     """
     generator = np.random.default_rng(0)
-    most = max(int(MOST_LEFT * len(curves.cells)), FEWEST_LEFT)
-    parts = parts_of(curves.cells, most, np.random.default_rng(1))
-    location, variance = expert.scores.left_out(parts)
+    location, variance = expert.scores.left_out(curves.cells)
     location[:, 0] -= level
     left = LeftOut(location, variance, expert.scores.deviation())
     chosen = generator.permutation(len(curves.names))[:STRAYING_RUNS]

@@ -196,17 +196,6 @@ def _cut(cells: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     return out
 
 
-def parts_of(cells: NDArray[np.intp], most: int, generator: np.random.Generator) -> NDArray[np.intp]:
-    """Cells of which large ones are divided at random into parts of at most `most` members, (members,)."""
-    parts = cells.copy()
-    for cell in np.flatnonzero(np.bincount(cells) > most):
-        where = generator.permutation(np.flatnonzero(cells == cell))
-        count = -(-len(where) // most)
-        for part in range(1, count):
-            parts[where[part::count]] = parts.max() + 1
-    return parts
-
-
 def law_scale(transform: OutputTransform, output: Array, rows: Rows, encoder: Encoder) -> LawScale:
     """Centre of a law: medians, and what varies."""
     u = output
