@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 import probscale as ps
-from probscale.model.basis import SCORE_STD
 from probscale.runs import RunLog
 from probscale.surrogate.functional_basis import EXACT_STD
 
@@ -67,11 +66,9 @@ def test_curves_whose_faint_functions_are_noise_keep_eight(noisy):
     assert len(expert_of(noisy[0]).basis.variance) <= 8
 
 
-def test_scores_but_the_end_have_one_variance(exact, noisy):
-    basis = expert_of(exact[0]).basis
-    np.testing.assert_allclose(basis.variance[1:], EXACT_STD**2)
-    np.testing.assert_allclose(expert_of(noisy[0]).basis.variance[1:], SCORE_STD**2)
-    np.testing.assert_allclose(basis.at(np.ones(1))[0], np.eye(len(basis.variance))[0], atol=1e-6)
+def test_scores_have_one_variance_where_the_faintest_is_foretold(exact, noisy):
+    np.testing.assert_allclose(expert_of(exact[0]).basis.variance[1:], EXACT_STD**2)
+    assert np.ptp(expert_of(noisy[0]).basis.variance[1:]) > 0
 
 
 def test_complete_grids_of_many_runs_take_the_functional_engine(exact):

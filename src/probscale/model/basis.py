@@ -23,10 +23,6 @@ UNSTABLE = 3.0
 SPIKE = 0.05
 """Progress over which the remainder of an unstable run stays correlated."""
 
-SCORE_STD = 0.02
-"""Standard deviation of all scores but the end: against the floor of noise, .001, it bounds how exactly one
-may be foretold. With one in its place, errors on runs left out of StepLaw are 5 % larger."""
-
 _FREEDOM = 4.0
 _ROUGHNESS = 3.0
 
@@ -97,7 +93,7 @@ class Basis:
 
 
 def fit_basis(
-    v: Array, residual: Array, codes: Positions, *, rank: int, std: float = SCORE_STD, rounds: int = 30
+    v: Array, residual: Array, codes: Positions, *, rank: int, std: float | None = None, rounds: int = 30
 ) -> Basis:
     """Principal functions of ragged curves.
 
@@ -106,7 +102,8 @@ def fit_basis(
         residual: Curves without their baseline, (points,).
         codes: Run of each point, (points,), from zero.
         rank: Number of functions.
-        std: Standard deviation of the scores that follow the first, which scales their functions.
+        std: Standard deviation of the scores that follow the first, which scales their functions; by default
+            functions have one size, and scores what is left.
         rounds: Rounds of expectation and maximisation.
 
     Cost: O(rounds × (points × rank² + (knots × rank)³)).
@@ -255,11 +252,8 @@ def _noise(
     return np.maximum(smooth, NOISE_FLOOR)
 
 
-def _anchored(knots: Array, phi: Array, std: float) -> tuple[Array, Array]:
-    """Rotate functions so that the first score is the value at progress one, and the rest vanish there.
-
-    The other scores have one variance: floors and priors of noise then mean the same for faint ones.
-    """
+def _anchored(knots: Array, phi: Array, std: float | None) -> tuple[Array, Array]:
+    """Rotate functions so that the first score is the value at progress one, and the rest vanish there."""
     end = interpolated(phi, hat_weights(knots, np.ones(1)))[0]
     variance = max(float(end @ end), 1e-12)
     first = phi @ end / variance
@@ -271,8 +265,9 @@ def _anchored(knots: Array, phi: Array, std: float) -> tuple[Array, Array]:
     variances = np.append(variance, (keep / scale) ** 2)
     useful = variances > 1e-4 * variances[1:].sum() if len(keep) else np.array([True])
     useful[0] = True
-    functions[1:] *= np.sqrt(variances[1:, None]) / std
-    variances[1:] = std**2
+    if std is not None:
+        functions[1:] *= np.sqrt(variances[1:, None]) / std
+        variances[1:] = std**2
     return np.asarray(functions[useful], dtype=np.float64), np.asarray(variances[useful], dtype=np.float64)
 
 
