@@ -18,7 +18,7 @@ from scoring import markdown, write_page
 from sources import data_root
 
 from probscale.design.actions import Actions
-from probscale.evaluate.replay.active import ActiveTask, _situation, law_errors, updated
+from probscale.evaluate.replay.active import ActiveTask, law_errors, situation_in, updated
 from probscale.evaluate.replay.active_tables import BUDGETS
 from probscale.evaluate.replay.active_tasks import nanogpt_task
 
@@ -130,7 +130,7 @@ def oracle(task: ActiveTask, seed: int) -> pd.DataFrame:
     actions, seen = begun(task, seed)
     belief, rows, total = updated(None, task.log(seen), None, 1.5), [], task.price[:, -1].sum()
     while True:
-        now = law_errors(task, _situation(task, belief.surrogate, actions, seen).draws)
+        now = law_errors(task, situation_in(task, belief.surrogate, actions, seen).draws)
         spent = float(actions.paid.sum() / total)
         rows.append(now | {"spent": spent})
         if spent >= ORACLE_UNTIL:
@@ -139,7 +139,7 @@ def oracle(task: ActiveTask, seed: int) -> pd.DataFrame:
         for choice in range(len(actions.table)):
             _, after, fresh = bought(actions, seen, choice)
             told = belief.surrogate.condition(task.log(fresh))
-            gains.append(now["abc"] - law_errors(task, _situation(task, told, actions, after).draws)["abc"])
+            gains.append(now["abc"] - law_errors(task, situation_in(task, told, actions, after).draws)["abc"])
         best = int(np.argmax(np.array(gains) / actions.table["cost"].to_numpy(dtype=np.float64)))
         actions, seen, fresh = bought(actions, seen, best)
         belief = updated(belief, task.log(seen), task.log(fresh), 1.5)

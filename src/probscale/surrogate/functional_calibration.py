@@ -35,7 +35,6 @@ STRAYING_RUNS = 1_000
 JUDGED_RUNS = 400
 """Runs on which intervals are judged."""
 
-
 FEWEST_JUDGED = 30
 TRUSTS = (1.0, 0.4, 0.15, 0.05, 0.02)
 RESTS = (0.0, 0.1, 0.3, 0.6, 1.0)

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.kernels import LabelCorrelation
+from probscale.model.layout import LabelBlock
 from probscale.model.means import Rows
+from probscale.surrogate.unseen import new_values
 
 MOST_RENEWED = 1000
 """Points up to which runs of new values tell how far their texts are to be trusted."""
@@ -55,14 +57,16 @@ def renewed(states: tuple[ExactState, ...], weights: NDArray[np.float64], trust:
 
 def reads_labels(state: ExactState) -> bool:
     """Whether texts of labels take part."""
-    return any(block.text for block in state.process.layout.labels)
+    return bool(_texted(state))
 
 
 def has_new_label(state: ExactState, rows: Rows) -> bool:
     """Whether some row has a value of a label with text that no observation has."""
-    blocks = [block for block in state.process.layout.labels if block.text]
-    known = state.data.rows.x
-    return any(not torch.isin(rows.x[:, block.code], known[:, block.code]).all() for block in blocks)
+    return bool(new_values(state, rows, _texted(state)).any())
+
+
+def _texted(state: ExactState) -> list[LabelBlock]:
+    return [block for block in state.process.layout.labels if block.text]
 
 
 def _trusting(state: ExactState, factor: float) -> ExactState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -60,8 +60,13 @@ def level_groups(state: ExactState) -> Iterator[tuple[NDArray[np.intp], NDArray[
 
 def has_unseen(state: ExactState, rows: Rows) -> NDArray[np.bool_]:
     """Which rows have a level value that no observation has, (rows,)."""
+    return new_values(state, rows, _levels(state))
+
+
+def new_values(state: ExactState, rows: Rows, blocks: Iterable[LabelBlock]) -> NDArray[np.bool_]:
+    """Which rows have a value of one of these labels that no observation has, (rows,)."""
     out = np.zeros(len(rows), dtype=bool)
-    for block in _levels(state):
+    for block in blocks:
         known = np.unique(state.data.rows.x[:, block.code].numpy())
         out |= ~np.isin(rows.x[:, block.code].numpy(), known)
     return out

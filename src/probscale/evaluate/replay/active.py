@@ -182,7 +182,7 @@ def replay_active(
     seconds, fitted = 0.0, True
     while True:
         start = time.process_time()
-        situation = _situation(task, belief.surrogate, actions, seen)
+        situation = situation_in(task, belief.surrogate, actions, seen)
         spent = float(actions.paid.sum() / total)
         rows.append(
             law_errors(task, situation.draws) | {"spent": spent, "seconds": seconds, "fitted": fitted}
@@ -199,9 +199,10 @@ def replay_active(
     return pd.DataFrame(rows).assign(task=task.name, strategy=strategy.name, seed=seed)
 
 
-def _situation(
+def situation_in(
     task: ActiveTask, surrogate: CurveSurrogate, actions: Actions, seen: NDArray[np.bool_]
 ) -> Situation:
+    """What a surrogate says of a game in which the cells `seen`, (runs, points), are known."""
     cells, curves = joint_cells(surrogate, task.configs, task.at)
     draws = np.where(seen, task.truth, curves.latent().sample(DRAWS, seed=0))
     best = float(task.truth[seen].min())
