@@ -11,27 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probscale.cli.costs import CostOptions
+from probscale.cli.costs import CostOptions, PlannedCosts
 from probscale.cli.options import (
     Debug,
-    DeviceHour,
-    Devices,
     EmbedderName,
     Ends,
     Eta,
-    FlopsPerSecond,
     GoalName,
-    Params,
     Pool,
     PoolAxis,
     Quiet,
-    Rate,
     Seed,
     StrategyName,
     Summary,
-    TokensPerAxis,
     Total,
-    Unit,
     Warm,
 )
 from probscale.cli.plan import number_or_column
@@ -58,6 +51,7 @@ RunnerOption = Annotated[
     ),
 ]
 OutputOption = Annotated[str, typer.Option(help="Name of the measured output.")]
+GoalOption = Annotated[GoalName, typer.Option(help="Whether small or large outputs are good.")]
 ResolutionOption = Annotated[
     str | None,
     typer.Option(
@@ -99,7 +93,7 @@ def allocate(
     total: Total,
     axis: PoolAxis = "tokens",
     output: OutputOption = "loss",
-    goal: GoalName = GoalName.min,
+    goal: GoalOption = GoalName.min,
     strategy: StrategyName = "surrogate",
     eta: Eta = 3.0,
     horizon: Ends = None,
@@ -111,13 +105,7 @@ def allocate(
     executor_option: ExecutorSettings = None,
     timeout: TimeoutOption = None,
     retries: RetriesOption = 2,
-    params: Params = None,
-    rate: Rate = None,
-    axis_tokens: TokensPerAxis = None,
-    flops_per_second: FlopsPerSecond = None,
-    device_hour: DeviceHour = None,
-    devices: Devices = None,
-    unit: Unit = None,
+    costs: PlannedCosts,
     out: OutOption = Path("runs.csv"),
     curves: CurvesOption = None,
     summary: Summary = None,
@@ -130,7 +118,6 @@ def allocate(
 
     Every decision and outcome is in the ledger before the next step: the same command resumes after a kill.
     """
-    costs = CostOptions(params, rate, axis_tokens, None, flops_per_second, device_hour, devices, unit)
     asked = {
         **{"total": total, "axis": axis, "output": output, "goal": goal.value, "strategy": strategy},
         **{"eta": eta, "horizon": number_or_column(horizon), "resolution": number_or_column(resolution)},

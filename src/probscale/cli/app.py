@@ -9,22 +9,12 @@ import typer
 
 from probscale.cli import allocate, frontier, plan, replay, report, suggest
 from probscale.cli.options import (
-    Axis,
-    Config,
     Debug,
     EmbedderName,
-    GoalName,
-    Goals,
-    Horizon,
-    Levels,
     Log,
-    NonfiniteName,
-    Output,
-    Outputs,
-    Params,
+    LogRoles,
+    OutputsRoles,
     Quiet,
-    RoleOptions,
-    Run,
     Seed,
 )
 from probscale.cli.speech import readable
@@ -88,15 +78,7 @@ def demo(
 def fit(
     log: Log,
     *,
-    run: Run,
-    axis: Axis,
-    output: Outputs,
-    goal: Goals = "min",
-    levels: Levels = None,
-    params: Params = None,
-    horizon: Horizon = None,
-    config: Config = None,
-    nonfinite: NonfiniteName = NonfiniteName.error,
+    roles: OutputsRoles,
     out: Annotated[Path, typer.Option("-o", "--out", help="File to write the surrogate to.")] = Path(
         "surrogate.safetensors"
     ),
@@ -108,8 +90,7 @@ def fit(
     """Fit a surrogate to the runs of LOG and write it to a file."""
     from probscale.cli.work import fit_file
 
-    roles = RoleOptions(run, axis, output, goal, levels, params, horizon, config, nonfinite.value).arguments()
-    fit_file(log, roles, out, embedder=embedder, seed=seed, quiet=quiet)
+    fit_file(log, roles.arguments(), out, embedder=embedder, seed=seed, quiet=quiet)
 
 
 @app.command(
@@ -154,22 +135,13 @@ def predict(
 def describe(
     log: Log,
     *,
-    run: Run,
-    axis: Axis,
-    output: Outputs,
-    goal: Goals = "min",
-    levels: Levels = None,
-    params: Params = None,
-    horizon: Horizon = None,
-    config: Config = None,
-    nonfinite: NonfiniteName = NonfiniteName.error,
+    roles: OutputsRoles,
     debug: Debug = False,
 ) -> None:
     """Say what is in LOG: runs, levels, ranges, gaps, unfinished and diverged runs."""
     from probscale.cli.work import read_log
 
-    roles = RoleOptions(run, axis, output, goal, levels, params, horizon, config, nonfinite.value).arguments()
-    typer.echo(str(read_log(log, roles).describe()))
+    typer.echo(str(read_log(log, roles.arguments()).describe()))
 
 
 @app.command(
@@ -180,15 +152,7 @@ def describe(
 def check(
     log: Log,
     *,
-    run: Run,
-    axis: Axis,
-    output: Output,
-    goal: GoalName = GoalName.min,
-    levels: Levels = None,
-    params: Params = None,
-    horizon: Horizon = None,
-    config: Config = None,
-    nonfinite: NonfiniteName = NonfiniteName.error,
+    roles: LogRoles,
     regimes: Annotated[
         list[str] | None,
         typer.Option(
@@ -214,12 +178,9 @@ def check(
     """
     from probscale.cli.check import check_file
 
-    roles = RoleOptions(
-        run, axis, output, goal.value, levels, params, horizon, config, nonfinite.value
-    ).arguments()
     check_file(
         log,
-        roles,
+        roles.arguments(),
         out,
         regimes=regimes,
         folds=folds,

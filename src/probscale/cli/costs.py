@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from probscale.cli.options import Params
 from probscale.errors import ConfigError
 
 if TYPE_CHECKING:
     from probscale.cost import CostModel
 
 
-@dataclass(frozen=True)
+_PANEL = "Cost of training (by default 6 · params FLOPs per unit of the axis)"
+
+
+def _cost(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel=_PANEL, show_default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CostOptions:
     """Cost options; without any, 6 · params FLOPs per unit of the axis.
 
@@ -27,14 +37,21 @@ class CostOptions:
         unit: Name of the unit.
     """
 
-    params: str | None = None
-    rate: str | None = None
-    axis_tokens: str | None = None
-    seconds: str | None = None
-    flops_per_second: str | None = None
-    device_hour: str | None = None
-    devices: str | None = None
-    unit: str | None = None
+    params: Params = None
+    rate: Annotated[
+        str | None, _cost("Column (or number) of cost per unit of the axis; 1 counts the axis itself.")
+    ] = None
+    axis_tokens: Annotated[
+        str | None,
+        _cost("Tokens in a unit of the axis, a column or number, where the axis counts steps."),
+    ] = None
+    seconds: Annotated[str | None, _cost("Column of the log with seconds since the start of the run.")] = None
+    flops_per_second: Annotated[
+        str | None, _cost("FLOPs a device reaches in a second, a column or number.")
+    ] = None
+    device_hour: Annotated[str | None, _cost("Price of a device for an hour, a column or number.")] = None
+    devices: Annotated[str | None, _cost("Devices of a run, a column or number.")] = None
+    unit: Annotated[str | None, _cost('Name of the unit of costs; "FLOPs" lets strategies use laws.')] = None
 
     def model(self, log: Sequence[str] = (), *, run: str | None = None, axis: str | None = None) -> CostModel:
         """The cost model.
@@ -96,6 +113,13 @@ class CostOptions:
             raise ConfigError("--devices multiplies the price of a device-hour; give --device-hour too")
         if self.axis_tokens is not None and (self.rate is not None or self.seconds is not None):
             raise ConfigError("--axis-tokens is for costs in FLOPs; leave it out, or --rate and --seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCosts(CostOptions):
+    """Cost options where no log is at hand that could hold seconds."""
+
+    seconds: str | None = field(default=None, init=False)
 
 
 def _flag(name: str) -> str:

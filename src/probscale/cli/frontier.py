@@ -9,30 +9,15 @@ import typer
 
 from probscale.cli.costs import CostOptions
 from probscale.cli.options import (
-    Config,
     Debug,
-    DeviceHour,
-    Devices,
     EmbedderName,
-    FlopsPerSecond,
-    GoalName,
-    Horizon,
     Known,
-    Levels,
-    MaybeAxis,
-    MaybeOutput,
-    MaybeRun,
-    NonfiniteName,
-    Params,
+    KnownRoles,
     Quiet,
-    Rate,
     RoleOptions,
-    Seconds,
     Seed,
     Summary,
     Table,
-    TokensPerAxis,
-    Unit,
 )
 from probscale.cli.speech import readable, working
 from probscale.errors import ConfigError
@@ -76,22 +61,8 @@ SamplesOption = Annotated[int, typer.Option(help="Joint posterior draws.", min=2
 def frontier(
     log: Known,
     *,
-    run: MaybeRun = None,
-    axis: MaybeAxis = None,
-    output: MaybeOutput = None,
-    goal: GoalName = GoalName.min,
-    levels: Levels = None,
-    params: Params = None,
-    horizon: Horizon = None,
-    config: Config = None,
-    nonfinite: NonfiniteName = NonfiniteName.error,
-    rate: Rate = None,
-    axis_tokens: TokensPerAxis = None,
-    seconds: Seconds = None,
-    flops_per_second: FlopsPerSecond = None,
-    device_hour: DeviceHour = None,
-    devices: Devices = None,
-    unit: Unit = None,
+    roles: KnownRoles,
+    costs: CostOptions,
     pool: PoolFileOption = None,
     compute: ComputeOption = None,
     until: UntilOption = None,
@@ -112,8 +83,6 @@ def frontier(
     frontier; with --target, how probable the target is and the smallest budget for it. LOG may be a surrogate
     that `probscale fit` wrote.
     """
-    roles = RoleOptions(run, axis, output, goal.value, levels, params, horizon, config, nonfinite.value)
-    costs = CostOptions(params, rate, axis_tokens, seconds, flops_per_second, device_hour, devices, unit)
     fit = {"embedder": embedder, "seed": seed, "quiet": quiet}
     asked = {"pool": pool, "compute": compute, "until": until, "target": target, "samples": samples}
     run_frontier(log, roles, costs, fit, asked, (budget, probability), (out, summary))

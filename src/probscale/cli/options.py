@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 _ROLES = "Roles of the columns"
-_COST = "Cost of training (by default 6 · params FLOPs per unit of the axis)"
 
 
 class GoalName(StrEnum):
@@ -28,12 +27,8 @@ class NonfiniteName(StrEnum):
     drop = "drop"
 
 
-def _role(text: str, *names: str) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=_ROLES, show_default=False)
-
-
-def _cost(text: str, *names: str) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=_COST, show_default=False)
+def _role(text: str, *names: str, show_default: bool = False) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=_ROLES, show_default=show_default)
 
 
 Log = Annotated[
@@ -62,6 +57,7 @@ Outputs = Annotated[
     str,
     _role("Column of the measured output; several joined by commas, the principal one first.", "--output"),
 ]
+Goal = Annotated[GoalName, _role("Whether small or large outputs are good.", "--goal", show_default=True)]
 Goals = Annotated[
     str, _role('"min" or "max"; for several outputs one for all, or loss=min,accuracy=max.', "--goal")
 ]
@@ -81,24 +77,15 @@ Config = Annotated[
         "--config",
     ),
 ]
-Rate = Annotated[
-    str | None, _cost("Column (or number) of cost per unit of the axis; 1 counts the axis itself.", "--rate")
+Nonfinite = Annotated[
+    NonfiniteName,
+    _role(
+        "What becomes of points whose output is not a number or infinite: refused, kept and marked as "
+        "diverged, or dropped.",
+        "--nonfinite",
+        show_default=True,
+    ),
 ]
-TokensPerAxis = Annotated[
-    str | None,
-    _cost("Tokens in a unit of the axis, a column or number, where the axis counts steps.", "--axis-tokens"),
-]
-Seconds = Annotated[
-    str | None, _cost("Column of the log with seconds since the start of the run.", "--seconds")
-]
-FlopsPerSecond = Annotated[
-    str | None, _cost("FLOPs a device reaches in a second, a column or number.", "--flops-per-second")
-]
-DeviceHour = Annotated[
-    str | None, _cost("Price of a device for an hour, a column or number.", "--device-hour")
-]
-Devices = Annotated[str | None, _cost("Devices of a run, a column or number.", "--devices")]
-Unit = Annotated[str | None, _cost('Name of the unit of costs; "FLOPs" lets strategies use laws.', "--unit")]
 Table = Annotated[Path, typer.Option("-o", "--out", help="Table to write: .csv, .parquet or .jsonl.")]
 Total = Annotated[float, typer.Option(help="Budget, in the unit of the cost.", show_default=False)]
 PoolAxis = Annotated[str, typer.Option("--axis", help="Name of the progress axis: tokens, steps, epochs.")]
@@ -136,23 +123,23 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error arose, with a traceback.")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RoleOptions:
-    """Roles as given on the command line."""
+    """Roles as given on the command line, where a surrogate that knows them may stand in place of a log."""
 
-    run: str | None
-    axis: str | None
-    output: str | None
-    goal: str
-    levels: list[str] | None
-    params: str | None
-    horizon: str | None
-    config: list[str] | None
-    nonfinite: str
+    run: MaybeRun = None
+    axis: MaybeAxis = None
+    output: MaybeOutput = None
+    goal: Goals = "min"
+    levels: Levels = None
+    params: Params = None
+    horizon: Horizon = None
+    config: Config = None
+    nonfinite: Nonfinite = NonfiniteName.error
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `read_runs`."""
-        given = dict(vars(self))
+        given = dict(vars(self)) | {"goal": str(self.goal), "nonfinite": str(self.nonfinite)}
         given["levels"] = _names(self.levels) or ()
         given["config"] = _names(self.config)
         if self.output is not None and "," in self.output:
@@ -161,6 +148,39 @@ class RoleOptions:
             pairs = (item.partition("=") for item in _names([self.goal]) or ())
             given["goal"] = {name.strip(): goal.strip() for name, _, goal in pairs}
         return given
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownRoles(RoleOptions):
+    """Roles where one output is asked for."""
+
+    goal: Goal = GoalName.min
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRoles(RoleOptions):
+    """Roles of logs that are replayed: less output is better, and diverged runs are part of the game."""
+
+    goal: str = field(default="min", init=False)
+    nonfinite: Nonfinite = NonfiniteName.diverged
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogRoles(KnownRoles):
+    """Roles of a log with one output."""
+
+    run: Run = field()
+    axis: Axis = field()
+    output: Output = field()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputsRoles(RoleOptions):
+    """Roles of a log with one or several outputs."""
+
+    run: Run = field()
+    axis: Axis = field()
+    output: Outputs = field()
 
 
 def _names(given: list[str] | None) -> tuple[str, ...] | None:

@@ -7,26 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from probscale.cli.costs import CostOptions
+from probscale.cli.costs import PlannedCosts
 from probscale.cli.options import (
     Debug,
-    DeviceHour,
-    Devices,
     EmbedderName,
     Ends,
     Eta,
-    FlopsPerSecond,
-    Params,
     Pool,
     PoolAxis,
     Quiet,
-    Rate,
     Seed,
     StrategyName,
     Table,
-    TokensPerAxis,
     Total,
-    Unit,
     Warm,
 )
 from probscale.cli.speech import readable, working
@@ -53,13 +46,7 @@ def plan(
     eta: Eta = 3.0,
     horizon: Ends = None,
     surrogate: Warm = None,
-    params: Params = None,
-    rate: Rate = None,
-    axis_tokens: TokensPerAxis = None,
-    flops_per_second: FlopsPerSecond = None,
-    device_hour: DeviceHour = None,
-    devices: Devices = None,
-    unit: Unit = None,
+    costs: PlannedCosts,
     worlds: WorldsOption = 200,
     out: Table = Path("plan.csv"),
     embedder: EmbedderName = "default",
@@ -80,7 +67,6 @@ def plan(
 
     check_suffix(out)
     strategy_named(strategy)
-    costs = CostOptions(params, rate, axis_tokens, None, flops_per_second, device_hour, devices, unit)
     cost, frame = costs.model(), read_table(pool)
     earlier = warm_surrogate(surrogate, embedder)
     with working(f"imagining {worlds} outcomes of {len(frame):,} runs", quiet=quiet):

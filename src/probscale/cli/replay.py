@@ -11,25 +11,11 @@ import typer
 
 from probscale.cli.costs import CostOptions
 from probscale.cli.options import (
-    Config,
     Debug,
-    DeviceHour,
-    Devices,
-    FlopsPerSecond,
-    Horizon,
-    Levels,
-    MaybeAxis,
-    MaybeOutput,
-    MaybeRun,
-    NonfiniteName,
-    Params,
+    FinishedRoles,
     Quiet,
-    Rate,
     RoleOptions,
-    Seconds,
     Table,
-    TokensPerAxis,
-    Unit,
 )
 from probscale.cli.speech import readable
 from probscale.errors import ConfigError
@@ -91,21 +77,8 @@ def replay(
     game: GameArgument,
     log: LogFiles,
     *,
-    run: MaybeRun = None,
-    axis: MaybeAxis = None,
-    output: MaybeOutput = None,
-    levels: Levels = None,
-    params: Params = None,
-    horizon: Horizon = None,
-    config: Config = None,
-    nonfinite: NonfiniteName = NonfiniteName.diverged,
-    rate: Rate = None,
-    axis_tokens: TokensPerAxis = None,
-    seconds: Seconds = None,
-    flops_per_second: FlopsPerSecond = None,
-    device_hour: DeviceHour = None,
-    devices: Devices = None,
-    unit: Unit = None,
+    roles: FinishedRoles,
+    costs: CostOptions,
     seeds: SeedsOption = 5,
     strategy: StrategiesOption = None,
     runs: RunsOption = None,
@@ -122,8 +95,6 @@ def replay(
     GAME "active" asks how fast the scaling law is learnt, "budget" how good a run is found within a budget;
     both need runs of which less output is better. Prints a table over seeds, and writes every game.
     """
-    roles = RoleOptions(run, axis, output, "min", levels, params, horizon, config, nonfinite.value)
-    costs = CostOptions(params, rate, axis_tokens, seconds, flops_per_second, device_hour, devices, unit)
     asked = Asked(game, tuple(log), seeds, tuple(strategy or ()), store, workers, quiet)
     run_replay(asked, roles, costs, (runs or [], budget or []), (out, picture))
 

@@ -9,28 +9,13 @@ import typer
 
 from probscale.cli.costs import CostOptions
 from probscale.cli.options import (
-    Config,
     Debug,
-    DeviceHour,
-    Devices,
     EmbedderName,
-    FlopsPerSecond,
-    GoalName,
-    Horizon,
     Known,
-    Levels,
-    MaybeAxis,
-    MaybeOutput,
-    MaybeRun,
-    NonfiniteName,
-    Params,
+    KnownRoles,
     Quiet,
-    Rate,
     RoleOptions,
-    Seconds,
     Seed,
-    TokensPerAxis,
-    Unit,
 )
 from probscale.cli.speech import readable, stages
 
@@ -62,22 +47,8 @@ TotalOption = Annotated[
 def report(
     log: Known,
     *,
-    run: MaybeRun = None,
-    axis: MaybeAxis = None,
-    output: MaybeOutput = None,
-    goal: GoalName = GoalName.min,
-    levels: Levels = None,
-    params: Params = None,
-    horizon: Horizon = None,
-    config: Config = None,
-    nonfinite: NonfiniteName = NonfiniteName.error,
-    rate: Rate = None,
-    axis_tokens: TokensPerAxis = None,
-    seconds: Seconds = None,
-    flops_per_second: FlopsPerSecond = None,
-    device_hour: DeviceHour = None,
-    devices: Devices = None,
-    unit: Unit = None,
+    roles: KnownRoles,
+    costs: CostOptions,
     pool: PoolOption = None,
     total: TotalOption = None,
     output_unit: Annotated[
@@ -98,8 +69,6 @@ def report(
 
     LOG may be a surrogate that `probscale fit` wrote. The page is one file that asks the network for nothing.
     """
-    roles = RoleOptions(run, axis, output, goal.value, levels, params, horizon, config, nonfinite.value)
-    costs = CostOptions(params, rate, axis_tokens, seconds, flops_per_second, device_hour, devices, unit)
     words = {"total": total, "unit": output_unit, "title": title, "most_runs": most_runs, "seed": seed}
     write_page(log, roles, costs, pool, out, words, embedder=embedder, quiet=quiet)
 
@@ -127,7 +96,7 @@ def write_page(
     frame = None if pool is None else read_table(pool)
     surrogate = surrogate_of(known, roles, embedder=embedder, seed=options["seed"], quiet=quiet)
     columns, cost = surrogate.log.roles, None
-    if costs != CostOptions(costs.params):
+    if costs != CostOptions(params=costs.params):
         priced = replace(costs, params=costs.params or columns.params)
         cost = priced.model(known, run=columns.run, axis=columns.axis)
     with stages(quiet=quiet) as say:

@@ -7,26 +7,29 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from probscale.cli.groups import with_groups
 from probscale.errors import ProbscaleError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-P = ParamSpec("P")
-
 USER_ERROR = 2
 BUG = 1
 
 
-def readable(command: Callable[P, None]) -> Callable[P, None]:
-    """A command whose failures are one readable paragraph; with `--debug` they are raised."""
+def readable(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose failures are one readable paragraph; with `--debug` they are raised.
+
+    Parameters that are groups of options become these options.
+    """
+    command = with_groups(command)
 
     @functools.wraps(command)
-    def spoken(*args: P.args, **kwargs: P.kwargs) -> None:
+    def spoken(*args: Any, **kwargs: Any) -> None:
         with warnings.catch_warnings():
             _speak_warnings(quiet=bool(kwargs.get("quiet", False)))
             try:

@@ -9,30 +9,15 @@ import typer
 
 from probscale.cli.costs import CostOptions
 from probscale.cli.options import (
-    Config,
     Debug,
-    DeviceHour,
-    Devices,
     EmbedderName,
-    FlopsPerSecond,
-    GoalName,
-    Horizon,
     Known,
-    Levels,
-    MaybeAxis,
-    MaybeOutput,
-    MaybeRun,
-    NonfiniteName,
-    Params,
+    KnownRoles,
     Pool,
     Quiet,
-    Rate,
     RoleOptions,
-    Seconds,
     Seed,
     Table,
-    TokensPerAxis,
-    Unit,
 )
 from probscale.cli.speech import readable, working
 from probscale.errors import ConfigError
@@ -90,22 +75,8 @@ def suggest(
     log: Known,
     pool: Pool,
     *,
-    run: MaybeRun = None,
-    axis: MaybeAxis = None,
-    output: MaybeOutput = None,
-    goal: GoalName = GoalName.min,
-    levels: Levels = None,
-    params: Params = None,
-    horizon: Horizon = None,
-    config: Config = None,
-    nonfinite: NonfiniteName = NonfiniteName.error,
-    rate: Rate = None,
-    axis_tokens: TokensPerAxis = None,
-    seconds: Seconds = None,
-    flops_per_second: FlopsPerSecond = None,
-    device_hour: DeviceHour = None,
-    devices: Devices = None,
-    unit: Unit = None,
+    roles: KnownRoles,
+    costs: CostOptions,
     n: NumberOption = 4,
     criterion: CriterionOption = "frontier",
     budget: BudgetOption = None,
@@ -127,8 +98,6 @@ def suggest(
     and pays for the rest only. Runs are chosen together: each takes into account what those before it will
     teach.
     """
-    roles = RoleOptions(run, axis, output, goal.value, levels, params, horizon, config, nonfinite.value)
-    costs = CostOptions(params, rate, axis_tokens, seconds, flops_per_second, device_hour, devices, unit)
     fit = {"embedder": embedder, "seed": seed, "quiet": quiet}
     asked = {"n": n, "criterion": criterion, "budget": budget, "max_cost": max_cost}
     asked |= {"cost_power": cost_power, "overhead": overhead}
