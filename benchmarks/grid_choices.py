@@ -23,6 +23,7 @@ from scoring import fit_ours, markdown, number, predict_rows, write_page
 from tasks import Task
 
 from probscale.model import kernels
+from probscale.runs.thinning import evenly
 from probscale.surrogate import averaging, prepare
 from probscale.surrogate.fitting import FitOptions
 
@@ -76,7 +77,7 @@ def corners(task: Task) -> Iterator[Task]:
         known = all(set(cells[held][c]) <= set(cells[~held][c]) for c in levels)
         if known and 2 * held.sum() <= (~held).sum():
             found[held.to_numpy().tobytes()] = cell
-    picked = np.unique(np.linspace(0, len(found) - 1, min(CORNERS, len(found))).round().astype(int))
+    picked = evenly(len(found), CORNERS)
     for number_, cell in enumerate(found.values()):
         if number_ in picked:
             held = (task.train[levels] >= cell).all(axis=1)

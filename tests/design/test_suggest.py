@@ -113,6 +113,12 @@ def test_expected_improvement_matches_draws(now):
         assert abs(gains.mean() - values[position]) < 5 * gains.std() / 200
 
 
+def test_a_pool_of_one_may_be_a_dict(small_surrogate, big_pool, flops):
+    row = big_pool.iloc[0].to_dict()
+    alone, listed = (suggest(small_surrogate, pool, 1, "variance", cost=flops) for pool in (row, [row]))
+    pd.testing.assert_frame_equal(alone, listed)
+
+
 def test_batch_spreads_instead_of_repeating(small_surrogate, big_pool, flops):
     chosen = suggest(small_surrogate, big_pool, 4, "integrated variance", cost=flops, cost_power=0.0)
     assert chosen.index.is_unique

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from probscale.runs.thinning import evenly
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -22,9 +24,7 @@ def draw_demo(table: pd.DataFrame, train: RunLog, path: Path, *, levels: Sequenc
     from probscale.plot import style
 
     runs = list(dict.fromkeys(table["run"]))
-    shown = [
-        runs[i] for i in np.unique(np.linspace(0, len(runs) - 1, min(len(runs), MOST_PANELS)).astype(int))
-    ]
+    shown = [runs[i] for i in evenly(len(runs), MOST_PANELS)]
     columns = min(len(shown), 3)
     rows = -(-len(shown) // columns)
     with style.style():

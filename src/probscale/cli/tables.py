@@ -26,12 +26,12 @@ def number(value: Any) -> str:
 
 def shown(table: pd.DataFrame, *, rows: int = MOST_ROWS) -> str:
     """A table in columns; a long one is thinned evenly, its first and last rows kept."""
-    import numpy as np
+    from probscale.runs.thinning import evenly
 
     left_out = len(table) - rows
     part = table
     if left_out > 0:
-        part = table.iloc[np.unique(np.linspace(0, len(table) - 1, rows).round().astype(int))]
+        part = table.iloc[evenly(len(table), rows)]
     cells = [[str(name) for name in part]]
     cells += [[number(_plain(value)) for value in row] for row in part.itertuples(index=False)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]

@@ -14,7 +14,7 @@ from probscale.cost import CostModel
 from probscale.design.actions import Actions
 from probscale.errors import ConfigError
 from probscale.runs import RunLog
-from probscale.surrogate.query import Configs, read_at
+from probscale.surrogate.query import Configs, pool_table, read_at
 
 Array = NDArray[np.float64]
 Depths = Literal["full", "any"] | ArrayLike
@@ -65,14 +65,7 @@ def read_pool(pool: Configs) -> pd.DataFrame:
     Raises:
         ConfigError: if it is empty, not a table, or uses a reserved column.
     """
-    try:
-        frame = pool if isinstance(pool, pd.DataFrame) else pd.DataFrame(list(pool))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"the pool is a {type(pool).__name__}; pass a DataFrame, or a list of dicts, one a configuration"
-        ) from error
-    if not len(frame):
-        raise ConfigError("the pool is empty; pass at least one configuration")
+    frame = pool_table(pool)
     taken = [name for name in RESERVED if name in frame]
     if taken:
         raise ConfigError(f"column {taken[0]!r} of the pool is needed for the answer; rename it")

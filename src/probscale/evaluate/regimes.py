@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from probscale.errors import ConfigError
 from probscale.runs import RunLog
+from probscale.runs.thinning import evenly
 
 IN_DISTRIBUTION = "in-distribution"
 LARGER_SCALE = "larger scale"
@@ -215,8 +216,5 @@ def thinned_points(log: RunLog, most: int) -> RunLog:
     if counts.max() <= most:
         return log
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    picked = [
-        start + np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
-        for start, count in zip(starts, counts, strict=True)
-    ]
+    picked = [start + evenly(count, most) for start, count in zip(starts, counts, strict=True)]
     return replace(log, points=log.points.iloc[np.concatenate(picked)].reset_index(drop=True))

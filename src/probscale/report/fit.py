@@ -10,6 +10,7 @@ import pandas as pd
 from probscale.plot import plot_fan, style
 from probscale.report.content import Details, Note, Part, Picture, Row, Section, Table, drawn, listed
 from probscale.report.subject import Subject
+from probscale.runs.thinning import evenly
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +75,7 @@ def _fans(subject: Subject) -> Picture:
     )
     last = subject.surrogate.predict(known, np.broadcast_to(ends, len(known))[:, None]).mean[:, 0]
     order = np.argsort(-last if subject.rising else last)
-    rows = order[np.unique(np.linspace(0, len(order) - 1, SHOWN).round().astype(int))]
+    rows = order[evenly(len(order), SHOWN)]
     ends = np.broadcast_to(ends, len(known))[rows]
     at = np.stack([np.geomspace(min(start, end / 4), end, POINTS) for end in ends])
     curves = subject.surrogate.predict(known.iloc[rows], at)

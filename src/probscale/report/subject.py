@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probscale.cost import CostModel, FlopsCost, RateCost
-from probscale.errors import ConfigError
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate
+from probscale.surrogate.query import pool_table
 
 Array = NDArray[np.float64]
 
@@ -98,10 +98,7 @@ def subject_of(
     price = cost or default_cost(surrogate.log)
     empty = Subject(surrogate, price, unit, pd.DataFrame(), False, seed)
     if pool is not None:
-        frame = pool if isinstance(pool, pd.DataFrame) else pd.DataFrame(list(pool))
-        if not len(frame):
-            raise ConfigError("the pool is empty; pass at least one configuration")
-        return Subject(surrogate, price, unit, frame, False, seed)
+        return Subject(surrogate, price, unit, pool_table(pool), False, seed)
     frame, gaps = default_candidates(empty.focus, seed)
     return Subject(surrogate, price, unit, frame, gaps, seed)
 

@@ -9,9 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probscale.cost import CostModel
-from probscale.errors import ConfigError
 from probscale.runs import RunLog
-from probscale.surrogate.query import Configs
+from probscale.surrogate.query import Configs, pool_table
 
 Array = NDArray[np.float64]
 
@@ -67,7 +66,7 @@ def candidates_of(
     Raises:
         ConfigError: if the pool is empty.
     """
-    frame = _observed(log) if pool is None else _as_frame(pool)
+    frame = _observed(log) if pool is None else pool_table(pool)
     horizon = log.roles.horizon
     limit = np.full(len(frame), np.inf if until is None else float(until))
     if pool is None:
@@ -90,15 +89,3 @@ def candidates_of(
 
 def _observed(log: RunLog) -> pd.DataFrame:
     return log.configs.reset_index(names=log.roles.run)
-
-
-def _as_frame(pool: Configs) -> pd.DataFrame:
-    try:
-        frame = pool if isinstance(pool, pd.DataFrame) else pd.DataFrame(list(pool))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"the pool is a {type(pool).__name__}; pass a DataFrame, or a list of dicts, one a configuration"
-        ) from error
-    if not len(frame):
-        raise ConfigError("the pool is empty; pass at least one configuration")
-    return frame

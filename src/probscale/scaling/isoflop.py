@@ -13,7 +13,7 @@ from probscale.envelope import best_of
 from probscale.errors import ConfigError
 from probscale.scaling.draws import Draws
 from probscale.surrogate import CurveSurrogate
-from probscale.surrogate.query import Configs
+from probscale.surrogate.query import Configs, pool_table
 
 Array = NDArray[np.float64]
 
@@ -137,9 +137,9 @@ def _pool(surrogate: CurveSurrogate, pool: Configs | None) -> pd.DataFrame:
     if size is None:
         raise ConfigError("isoFLOP curves compare model sizes; give the log a params role, params='N_params'")
     given = surrogate.log.configs.drop_duplicates() if pool is None else pool
-    frame = given if isinstance(given, pd.DataFrame) else pd.DataFrame(list(given))
-    if not len(frame) or size not in frame:
-        raise ConfigError(f"the pool needs at least one row and a column {size!r}, the model size")
+    frame = pool_table(given)
+    if size not in frame:
+        raise ConfigError(f"the pool has no column {size!r}, the model size; isoFLOP curves compare sizes")
     return frame.reset_index(drop=True)
 
 

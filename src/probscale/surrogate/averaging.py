@@ -21,6 +21,7 @@ from probscale.model.exact import ExactState
 from probscale.model.means import LawMean, PlaneMean, Rows
 from probscale.model.posterior import Tail
 from probscale.model.tails import fit_tail
+from probscale.runs.thinning import evenly
 
 Array = NDArray[np.float64]
 Groups = Sequence[NDArray[np.intp]]
@@ -180,8 +181,7 @@ def corners(state: ExactState) -> list[NDArray[np.intp]]:
         if 2 * held.sum() <= (~held).sum() and _known_elsewhere(cells, held):
             found[held.tobytes()] = np.flatnonzero(held[position.ravel()])
     groups = list(found.values())
-    chosen = np.unique(np.linspace(0, len(groups) - 1, min(len(groups), MOST_CORNERS)).round().astype(int))
-    return [groups[i] for i in chosen]
+    return [groups[i] for i in evenly(len(groups), MOST_CORNERS)]
 
 
 def _known_elsewhere(cells: Array, held: NDArray[np.bool_]) -> bool:

@@ -23,6 +23,7 @@ from probscale.model.outputs import OutputsProcess, with_output
 from probscale.model.posterior import Tail
 from probscale.model.tails import fit_continuation
 from probscale.runs import RunLog
+from probscale.runs.thinning import evenly
 from probscale.surrogate.expert import Expert, Siblings, joined
 from probscale.surrogate.fitting import encoders_of, fit_output
 from probscale.surrogate.known_points import run_codes
@@ -212,11 +213,7 @@ def paired_subset(rows: Rows, most: int, generator: np.random.Generator) -> torc
 
 def _even(values: Array) -> Array:
     """A few of sorted values, evenly spaced in rank, the last among them."""
-    return (
-        values[np.unique(np.linspace(0, len(values) - 1, MOST_PAIRED).round().astype(int))]
-        if len(values)
-        else values
-    )
+    return values[evenly(len(values), MOST_PAIRED)]
 
 
 def companion_scale(

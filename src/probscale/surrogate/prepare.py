@@ -19,6 +19,7 @@ from probscale.model.means import LawScale, Rows, curve_mean
 from probscale.model.repeats import UniqueData
 from probscale.model.transforms import LogFloor, OutputTransform, choose_transform
 from probscale.runs import RunLog
+from probscale.runs.thinning import evenly
 from probscale.surrogate.expert import layout_of, rows_of
 from probscale.surrogate.known_points import run_codes, thinned
 
@@ -158,7 +159,7 @@ def choose_subset(codes: NDArray[np.intp], most: int, generator: np.random.Gener
     picked = []
     for run in chosen:
         where = np.flatnonzero(codes == run)
-        picked.append(where[np.unique(np.linspace(0, len(where) - 1, thin).round().astype(int))])
+        picked.append(where[evenly(len(where), thin)])
     return torch.from_numpy(np.sort(np.concatenate(picked)))
 
 

@@ -61,6 +61,31 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
     return frame
 
 
+def pool_table(pool: Configs) -> pd.DataFrame:
+    """Configurations to choose among as a table; its index is kept, and a single one may be a dict.
+
+    Raises:
+        ConfigError: if there are none, or this is no table.
+    """
+    rows = [pool] if isinstance(pool, Mapping) else pool
+    try:
+        frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    except (TypeError, ValueError) as error:
+        raise _no_pool(pool) from error
+    if not all(isinstance(name, str) for name in frame.columns):
+        raise _no_pool(pool)
+    if not len(frame):
+        raise ConfigError("the pool is empty; pass at least one configuration")
+    return frame
+
+
+def _no_pool(given: object) -> ConfigError:
+    return ConfigError(
+        f"the pool is a {type(given).__name__}; pass a DataFrame with named columns, or a list of dicts, "
+        "one a configuration"
+    )
+
+
 def _refuse_text(configs: Any, log: RunLog) -> None:
     """Refuse a text where a row belongs, often the name of a run."""
     rows = [configs] if isinstance(configs, str) else configs if isinstance(configs, (list, tuple)) else []
