@@ -60,6 +60,12 @@ def test_the_file_is_tensors_and_json(file):
     assert header["roles"]["axis"] == "tokens"
 
 
+def test_a_folder_in_place_of_a_file_is_refused_with_a_path_that_would_do(surrogate, tmp_path):
+    with pytest.raises(ConfigError, match=r"is a folder; give the path of a file.*surrogate\.safetensors"):
+        surrogate.save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_saving_again_replaces_the_file_whole(surrogate, file):
     before = file.read_bytes()
     surrogate.save(file)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from probscale.errors import ConfigError, ShapeError, UnknownColumnWarning
 from probscale.runs import RunLog
@@ -23,8 +24,8 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
     """Asked configurations as a table; rows that name a run of the log are filled in from it.
 
     Raises:
-        ConfigError: if there are none, a level is missing, a size is not positive, or the name of a run is
-            that of none, but written like one of the log or without any configuration.
+        ConfigError: if there are none, a level is missing, a size is not positive, a number is a word, or the
+            name of a run is that of none, but written like one of the log or without any configuration.
     """
     if isinstance(configs, Mapping):
         configs = [configs]
@@ -50,6 +51,7 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
     for name in (roles.params, roles.horizon):
         if name is not None and name in frame:
             _check_positive(frame[name], name)
+    _refuse_words(frame, log)
     known = {roles.run, roles.axis, *roles.outputs, *roles.described}
     unknown = [str(c) for c in frame.columns if c not in known]
     if unknown:
@@ -158,6 +160,24 @@ def _completed(frame: pd.DataFrame, log: RunLog) -> pd.DataFrame:
             values[np.flatnonzero(known)[gaps]] = source[name].to_numpy(dtype=object)[gaps]
             filled[name] = pd.Series(values, index=frame.index).infer_objects()
     return frame.assign(**filled)
+
+
+def _refuse_words(frame: pd.DataFrame, log: RunLog) -> None:
+    """A word where every run of the log has a number is a slip, not a new value."""
+    for name in log.roles.described:
+        seen = log.configs[name]
+        if name in log.roles.levels or name not in frame or is_bool_dtype(seen) or not is_numeric_dtype(seen):
+            continue
+        asked = frame[name]
+        bad = (pd.to_numeric(asked, errors="coerce").isna() & asked.notna()).to_numpy()
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise ConfigError(
+                f"{name} is a number in every run of the log; row {row} has {asked.tolist()[row]!r}. Give a "
+                "number, or leave it out where it is not known",
+                column=name,
+                row=row,
+            )
 
 
 def _check_positive(values: pd.Series, name: str) -> None:

@@ -46,7 +46,18 @@ FORMAT = "probscale-surrogate/4"
 
 
 def save_surrogate(surrogate: CurveSurrogate, path: str | Path) -> None:
-    """Write a surrogate, its training log included; the file appears whole or not at all."""
+    """Write a surrogate, its training log included; the file appears whole or not at all.
+
+    Raises:
+        ConfigError: if the path is that of a folder.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise ConfigError(
+            f"{str(path)!r} is a folder; give the path of a file, such as "
+            f"{str(target / 'surrogate.safetensors')!r}",
+            path=str(path),
+        )
     tensors: dict[str, Tensor] = {}
     header: dict[str, Any] = {
         "format": FORMAT,
@@ -63,7 +74,6 @@ def save_surrogate(surrogate: CurveSurrogate, path: str | Path) -> None:
         output: {n: _pack_expert(e, f"output/{output}/{n}", tensors) for n, e in experts.items()}
         for output, experts in surrogate.others.items()
     }
-    target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     os.close(handle)

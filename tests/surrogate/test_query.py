@@ -1,0 +1,34 @@
+"""What is asked of a surrogate: slips are refused, gaps are fine."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from probscale.errors import ConfigError
+from probscale.surrogate.query import pool_table, read_configs
+
+
+def test_a_word_in_place_of_a_number_is_refused(texts):
+    with pytest.raises(ConfigError, match="lr is a number in every run of the log; row 1 has 'high'"):
+        read_configs([{"optimizer": "adamw", "lr": 1e-3}, {"optimizer": "adamw", "lr": "high"}], texts)
+
+
+def test_numbers_may_be_missing_or_written_out_and_words_may_be_new(texts):
+    asked = [{"optimizer": "shampoo", "lr": None}, {"optimizer": "adamw", "lr": "3e-4"}]
+    assert len(read_configs(asked, texts)) == 2
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [([], "pool is empty"), ("runs.csv", "pool is a str"), (3, "pool is a int"), ([1, 2], "pool is a list")],
+)
+def test_pools_that_are_no_tables_are_refused(pool, message):
+    with pytest.raises(ConfigError, match=message):
+        pool_table(pool)
+
+
+def test_a_pool_keeps_its_index():
+    frame = pd.DataFrame({"N": [1.0, 2.0]}, index=["a", "b"])
+    assert pool_table(frame) is frame
+    assert pool_table({"N": 1.0})["N"].tolist() == [1.0]
