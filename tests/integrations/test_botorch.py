@@ -289,6 +289,8 @@ def test_wrong_asks_are_refused(surrogate, pool):
         model.encode(pool.drop(columns="N"))
     with pytest.raises(ShapeError, match="Y has shape"):
         model.condition_on_observations(model.encode(pool), torch.zeros(3, 1, dtype=torch.float64))
+    with pytest.raises(ShapeError, match=r"make inputs with encode\(pool\)"):
+        model.posterior(torch.zeros(2, 2, dtype=torch.float64))
 
 
 def test_a_log_of_single_points_and_scores_to_maximise_work_too():

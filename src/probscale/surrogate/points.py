@@ -12,7 +12,7 @@ from torch import Tensor
 
 from probscale.encode.annealing import FORMS
 from probscale.encode.fields import to_numbers
-from probscale.errors import ConfigError
+from probscale.errors import ConfigError, ShapeError
 from probscale.model.means import Rows
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.query import read_at
@@ -58,6 +58,18 @@ class PointEncoder:
         """Number of axis values."""
         return 1 if isinstance(self.at, str) else len(self.at)
 
+    @property
+    def width(self) -> int:
+        """Number of columns of inputs."""
+        schedule = 0 if self._annealing is None else 3
+        return self._described + int(self._encoder.axis.curves) + schedule + len(self._extra)
+
+    @property
+    def _described(self) -> int:
+        """Columns that continuous coordinates and labels take."""
+        labels = sum(1 + len(item.text) for item in self._encoder.labels)
+        return len(self._encoder.features.names) + self._texts + labels
+
     def encode(self, configs: pd.DataFrame, codes: Array) -> Tensor:
         """Inputs of configurations with run codes, (configs, d)."""
         continuous, labels = self._encoder.encode_configs(configs)
@@ -74,10 +86,19 @@ class PointEncoder:
         return torch.from_numpy(np.ascontiguousarray(np.concatenate(columns, axis=1)))
 
     def rows(self, x: Tensor) -> tuple[Rows, Tensor]:
-        """Rows of inputs, (… × q × outputs), q-major, and which belong to new runs."""
+        """Rows of inputs, (… × q × outputs), q-major, and which belong to new runs.
+
+        Raises:
+            ShapeError: if inputs have another width.
+        """
+        if x.shape[-1] != self.width:
+            raise ShapeError(
+                f"inputs have shape {tuple(x.shape)}, configurations here have {self.width} columns; "
+                "make inputs with encode(pool), and ranges for them with bounds(pool)",
+                shape=tuple(x.shape),
+            )
         flat = x.reshape(-1, x.shape[-1])
         inner = len(self._encoder.features.names) + self._texts
-        labels = sum(1 + len(item.text) for item in self._encoder.labels)
         at = self._at(flat)
         count, outputs = at.shape
         flat = flat[:, None, :].expand(count, outputs, -1).reshape(count * outputs, -1)
@@ -87,7 +108,7 @@ class PointEncoder:
             flat[:, :inner],
             ((progress - self._encoder.axis.centre) / self._encoder.axis.spread)[:, None],
         ]
-        end = inner + labels + int(self._encoder.axis.curves)
+        end = self._described + int(self._encoder.axis.curves)
         if self._encoder.axis.fraction:
             forms = None if self._annealing is None else flat[:, end : end + 3]
             columns.append(_warped(at / torch.exp(self._log("horizon", flat)), forms)[:, None])
