@@ -105,7 +105,7 @@ def test_the_mean_is_fitted_against_outliers(make_law):
     y[:6] += 4.0
     rows = Rows(torch.stack([size, size], 1), size, torch.full_like(size, 20.0))
     process = fresh(make_law)
-    spread = fit_mean(process, Observations(rows, y, torch.ones_like(y)))
+    spread = fit_mean(process.mean, Observations(rows, y, torch.ones_like(y)))
     assert process.mean.described()["size_slope"] == pytest.approx(-0.3, abs=0.01)
     assert process.mean.described()["level"] == pytest.approx(0.5, abs=0.01)
     assert 0.005 < spread < 0.02
@@ -119,8 +119,7 @@ def test_a_law_of_few_sizes_is_fitted_to_the_end():
     mean = LawMean(
         LogFloor(0.0), LawScale(16.5, 20.0, float(y.exp().min()), float(y.exp().median()), True, False)
     )
-    layout = Layout(("N",), sizes=(0,))
-    fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), Observations(rows, y, torch.ones_like(y)))
+    fit_mean(mean, Observations(rows, y, torch.ones_like(y)))
     location, std = (part.numpy() for part in mean.prior())
     scales = np.geomspace(1e-3, 0.1, 400)
 

@@ -14,12 +14,10 @@ from probscale.errors import FitError, ProbscaleError
 from probscale.runs import RunLog
 
 if TYPE_CHECKING:
-    from probscale.surrogate import CurveSurrogate, FitOptions
+    from probscale.surrogate import CurveSurrogate
 
-# The budget decides on short prefixes of few runs, where one quick pass fits as well as many.
-QUICK_ITERATIONS = 20
-QUICK_ROUNDS = 1
-QUICK_SUBSET = 300
+# The budget decides on short prefixes of few runs, where one quick pass forecasts as well as many.
+QUICK = {"iterations": 20, "rounds": 0, "subset": 200, "hurried": True}
 
 
 class Forecaster(Protocol):
@@ -127,10 +125,7 @@ class JointForecaster:
     def _refitted(self, bench: Bench) -> CurveSurrogate:
         from probscale.surrogate import FitOptions, fit_surrogate
 
-        options: FitOptions = FitOptions(
-            iterations=QUICK_ITERATIONS, rounds=QUICK_ROUNDS, subset=QUICK_SUBSET
-        )
-        log = self._log(bench, self._used)
+        log, options = self._log(bench, self._used), FitOptions(**QUICK)
         return fit_surrogate(
             log, embedder=self.embedder, seed=self.seed, options=options, start=self._current
         )

@@ -27,6 +27,9 @@ SMALL = 800
 WATCHED = 5
 """Iterations over which a fit that may settle early is watched."""
 
+HURRIED = 3
+"""The same where decisions wait for the fit."""
+
 SETTLED = 0.5
 """Log posterior that so many iterations of a fit from earlier parameters must gain for it to go on."""
 
@@ -87,11 +90,12 @@ def fit_process(
     iterations: int = 40,
     bound: float = _BOUND,
     settled: float = 0.0,
+    watched: int = WATCHED,
 ) -> FitOutcome:
     """Move the parameters of a process to their maximum a posteriori; the process is changed in place.
 
-    L-BFGS on raw parameters, at most `bound` from where they start, until five iterations have gained less
-    than `settled`. A covariance that cannot be factored counts as a very bad point, not as an error.
+    L-BFGS on raw parameters, at most `bound` from where they start, until `watched` iterations have gained
+    less than `settled`. A covariance that cannot be factored counts as a very bad point, not as an error.
 
     Cost: O(iterations × rows³).
     """
@@ -118,7 +122,7 @@ def fit_process(
         jac=True,
         method="L-BFGS-B",
         bounds=[(x - bound, x + bound) for x in start],
-        callback=_until_settled(settled) if settled else None,
+        callback=_until_settled(settled, watched) if settled else None,
         options={"maxiter": iterations, "maxcor": 20, "ftol": 1e-8},
     )
     _assign(parameters, result.x)
@@ -141,20 +145,20 @@ def _negative_posterior(
     return float(value.item()), gradient
 
 
-def _until_settled(least: float) -> Callable[[OptimizeResult], None]:
-    """Callback that stops an optimiser once `WATCHED` iterations have gained less than `least`."""
+def _until_settled(least: float, watched: int) -> Callable[[OptimizeResult], None]:
+    """Callback that stops an optimiser once `watched` iterations have gained less than `least`."""
     values: list[float] = []
 
     def watch(intermediate_result: OptimizeResult) -> None:
         values.append(float(intermediate_result.fun))
-        if len(values) > WATCHED and values[-1 - WATCHED] - values[-1] < least:
+        if len(values) > watched and values[-1 - watched] - values[-1] < least:
             raise StopIteration
 
     return watch
 
 
-def fit_mean(process: CurveProcess, data: Observations, *, iterations: int = 100) -> float:
-    """Move the mean's parameters to where they explain the data alone, robustly.
+def fit_mean(mean: CurveMean, data: Observations, *, iterations: int = 100) -> float:
+    """Move a mean's parameters to where they explain the data alone, robustly.
 
     A mean that starts at its prior leaves the trend to the kernel, which then cannot extrapolate it.
 
@@ -163,7 +167,6 @@ def fit_mean(process: CurveProcess, data: Observations, *, iterations: int = 100
 
     Source: Student-t regression, its scale fitted along: Lange, Little and Taylor 1989.
     """
-    mean = process.mean
     parameters = [mean.get_parameter(name) for name in mean.names]
     location, std = mean.prior()
 
@@ -374,6 +377,7 @@ def fit_robustly(
     iterations: int = 30,
     polish: int = 10,
     begun: bool = False,
+    hurried: bool = False,
 ) -> tuple[Observations, FitOutcome]:
     """Fit, weigh, fit again: outliers (diverged, truncated, mislogged runs) lose their say.
 
@@ -385,15 +389,17 @@ def fit_robustly(
         polish: Iterations of each further one.
         begun: Whether the process has learnt from like data already: it then judges points from the first,
             and stops once it gains little.
+        hurried: Whether it stops once it gains little, wherever it began, and sooner.
 
     Returns:
         The observations with their final weights, and how the last fit went.
     """
     first = robust_weights(process, data) if begun else _first_weights(process, data)
-    data, settled = replace(data, weight=first), SETTLED if begun else 0.0
-    outcome = fit_process(process, data, iterations=iterations, settled=settled)
+    data, settled = replace(data, weight=first), SETTLED if begun or hurried else 0.0
+    watched = HURRIED if hurried else WATCHED
+    outcome = fit_process(process, data, iterations=iterations, settled=settled, watched=watched)
     for _ in range(rounds):
         data = replace(data, weight=robust_weights(process, data))
-        step = fit_process(process, data, iterations=polish, settled=settled)
+        step = fit_process(process, data, iterations=polish, settled=settled, watched=watched)
         outcome = replace(step, evaluations=outcome.evaluations + step.evaluations)
     return data, outcome

@@ -1,4 +1,4 @@
-"""Covariances that depend on labels alone, computed once per pair of values."""
+"""Covariances of labels, or of an axis that runs share, computed once per pair of values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from probscale.model.layout import LabelBlock
 
 MOST_VALUES = 64
 """Distinct labels up to which correlations are computed once per pair of labels and not of rows."""
+
+FEWER = 4
+"""How many rows per value of the axis make it pay to compute correlations once per value."""
 
 
 def by_value(
@@ -34,10 +37,27 @@ def by_value(
     if found is None:
         return alike(x1, x2)
     table, member = found
-    small = alike(table, table)
-    if len(table) == 1:
-        return small.expand(len(x1), len(x2))
-    return member[: len(x1)] @ small @ member[-len(x2) :].mT
+    return _expanded(alike(table, table), member, len(x1), len(x2))
+
+
+def by_place(along: Callable[[Tensor, Tensor], Tensor], a1: Tensor, a2: Tensor, learnt: bool) -> Tensor:
+    """A covariance of axis values, computed once per pair of those that runs share where these are few.
+
+    Args:
+        along: The covariance of two sets of axis values.
+        a1: Axis values, (rows, coordinates).
+        a2: Others.
+        learnt: Whether parameters are learnt; else rows may be differentiated, one by one.
+    """
+    if not learnt or a1.requires_grad or a1.device.type != "cpu":
+        return along(a1, a2)
+    a = a1 if a1 is a2 else torch.cat([a1, a2])
+    which = _combinations(a.unbind(dim=1))
+    count = int(which.max()) + 1
+    if count > MOST_VALUES or FEWER * count > min(len(a1), len(a2)):
+        return along(a1, a2)
+    table, member = _members(a, which, count)
+    return _expanded(along(table, table), member, len(a1), len(a2))
 
 
 def values_of(x: Tensor, blocks: Sequence[LabelBlock]) -> tuple[Tensor, Tensor] | None:
@@ -45,15 +65,36 @@ def values_of(x: Tensor, blocks: Sequence[LabelBlock]) -> tuple[Tensor, Tensor] 
 
     None where there are more than `MOST_VALUES`, or where equal labels differ in their texts.
     """
-    which = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    for block in blocks:
-        codes, position = torch.unique(x[:, block.code], return_inverse=True)
-        which = torch.unique(which * len(codes) + position, return_inverse=True)[1]
+    which = _combinations([x[:, block.code] for block in blocks])
     count = int(which.max()) + 1
     if count > MOST_VALUES:
         return None
-    place = which.new_zeros(count).scatter_(0, which, torch.arange(len(x), device=x.device))
+    table, member = _members(x, which, count)
     texts = [column for block in blocks for column in block.text]
-    if texts and not torch.equal(x[place][which][:, texts], x[:, texts]):
+    if texts and not torch.equal(table[which][:, texts], x[:, texts]):
         return None
+    return table, member
+
+
+def _combinations(columns: Sequence[Tensor]) -> Tensor:
+    """Number of the combination of values that each row has, (rows,)."""
+    which = torch.zeros(len(columns[0]), dtype=torch.long, device=columns[0].device)
+    for number, column in enumerate(columns):
+        values, position = torch.unique(column, return_inverse=True)
+        which = (
+            position if not number else torch.unique(which * len(values) + position, return_inverse=True)[1]
+        )
+    return which
+
+
+def _members(x: Tensor, which: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """One row per combination, and which of them each row has, (rows, combinations)."""
+    place = which.new_zeros(count).scatter_(0, which, torch.arange(len(x), device=x.device))
     return x[place], torch.nn.functional.one_hot(which, count).to(x.dtype)
+
+
+def _expanded(small: Tensor, member: Tensor, rows: int, others: int) -> Tensor:
+    """Covariance of rows from that of the combinations they have, (rows, others)."""
+    if len(small) == 1:
+        return small.expand(rows, others)
+    return member[:rows] @ small @ member[-others:].mT

@@ -66,7 +66,8 @@ class Earlier:
         try:
             _begin(process, before, data)
             most = options.iterations + POLISH
-            return fit_robustly(process, data, rounds=1, iterations=most, polish=POLISH, begun=True)[1]
+            settings = {"rounds": min(options.rounds, 1), "polish": POLISH, "hurried": options.hurried}
+            return fit_robustly(process, data, iterations=most, begun=True, **settings)[1]
         except NotPositiveDefiniteError:
             process.load_state_dict(kept)
             return None

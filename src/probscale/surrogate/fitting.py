@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -273,12 +274,10 @@ def _fit_state(
     options: FitOptions,
     given: Given,
 ) -> tuple[ExactState, FitOutcome]:
-    mean = curve_mean(points.transform, points.law_scale, points.data.y, kind, given.believed)
     layout = layout_of(points.encoder, points.transform)
     data = points.data.to(options.place)
-    mean = mean.to(options.place)
     with threads_for(len(subset)):
-        spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1).to(options.place), data)
+        mean, spread = _fitted_mean(points, data, kind, given.believed, options)
         spread = min(max(options.spread * spread * new_run_factor(points, mean), 0.01), 1.0)
         process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread).to(options.place)
         some = data.take(subset.to(options.place))
@@ -293,6 +292,17 @@ def _fit_state(
         data = replace(data, weight=robust_weights(process, data))
     weighed = replace(points.data, weight=data.weight.cpu())
     return solve_exactly(process.cpu(), weighed, options.place), outcome
+
+
+def _fitted_mean(
+    points: Prepared, data: Observations, kind: str, believed: Believed | None, options: FitOptions
+) -> tuple[CurveMean, float]:
+    """The mean that explains the points alone, and what it leaves over."""
+    if points.law is not None and kind == "law" and believed is None:
+        law, spread = points.law
+        return copy.deepcopy(law).to(options.place), spread
+    mean = curve_mean(points.transform, points.law_scale, points.data.y, kind, believed).to(options.place)
+    return mean, fit_mean(mean, data)
 
 
 def new_run_factor(points: Prepared, mean: CurveMean) -> float:
@@ -322,7 +332,8 @@ def _fit_parameters(
 ) -> FitOutcome:
     """Move the free parameters of a process to the best end of all restarts."""
     if options.restarts == 1:
-        return fit_robustly(process, data, rounds=options.rounds, iterations=options.iterations)[1]
+        quick = {"iterations": options.iterations, "hurried": options.hurried}
+        return fit_robustly(process, data, rounds=options.rounds, **quick)[1]
     here = torch.device("cpu")
     start = Start(
         layout=process.layout,

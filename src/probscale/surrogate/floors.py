@@ -61,9 +61,9 @@ def _with_floor(points: Prepared, state: ExactState, law: LawMean, share: float)
     )
     mean = LawMean(law.transform, law.scale, prior)
     mean.believe(law.belief)
+    fit_mean(mean, state.data)
     process = CurveProcess(layout_of(points.encoder, points.transform), mean, scale=0.1, noise=0.1)
     process.kernel, process.noise = state.process.kernel, state.process.noise
-    fit_mean(process, state.data)
     return solve_exactly(process, state.data, state.device)
 
 

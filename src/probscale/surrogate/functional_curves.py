@@ -199,7 +199,7 @@ def _diverged(
     rows = rows_of(encoder.encode(log.configs, run_codes(list(log.runs)), codes[last], at[last]), default)
     y = torch.from_numpy(transform.forward(output[last]))
     data = Observations(rows, y, torch.ones_like(y))
-    return diverged_runs(encoder, transform, output[last], data, codes[last], log.n_runs)
+    return diverged_runs(encoder, transform, output[last], data, codes[last], log.n_runs)[0]
 
 
 def _thinned(v: Array, codes: Positions) -> Positions:

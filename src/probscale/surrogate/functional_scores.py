@@ -85,7 +85,7 @@ def fit_score(
     mean = curve_mean(curves.transform, scale, core.y, "plane" if q else "law", believed)
     layout = layout_of(curves.encoder)
     with threads_for(len(subset)):
-        spread = fit_mean(CurveProcess(layout, mean, scale=1.0, noise=0.1), core)
+        spread = fit_mean(mean, core)
         spread = float(np.clip(options.spread * spread, 0.01, 3.0 if q else 1.0))
         process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread)
         rounds, iterations = (options.rounds, options.iterations) if q == 0 else (2, 20)

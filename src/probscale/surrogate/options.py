@@ -30,6 +30,7 @@ class FitOptions:
             on it.
         average: Mix laws of several floors where a log of finals is short, and a plane with a law for curves
             over a small grid; logs of several outputs, whose processes are joined one by one, do without.
+        hurried: Stop where a few iterations have gained little, for decisions that wait for the fit.
     """
 
     means: tuple[str, ...] = ()
@@ -43,6 +44,7 @@ class FitOptions:
     restarts: int = 1
     executor: Executor | None = None
     average: bool = True
+    hurried: bool = False
 
     def __post_init__(self) -> None:
         if self.restarts < 1:

@@ -14,8 +14,8 @@ from probscale.encode.encoder import Encoder
 from probscale.encode.fields import label
 from probscale.model.divergence import divergence_threshold
 from probscale.model.fitting import fit_mean
-from probscale.model.gp import CurveProcess, Observations
-from probscale.model.means import LawScale, Rows, curve_mean
+from probscale.model.gp import Observations
+from probscale.model.means import CurveMean, LawScale, Rows, curve_mean
 from probscale.model.repeats import UniqueData
 from probscale.model.transforms import LogFloor, OutputTransform, choose_transform
 from probscale.runs import RunLog
@@ -47,6 +47,7 @@ class Prepared:
         diverged: Which runs of the log diverged, (runs,).
         run_rows: One row per run, at its last point.
         size_default: Logarithm of the model size assumed where none is given.
+        law: The law of these points and what it leaves over, where judging divergence found it.
     """
 
     encoder: Encoder
@@ -58,6 +59,7 @@ class Prepared:
     diverged: NDArray[np.bool_]
     run_rows: Rows
     size_default: float
+    law: tuple[CurveMean, float] | None = None
 
     def take(self, index: NDArray[np.intp]) -> Prepared:
         """Some of the points."""
@@ -67,6 +69,7 @@ class Prepared:
             output=self.output[index],
             codes=self.codes[index],
             cells=self.cells[index],
+            law=None,
         )
 
     @property
@@ -100,7 +103,7 @@ def prepare(
     rows = rows_of(curves, default)
     y = torch.from_numpy(chosen.forward(output))
     data = Observations(rows, y, torch.ones_like(y))
-    diverged = diverged_runs(encoder, chosen, output, data, codes, log.n_runs)
+    diverged, law = diverged_runs(encoder, chosen, output, data, codes, log.n_runs)
     last = np.zeros(log.n_runs, dtype=np.intp)
     np.maximum.at(last, codes, np.arange(len(codes)))
     present = np.unique(codes)
@@ -121,6 +124,7 @@ def prepare(
         diverged[present],
         run_rows,
         default,
+        None if diverged.any() else law,
     )
 
 
@@ -131,22 +135,25 @@ def diverged_runs(
     data: Observations,
     codes: NDArray[np.intp],
     runs: int,
-) -> NDArray[np.bool_]:
-    """Which runs end far above the law, beyond a valley that separates them from the rest, (runs,)."""
+) -> tuple[NDArray[np.bool_], tuple[CurveMean, float] | None]:
+    """Which runs end far above the law, beyond a valley that separates them from the rest, (runs,).
+
+    Returns:
+        Which; and the law with its robust spread, where there is one.
+    """
     none = np.zeros(runs, dtype=bool)
     if not isinstance(transform, LogFloor) or len(data) < 20:
-        return none
+        return none, None
     mean = curve_mean(transform, law_scale(transform, output, data.rows, encoder), data.y)
-    process = CurveProcess(layout_of(encoder), mean, scale=1.0, noise=0.1)
-    spread = fit_mean(process, data)
+    spread = fit_mean(mean, data)
     with torch.no_grad():
-        excess = (data.y - process.mean(data.rows)).numpy()
+        excess = (data.y - mean(data.rows)).numpy()
     ends = np.append(codes[1:] != codes[:-1], True)
     threshold = divergence_threshold(excess[ends], spread)
     if threshold is None:
-        return none
+        return none, (mean, spread)
     none[codes[ends][excess[ends] > threshold]] = True
-    return none
+    return none, (mean, spread)
 
 
 def choose_subset(codes: NDArray[np.intp], most: int, generator: np.random.Generator) -> torch.Tensor:
