@@ -363,7 +363,7 @@ def quick_fit(
     kind: str, options: FitOptions, believed: Believed | None = None
 ) -> Callable[[Prepared], ExactState]:
     """Fit of few points with fewer rounds, for folds."""
-    quick = replace(options, rounds=2, restarts=1)
+    quick = replace(options, rounds=min(options.rounds, 2), restarts=1)
     given = Given(believed=believed)
     return lambda points: _fit_state(points, torch.arange(len(points.codes)), kind, quick, given)[0]
 
