@@ -62,6 +62,8 @@ class Commitment:
             the observed leader and then the best predicted.
         screened: Whether only the likeliest start where earlier runs are known: as many as the first rung's
             equal shares take to a first point.
+        generous: Whether runs that the forecast would drop stay, the best observed first, as long as the
+            budget takes the winner among all that stay to its end: what they would free buys nothing.
     """
 
     eta: float = 2.0
@@ -70,6 +72,7 @@ class Commitment:
     earned: bool = False
     interleaved: bool = True
     screened: bool = False
+    generous: bool = False
 
 
 def early_commitment(
@@ -113,7 +116,8 @@ def early_commitment(
             continue
         if expected is not None:
             record = record.after(expected, bench, settings.earned)
-        alive, chance = _survivors(bench, alive, forecaster, settings, record, generator)
+        left = rounds - number - 1
+        alive, chance = _survivors(bench, alive, forecaster, settings, record, left, generator)
 
 
 def _screened(
@@ -155,6 +159,7 @@ def _survivors(
     forecaster: Forecaster,
     settings: Commitment,
     record: Record,
+    rounds: int,
     generator: np.random.Generator,
 ) -> tuple[list[int], dict[int, float]]:
     """Runs that go on, with the chances of all to be best."""
@@ -170,7 +175,34 @@ def _survivors(
     if settings.interleaved:
         return interleaved(predicted, observed, few), chance
     likeliest = sorted(predicted, key=lambda run: -chance[run])
-    return with_leader(likeliest, observed[0], few, count), chance
+    kept = with_leader(likeliest, observed[0], few, count)
+    if not settings.generous:
+        return kept, chance
+    surest = [*kept, *(run for run in observed if run not in kept)][:count]
+    return surest[: finishable(surest, bench, rounds, settings.eta, len(kept))], chance
+
+
+def finishable(runs: Sequence[int], bench: Bench, rounds: int, eta: float, least: int) -> int:
+    """How many of the runs, in their order, may compete so that a halving still takes its winner to its end.
+
+    Args:
+        runs: Runs, the surest first.
+        bench: What they have cost and what is left.
+        rounds: Rounds of the halving.
+        eta: At most one in eta runs goes on.
+        least: Runs that compete in any case.
+    """
+
+    def ends(count: int) -> bool:
+        alive, left = np.array(runs[:count], dtype=np.intp), bench.remaining
+        missing = bench.ends[alive] - bench.spent[alive]
+        for number in range(rounds):
+            paid = np.minimum(left / (rounds - number) / len(missing), missing)
+            left -= float(paid.sum())
+            missing = (missing - paid)[: rungs.kept(len(missing), eta)]
+        return bool(missing[0] <= NEGLIGIBLE * bench.total)
+
+    return next((count for count in range(len(runs), least, -1) if ends(count)), least)
 
 
 def drawn(
@@ -327,6 +359,6 @@ def default_strategy(
             return
     careful = replace(
         settings or Commitment(),
-        **{"earned": True, "mass": CAREFUL_MASS, "interleaved": False, "screened": True},
+        **{"earned": True, "mass": CAREFUL_MASS, "interleaved": False, "screened": True, "generous": True},
     )
     yield from early_commitment(bench, generator, forecaster=forecaster, settings=careful)

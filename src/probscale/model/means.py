@@ -174,6 +174,12 @@ class SizeBelief:
     exponent_std: float
 
 
+ONSET_STD = 1.0
+"""Prior standard deviation of the logarithm of the onset of curves."""
+
+SURPRISE = 2.0
+"""How many standard deviations from its centre an onset may lie before its prior gives way."""
+
 # Finals meet few sizes: what these leave open, exponents as published laws have them decide.
 FINALS_PRIOR = LawPrior(floor=0.4, floor_std=1.8, level_std=1.6, exponent=0.28, exponent_std=0.5, below=0.6)
 # Every run pins down the data term of curves; a few sizes must not bend the size term to fit it.
@@ -222,7 +228,7 @@ class LawMean(CurveMean):
                 self.declare(f"{axis}_exponent", math.log(prior.exponent), prior.exponent_std)
                 names += [f"{axis}_level", f"{axis}_exponent"]
         if scale.onset is not None:
-            self.declare("onset", 0.0, 1.0)
+            self.declare("onset", 0.0, ONSET_STD)
             names.append("onset")
         if not terms:
             self.declare("size_level", level, prior.level_std)
@@ -255,6 +261,20 @@ class LawMean(CurveMean):
         """Set the prior standard deviation of the breaks, on the modelled scale per e-fold."""
         for name in self.breaks:
             getattr(self, f"{name}_prior").scale.fill_(max(std, NO_BREAK))
+
+    def give_way(self) -> None:
+        """Widen the prior of the onset where the law, fitted alone, has it further off than expected.
+
+        Where a log holds the beginnings of runs only, the axis value at which loss begins to follow a power
+        law may lie e-folds beyond where a prior of whole curves looks for it, and a kernel that could explain
+        the fall as well would let the prior have its way.
+
+        Source: a heavy-tailed prior as a mixture of normal ones, the scale at what the value asks for.
+        """
+        if "onset" not in self.names:
+            return
+        value = abs(float(self.get_parameter("onset").detach()))
+        self.get_buffer("onset_prior.scale").fill_(max(ONSET_STD, value / SURPRISE))
 
     @property
     def break_std(self) -> float:

@@ -300,9 +300,14 @@ def _fitted_mean(
     """The mean that explains the points alone, and what it leaves over."""
     if points.law is not None and kind == "law" and believed is None:
         law, spread = points.law
-        return copy.deepcopy(law).to(options.place), spread
-    mean = curve_mean(points.transform, points.law_scale, points.data.y, kind, believed).to(options.place)
-    return mean, fit_mean(mean, data)
+        mean = copy.deepcopy(law).to(options.place)
+    else:
+        scale = points.law_scale
+        mean = curve_mean(points.transform, scale, points.data.y, kind, believed).to(options.place)
+        spread = fit_mean(mean, data)
+    if isinstance(mean, LawMean):
+        mean.give_way()
+    return mean, spread
 
 
 def new_run_factor(points: Prepared, mean: CurveMean) -> float:
