@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 
 import probscale as ps
-from probscale.budget.bench import Decision, Order
+from probscale.budget.bench import Decision, Order, equal_orders
 from probscale.budget.commitment import (
     Commitment,
     affordable,
     early_commitment,
+    finishable,
     interleaved,
     ladder_orders,
     size_weights,
@@ -19,9 +20,10 @@ from probscale.budget.coregional import CoregionalForecaster
 from probscale.budget.forecast import JointForecaster, first_point, thinned
 from probscale.budget.parametric import EnsembleForecaster, PowerForecaster, config_features
 from probscale.budget.record import Expectation, Record
-from probscale.budget.rungs import halving_rounds
+from probscale.budget.rungs import halving_rounds, kept
 from probscale.budget.strategies import chances, smallest_set
 from probscale.budget.worlds import WorldBench, WorldForecaster, imagined
+from probscale.evaluate.replay.budget import BudgetTask, ReplayBench
 from probscale.surrogate import FitOptions
 
 POOL = pd.DataFrame({"N": np.geomspace(1e7, 1e9, 6)})
@@ -253,6 +255,35 @@ def test_the_affordable_count_is_the_largest_that_a_search_of_all_finds():
             if 1e20 / (n * halving_rounds(n, 2.0)) / (6 * sizes[:n].max()) >= first * (1 + 1e-6)
         ]
         assert affordable(order, game, float(first), 2.0) == max(fits, default=0)
+
+
+def epochs_game(total, runs=20):
+    """Runs of 52 epochs, some of them dearer than others."""
+    at = np.tile(np.arange(1.0, 53.0), (runs, 1))
+    dear = np.random.default_rng(3).uniform(0.5, 2.0, (runs, 1))
+    configs = pd.DataFrame({"rate": np.linspace(0, 1, runs)})
+    return ReplayBench(BudgetTask("epochs", configs, "epoch", at, 1 / at, dear * at), total)
+
+
+@pytest.mark.parametrize("total", [30.0, 100.0, 200.0, 400.0, 2000.0])
+def test_as_many_runs_compete_as_let_a_halving_that_is_played_finish_its_winner(total):
+    order, rounds = list(np.random.default_rng(0).permutation(20)), 4
+    finished = []
+    for count in range(1, 21):
+        game, alive = epochs_game(total), order[:count]
+        for number in range(rounds):
+            game.train(Decision(equal_orders(game, alive, game.remaining / (rounds - number)), "rung"))
+            alive = alive[: kept(len(alive), 2.0)]
+        if game.spent[order[0]] >= game.ends[order[0]] * (1 - 1e-9):
+            finished.append(count)
+    expected = max((count for count in finished if count > 3), default=3)
+    assert finishable(order, epochs_game(total), rounds, 2.0, 3) == expected
+
+
+def test_runs_without_an_end_are_kept_no_longer_than_the_forecast_asks():
+    _, game = bench()
+    assert np.isinf(game.ends).all()
+    assert finishable(range(6), game, 3, 2.0, 2) == 2
 
 
 def test_the_first_point_is_that_of_runs_observed_again():

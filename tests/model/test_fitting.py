@@ -78,6 +78,14 @@ def test_a_fit_that_gains_little_may_settle(make_law):
     assert whole.objective - 1.0 < short.objective <= whole.objective + 1e-6
 
 
+def test_a_hurried_fit_stops_sooner_near_the_same_end(make_law):
+    patient, hasty = fresh(make_law), fresh(make_law)
+    _, whole = fit_robustly(patient, simulated(), rounds=0, iterations=60)
+    _, short = fit_robustly(hasty, simulated(), rounds=0, iterations=60, hurried=True)
+    assert short.evaluations < whole.evaluations
+    assert whole.objective - 1.5 < short.objective <= whole.objective + 1e-6
+
+
 def test_a_cluster_of_outliers_loses_its_weight(make_law):
     process, data = fresh(make_law), simulated(outliers=True)
     data, _ = fit_robustly(process, data)

@@ -79,6 +79,31 @@ def test_an_unseen_label_resembles_the_labels_with_similar_text():
     np.testing.assert_allclose(dense(correlation, unseen), [[1.0]], rtol=EXACT)
 
 
+def weighed(kernel, x1, x2):
+    """A covariance, and the gradient of its weighted sum with respect to the parameters."""
+    kernel.zero_grad()
+    covariance = kernel(x1, x2)
+    weight = torch.sin(torch.arange(covariance.numel(), dtype=torch.float64)).reshape(covariance.shape)
+    (weight * covariance).sum().backward()
+    return covariance.detach(), [p.grad.clone() for p in kernel.parameters() if p.grad is not None]
+
+
+@pytest.mark.parametrize("others", [slice(None), slice(40, 90)])
+def test_axis_values_that_runs_share_give_the_covariance_of_values_of_their_own(
+    curves_layout, rows_of, scramble, others
+):
+    kernel = scramble(CurveKernel(curves_layout, scale=0.3), seed=6)
+    shared = rows_of(curves_layout, 90, seed=7).x
+    shared[:, 2] = torch.linspace(-1, 1, 6, dtype=torch.float64).repeat(15)
+    own = shared.clone()
+    own[:, 2] += 1e-11 * torch.arange(90)
+    found, slopes = weighed(kernel, shared, shared[others])
+    expected, plain = weighed(kernel, own, own[others])
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    for slope, other in zip(slopes, plain, strict=True):
+        np.testing.assert_allclose(slope, other, rtol=1e-6, atol=1e-8)
+
+
 def test_runs_share_nothing_but_themselves(curves_layout, rows_of, scramble):
     x = rows_of(curves_layout, 20, seed=6).x
     matrix = dense(scramble(RunTerm(curves_layout, scale=0.2)), x)
