@@ -29,15 +29,13 @@ WATCHED = 5
 
 HURRIED = 3
 """The same where decisions wait for the fit."""
-
 SETTLED = 0.5
 """Log posterior that so many iterations of a fit from earlier parameters must gain for it to go on."""
 
 LEAST_SPREAD = 1e-3
 MOST_SPREAD = 1e3
 
-_FAILED = 1e12
-_BOUND = 6.0
+_FAILED, _BOUND = 1e12, 6.0
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,6 @@ def _negative_posterior(
 
 
 def _until_settled(least: float, watched: int) -> Callable[[OptimizeResult], None]:
-    """Callback that stops an optimiser once `watched` iterations have gained less than `least`."""
     values: list[float] = []
 
     def watch(intermediate_result: OptimizeResult) -> None:
@@ -189,8 +186,7 @@ def fit_mean(mean: CurveMean, data: Observations, *, iterations: int = 100) -> f
         (math.log(LEAST_SPREAD), math.log(MOST_SPREAD))
     ]
     options = {"maxiter": iterations}
-    # Vectors alone: on a busy machine, threads would wait for each other longer than they work.
-    with threads_for(0):
+    with threads_for(0):  # Vectors alone: threads would wait for each other longer than they work.
         result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     _assign(parameters, result.x[:-1])
     with torch.no_grad():
@@ -239,8 +235,7 @@ def robust_weights(process: CurveProcess, data: Observations) -> Tensor:
     readmitted.
 
     Source: expectation step of the scale-mixture view, Lange, Little and Taylor 1989; the readmission follows
-        the
-    forward search of Atkinson and Riani 2000.
+        the forward search of Atkinson and Riani 2000.
     """
     trusted = torch.nonzero(data.weight >= SUSPECT)[:, 0]
     suspect = torch.nonzero(data.weight < SUSPECT)[:, 0]

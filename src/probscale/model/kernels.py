@@ -16,7 +16,7 @@ from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from probscale.model.gradients import additive_covariance
-from probscale.model.labels import by_place, by_value
+from probscale.model.labels import by_value, matern_by_place
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.matern import matern52, scaled_matern, squared_distances
 from probscale.model.shift import SizeShift
@@ -87,14 +87,7 @@ class AxisKernel(LogParameterKernel):
         raw = self.get_parameter(name)
         width = torch.exp(raw)
         variance = width.new_ones(()) if variance is None else variance
-        a1 = x1[:, columns]
-        a2 = a1 if x1 is x2 else x2[:, columns]
-        learnt = raw.requires_grad
-
-        def matern(b1: Tensor, b2: Tensor) -> Tensor:
-            return scaled_matern(b1 / width, b2 / width, variance, learnt)
-
-        return by_place(matern, a1, a2, learnt)
+        return matern_by_place(x1[:, columns], x2[:, columns], width, variance, raw.requires_grad)
 
 
 class LabelCorrelation(LogParameterKernel):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from probscale.model.layout import LabelBlock
+from probscale.model.matern import scaled_matern
 
 MOST_VALUES = 64
 """Distinct labels up to which correlations are computed once per pair of labels and not of rows."""
@@ -40,18 +41,23 @@ def by_value(
     return _expanded(alike(table, table), member, len(x1), len(x2))
 
 
-def by_place(along: Callable[[Tensor, Tensor], Tensor], a1: Tensor, a2: Tensor, learnt: bool) -> Tensor:
-    """A covariance of axis values, computed once per pair of those that runs share where these are few.
+def matern_by_place(a1: Tensor, a2: Tensor, width: Tensor, variance: Tensor, learnt: bool) -> Tensor:
+    """Matérn-5/2 covariance of axis values, computed once per pair of those that runs share where few.
 
     Args:
-        along: The covariance of two sets of axis values.
         a1: Axis values, (rows, coordinates).
         a2: Others.
+        width: Lengthscales.
+        variance: A number.
         learnt: Whether parameters are learnt; else rows may be differentiated, one by one.
     """
+
+    def along(b1: Tensor, b2: Tensor) -> Tensor:
+        return scaled_matern(b1 / width, b2 / width, variance, learnt)
+
     if not learnt or a1.requires_grad or a1.device.type != "cpu":
         return along(a1, a2)
-    a = a1 if a1 is a2 else torch.cat([a1, a2])
+    a = torch.cat([a1, a2])
     which = _combinations(a.unbind(dim=1))
     count = int(which.max()) + 1
     if count > MOST_VALUES or FEWER * count > min(len(a1), len(a2)):
