@@ -21,7 +21,7 @@ from probscale.evaluate.replay.active import replay_active
 from probscale.evaluate.replay.active_tables import find_game
 from probscale.evaluate.replay.budget import BudgetTask, ReplayBench
 
-RUNS, EPOCHS, PREFIX = 64, 52, 8
+RUNS, EPOCHS, ROUNDS = 64, 52, 13
 GAMES = [("AL-N", "schram/nanogpt_large.parquet", 1.0), ("AL-G", "gemstones/curves.parquet", 0.3)]
 
 
@@ -37,11 +37,11 @@ def task() -> BudgetTask:
     )
 
 
-def rounds() -> pd.DataFrame:
-    """Seconds of rounds of a halving over 64 curves, every curve one epoch longer in each."""
+def rounds(first: int) -> pd.DataFrame:
+    """Seconds of rounds over 64 curves from their first epochs on, every curve one epoch longer in each."""
     bench, forecaster = ReplayBench(task(), RUNS * float(EPOCHS)), JointForecaster()
     rows = []
-    for epoch in range(PREFIX, PREFIX + 6):
+    for epoch in range(first, ROUNDS + 1):
         bench.train(Decision(tuple(Order(run, float(epoch)) for run in range(RUNS)), "rung"))
         before = forecaster.fits
         with watched() as seconds:
@@ -69,11 +69,13 @@ def watched() -> Iterator[list[float]]:
 def main() -> None:
     """Measure, print and write the page."""
     torch.set_num_threads(1)
-    table = rounds()
     rows = []
-    for fitted, what in ((False, "conditioned on new points"), (True, "parameters fitted")):
-        part = table[table["fitted"] == fitted]
-        rows.append([f"round at {RUNS} curves, {what}", len(part), *_spread(part["seconds"])])
+    for first, since in ((1, "from one epoch on"), (8, "from eight epochs on")):
+        table = rounds(first)
+        for fitted, what in ((False, "conditioned on new points"), (True, "parameters fitted")):
+            part = table[table["fitted"] == fitted]
+            rows.append([f"round at {RUNS} curves {since}, {what}", len(part), *_spread(part["seconds"])])
+        rows.append([f"round at {RUNS} curves {since}, all", len(table), *_spread(table["seconds"])])
     for game, file, until in GAMES:
         found = steps(game, file, until)
         for fitted, what in ((False, "conditioned on new points"), (True, "parameters fitted")):
@@ -85,7 +87,12 @@ def main() -> None:
         "round at 64 curves, .2 s an active-learning step. A surrogate of earlier runs (`surrogate=`) is "
         "never fitted again; without one, parameters are fitted when the points have doubled (active "
         "learning: grown by half), each time from where they were. Text, transform and spread beyond the "
-        "observed sizes are decided anew once the points are three times as many: the longest steps."
+        "observed sizes are decided anew once the points are three times as many: the longest steps. Fits of "
+        "an allocation are hurried: one pass over at most 200 points that stops once three iterations have "
+        "gained less than half a unit of log posterior. Followed along a halving of 10 pools of LCBench, 12 "
+        "of nanoGPT and 6 of Gemstones, its forecasts of final losses were no worse than those of three "
+        "passes (MAE of ln(loss) .157, .064, .041 against .154, .083, .043; NLPD .94, -2.66, -2.92 against "
+        "1.15, -2.48, -2.89)."
     )
     header = ["decision", "how many", "mean s", "median s", "largest s"]
     write_page("decision_time", "Time of a decision", [note, markdown(header, rows)])

@@ -288,7 +288,7 @@ def _fit_state(
         with held([*fixed, *(_breaks(mean) if layout.axis else mean.parameters())]):
             outcome = None if given.earlier is None else given.earlier.resumed(process, some, options)
             outcome = outcome or _fit_parameters(process, some, points, kind, spread, options)
-    for _ in range(2):
+    for _ in range(1 if options.hurried else 2):
         data = replace(data, weight=robust_weights(process, data))
     weighed = replace(points.data, weight=data.weight.cpu())
     return solve_exactly(process.cpu(), weighed, options.place), outcome
