@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,19 +10,16 @@ import torch
 from numpy.typing import NDArray
 
 from probscale.model.continuation import outlooks_of
-from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.spread import Foretold, fit_factors, foretold, together
-from probscale.surrogate.extrapolation import MOST_LEARNT, scale_folds
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.functional_calibration import judged_positions
 from probscale.surrogate.functional_curves import Curves
-from probscale.surrogate.prepare import Prepared, choose_subset
+from probscale.surrogate.functional_sizes import SizeFold
 from probscale.surrogate.unseen import level_groups
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
-ASKED_RUNS = 60
 SAY = 3.0
 """Runs that a fold counts for: those of one size share their bias."""
 
@@ -34,76 +31,32 @@ SAY_OF_VALUE = 2.0
 PRIOR = 0.1
 """Prior mean of the log factor: a law may bend where nothing was seen."""
 
-SHARP = 0.3
-"""Weight of a run's end from which on it is known."""
-
 
 def beyond_factor(
-    expert: FunctionalExpert,
-    curves: Curves,
-    residual: Array,
-    level: Array,
-    fit: Callable[[Prepared], ExactState],
-    generator: np.random.Generator,
+    expert: FunctionalExpert, curves: Curves, residual: Array, level: Array, folds: Sequence[SizeFold]
 ) -> float:
-    """Factor on the spread of whole curves of sizes beyond the observed ones; see `extrapolation`.
-
-    Each fold predicts curves of larger sizes from smaller ones. The process of the ends is fitted anew,
-    parameters included; the others keep theirs and forget the larger sizes.
+    """Factor on the spread of whole curves of sizes beyond the observed ones.
 
     Args:
         expert: With its spread within the observed sizes.
         curves: What it was fitted to.
         residual: What is left of the curves without baseline and level, (points,).
         level: Guess of the end of each run, (runs,).
-        fit: Fits all parameters of a process of ends.
-        generator: Thins large folds.
-
-    Cost: three fits of at most 250 points, and solves of the other scores for as many.
+        folds: Larger sizes as smaller ones foretell them.
     """
     if expert.encoder.roles.params is None:
         return 1.0
-    ends = expert.scores.states[0].data
-    sharp = np.flatnonzero(ends.weight.numpy() > SHARP)
-    size = ends.rows.size.numpy()
     parts = []
-    for smaller, larger in scale_folds(size[sharp]):
-        learnt = choose_subset(smaller, MOST_LEARNT, generator).numpy()
-        found = _without(expert, curves, sharp[smaller[learnt]], fit)
-        asked = generator.permutation(np.flatnonzero(np.isin(size, size[sharp[larger]])))[:ASKED_RUNS]
-        rows = curves.rows.take(torch.from_numpy(asked))
-        moments = [state.marginals(rows) for state in found]
+    for fold in folds:
+        rows = curves.rows.take(torch.from_numpy(fold.asked))
+        moments = [state.marginals(rows) for state in fold.states]
         location, variance = (np.stack([part[i].numpy() for part in moments], axis=1) for i in range(2))
-        location[:, 0] -= level[asked]
-        fold = together(list(_foretold(expert, curves, residual, location, variance, asked)))
-        parts.append(replace(fold, say=fold.say * SAY / fold.say.sum()))
+        location[:, 0] -= level[fold.asked]
+        found = together(list(_foretold(expert, curves, residual, location, variance, fold.asked)))
+        parts.append(replace(found, say=found.say * SAY / found.say.sum()))
     if not parts:
         return float(np.exp(PRIOR))
     return float(np.exp(fit_factors(together(parts), centre=PRIOR)[0]))
-
-
-def _without(
-    expert: FunctionalExpert, curves: Curves, known: Positions, fit: Callable[[Prepared], ExactState]
-) -> list[ExactState]:
-    """Processes of the scores that know some of the runs only."""
-    index = torch.from_numpy(known)
-    first, *rest = expert.scores.states
-    data = first.data.take(index)
-    ends = Prepared(
-        expert.encoder,
-        expert.transform,
-        replace(data, weight=torch.ones_like(data.y)),
-        expert.transform.inverse(data.y.numpy()),
-        np.arange(len(known)),
-        curves.cells[known],
-        np.zeros(len(known), dtype=bool),
-        data.rows,
-        expert.size_default,
-    )
-    return [
-        fit(ends),
-        *(solve_exactly(state.process, state.data.take(index), state.device) for state in rest),
-    ]
 
 
 def unseen_factor(

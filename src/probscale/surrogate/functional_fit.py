@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +12,10 @@ from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.model.baseline import fit_baseline
 from probscale.model.divergence import fit_divergence
+from probscale.model.exact import ExactState
 from probscale.model.fitting import FitOutcome
 from probscale.model.means import Believed
+from probscale.model.offsets import offset_of
 from probscale.model.scores import sites_of
 from probscale.model.sharing import fit_shared
 from probscale.model.spread import CurveSpread
@@ -25,7 +28,9 @@ from probscale.surrogate.functional_beyond import beyond_factor, unseen_factor
 from probscale.surrogate.functional_calibration import calibrated
 from probscale.surrogate.functional_curves import Curves, observed_of, read_curves
 from probscale.surrogate.functional_scores import fit_scores, information_of, refined
+from probscale.surrogate.functional_sizes import size_folds, with_size_offsets
 from probscale.surrogate.options import FitOptions
+from probscale.surrogate.prepare import Prepared
 from probscale.surrogate.report import ExpertReport, repairs_of
 
 Array = NDArray[np.float64]
@@ -101,12 +106,26 @@ def fit_functional(
     )
     expert = calibrated(expert, curves, log, residual, level)
     again = quick_fit("law", options, believed)
-    beyond = beyond_factor(expert, curves, residual, level, again, generator)
-    unseen = unseen_factor(expert, curves, residual, level, generator)
-    expert = replace(expert, beyond=beyond, unseen=unseen)
+    expert = _beyond(expert, curves, residual, level, again, generator)
     if apart is not None:
-        expert = replace(expert, divergence=fit_divergence(scores.states[0].process, *apart))
+        expert = replace(expert, divergence=fit_divergence(expert.scores.states[0].process, *apart))
     return expert, outcomes
+
+
+def _beyond(
+    expert: FunctionalExpert,
+    curves: Curves,
+    residual: Array,
+    level: Array,
+    fit: Callable[[Prepared], ExactState],
+    generator: np.random.Generator,
+) -> FunctionalExpert:
+    """The expert with what folds over sizes and level values say of those that no run has had."""
+    folds = size_folds(expert, curves, fit, generator)
+    expert, folds = with_size_offsets(expert, folds)
+    beyond = beyond_factor(expert, curves, residual, level, folds)
+    unseen = unseen_factor(expert, curves, residual, level, generator)
+    return replace(expert, beyond=beyond, unseen=unseen)
 
 
 def _centre(curves: Curves, unbent: Array) -> Array:
@@ -135,7 +154,7 @@ def functional_report(
     features = expert.encoder.features
     kinds = expert.deviations
     typical = float(np.exp(np.average(np.log(kinds.kinds[:, 0]), weights=kinds.weights)))
-    read = (expert.annealing, expert.warming)
+    read, offset = (expert.annealing, expert.warming), offset_of(states[0].process)
     return ExpertReport(
         name=name,
         engine=f"functional, rank {len(states)}",
@@ -157,7 +176,10 @@ def functional_report(
                 "unstable share": float(kinds.weights[kinds.kinds[:, 1] > 4].sum()),
             },
             "continued runs": {**expert.spread.described(), "trust": kinds.trust},
-            "beyond": {"scale": expert.beyond},
+            "beyond": {
+                "scale": expert.beyond,
+                **({} if offset is None else {"offset of a size": offset.std}),
+            },
             **({} if expert.unseen is None else {"unseen level values": {"scale": expert.unseen}}),
         },
         outliers=int((states[0].data.weight.numpy() < 0.25).sum()),

@@ -12,6 +12,7 @@ from probscale.encode.encoder import Encoder
 from probscale.model.gp import CurveProcess
 from probscale.model.latent import LatentColumns, LatentProcess, LatentTasks, LevelMean
 from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean
+from probscale.model.offsets import SizeOffset, offset_of, with_offsets
 from probscale.model.outputs import OutputsProcess, linked
 from probscale.model.repeats import UniqueData
 from probscale.model.transforms import LogFloor, OutputTransform
@@ -27,7 +28,8 @@ def describe_process(process: CurveProcess) -> dict[str, Any]:
         shape = list(process.tasks.get_parameter("deviation").shape)
         return {"kind": "LatentProcess", "columns": asdict(process.tasks.columns), "tasks": shape}
     assert isinstance(mean, LawMean | PlaneMean)
-    return {"kind": type(mean).__name__, "scale": asdict(mean.scale)}
+    described, offset = {"kind": type(mean).__name__, "scale": asdict(mean.scale)}, offset_of(process)
+    return described if offset is None else described | {"offset": offset.described()}
 
 
 def build_process(description: dict[str, Any], encoder: Encoder, transform: OutputTransform) -> CurveProcess:
@@ -47,7 +49,9 @@ def build_process(description: dict[str, Any], encoder: Encoder, transform: Outp
         mean: CurveMean = LawMean(transform, scale)
     else:
         mean = PlaneMean(scale, level=0.0, spread=1.0)
-    return CurveProcess(layout_of(encoder, transform), mean, scale=0.1, noise=0.01)
+    process = CurveProcess(layout_of(encoder, transform), mean, scale=0.1, noise=0.01)
+    offset = description.get("offset")
+    return process if offset is None else with_offsets(process, SizeOffset(**offset))
 
 
 def build_outputs(
