@@ -152,6 +152,21 @@ def test_breaks_are_silent_within_the_observed_sizes_and_widen_in_proportion_bey
     np.testing.assert_allclose(slopes[:, -2:], 0.03 * beyond, rtol=ALGEBRA, atol=1e-15)
 
 
+def test_runs_shorter_for_their_size_than_any_observed_may_stray_from_the_law(asked):
+    length = asked.progress - asked.size
+    top, shortest = (99.0, 99.0), float(length.median())
+    mean = LawMean(LogFloor(0.5), LawScale(16.0, 20.0, 2.0, 2.6, True, True, top=top, shortest=shortest))
+    mean.may_break(0.03, 0.07)
+    with torch.no_grad():
+        centre, slopes = mean.linearised(asked)
+    plain = LawMean(LogFloor(0.5), LawScale(16.0, 20.0, 2.0, 2.6, True, True))(asked)
+    np.testing.assert_allclose(centre, plain.detach(), rtol=ALGEBRA)
+    short = (shortest - length).clamp_min(0.0)
+    assert (short > 0).any()
+    np.testing.assert_allclose(slopes[:, -1], 0.07 * short, rtol=ALGEBRA, atol=1e-15)
+    assert (mean.break_std, mean.short_std) == (0.03, 0.07)
+
+
 def test_laws_of_curves_break_beyond_the_sizes_alone(asked):
     top = (float(asked.size.median()), float(asked.progress.median()))
     mean = LawMean(LogFloor(0.5), LawScale(16.0, 20.0, 2.0, 2.6, True, True, onset=18.0, top=top))

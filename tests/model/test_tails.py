@@ -8,8 +8,12 @@ import pytest
 from probscale.model.posterior import Tail
 from probscale.model.tails import (
     BREAK,
+    CURVES_BEYOND,
+    FINALS_BEYOND,
+    LEAST_BEYOND,
     PER_PARAMETER,
     SEEN,
+    SHORT_BREAK,
     fit_beyond,
     fit_break,
     fit_continuation,
@@ -86,20 +90,35 @@ def test_without_held_out_sizes_the_prior_speaks():
 
 def test_errors_that_grow_with_the_distance_are_told_from_a_spread_too_small():
     rng, tail = np.random.default_rng(4), Tail(1.1)
-    squared = rng.uniform(0.0, 2.0, 4_000)
-    variance, noise = rng.uniform(1e-4, 4e-4, (2, 4_000))
-    spread = (1.1 * 1.6) ** 2 * (variance + noise) + 0.05**2 * squared
-    residual = np.sqrt(spread) * rng.standard_normal(4_000)
-    factor, slope = fit_break(residual, variance, noise, squared, tail, folds=400)
+    squared = rng.uniform(0.0, 2.0, (20_000, 2)) * (rng.random((20_000, 2)) < 0.5)
+    variance, noise = rng.uniform(1e-4, 4e-4, (2, 20_000))
+    spread = (1.1 * 1.6) ** 2 * (variance + noise) + squared @ [0.05**2, 0.04**2]
+    residual = np.sqrt(spread) * rng.standard_normal(20_000)
+    factor, slope, short = fit_break(residual, variance, noise, squared, tail, folds=400)
     assert factor == pytest.approx(1.6, rel=0.1)
-    # Predictions scale the break as they scale everything else.
+    # Predictions scale the breaks as they scale everything else.
     assert slope * factor * 1.1 == pytest.approx(0.05, rel=0.05)
+    assert short * factor * 1.1 == pytest.approx(0.04, rel=0.05)
 
 
 def test_without_folds_a_law_may_break_as_much_as_laws_usually_do():
     empty, tail = np.empty(0), Tail(1.3)
-    factor, slope = fit_break(empty, empty, empty, empty, tail, folds=0)
+    factor, slope, short = fit_break(empty, empty, empty, np.empty((0, 2)), tail, folds=0)
     assert slope * factor * 1.3 == pytest.approx(BREAK)
+    assert short * factor * 1.3 == pytest.approx(SHORT_BREAK)
+
+
+def test_beyond_the_sizes_of_finals_forecasts_are_narrower_with_wider_tails():
+    tail, parts = Tail(1.2, 0.3, 2.0), residuals(8_000, 1.2 * 0.8, 0.1, 5.0)
+    assert CURVES_BEYOND.outer(tail) == tail
+    assert FINALS_BEYOND.outer(tail) == Tail(1.2, *FINALS_BEYOND.wide)
+    assert fit_beyond(*parts, tail, folds=40, expected=FINALS_BEYOND) == pytest.approx(0.8, rel=0.1)
+    assert fit_beyond(*parts, tail, folds=40) == LEAST_BEYOND
+
+
+def test_no_number_of_lucky_folds_makes_forecasts_sure_of_themselves():
+    parts = residuals(400, 0.01, 0.1, 5.0)
+    assert fit_beyond(*parts, Tail(), folds=40, expected=FINALS_BEYOND) == FINALS_BEYOND.least
 
 
 @pytest.mark.parametrize("scale", [0.7, 1.0, 1.8])

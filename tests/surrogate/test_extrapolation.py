@@ -1,6 +1,7 @@
 """Folds that leave the largest sizes out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import probscale as ps
@@ -45,3 +46,20 @@ def test_curves_of_few_sizes_leave_doubt_that_grows_beyond_them():
         for n in (1.0, 3.0, 30.0)
     ]
     assert spread[0] < spread[1] < spread[2]
+
+
+def test_finals_of_runs_shorter_for_their_size_than_any_seen_leave_doubt():
+    sizes, ratios = np.geomspace(1e7, 1e9, 6), np.geomspace(20.0, 320.0, 5)
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame([(n, n * r) for n in sizes for r in ratios], columns=["params", "tokens"])
+    frame["loss"] = 1.7 + 400 / frame.params**0.34 + 410 / frame.tokens**0.28 + 0.003 * rng.normal(size=30)
+    log = ps.RunLog.from_frame(
+        frame.assign(run=np.arange(30)), run="run", axis="tokens", output="loss", params="params"
+    )
+    surrogate = ps.fit_surrogate(log, embedder=None)
+    (report,) = surrogate.report.experts
+    assert report.tails["beyond"]["break per e-fold of shorter runs"] > 0
+    asked = surrogate.predict([{"params": 1e9}], [1e9 * r for r in (2.0, 8.0, 20.0)])
+    lower, upper = asked.interval(0.9)
+    widths = (np.log(upper) - np.log(lower))[0]
+    assert widths[0] > 1.5 * widths[1] > 1.5 * widths[2]

@@ -119,6 +119,8 @@ class LawScale:
             follow a power law of the axis. None when every run has one point.
         top: Logarithms of the largest model size and axis value observed; beyond them the slopes may break.
             None: they do not.
+        shortest: Logarithm of the smallest axis value per parameter observed; what is shorter may not follow
+            the law yet. None: it does.
         unique: Where rows tell how much of the data is unique, for runs that repeat theirs.
         common: Whether curves of all sizes begin at the same loss, that of guessing; sizes then come to
             matter as training goes on.
@@ -134,6 +136,7 @@ class LawScale:
     top: tuple[float, float] | None = None
     unique: UniqueData | None = None
     common: bool = False
+    shortest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,9 @@ CURVES_PRIOR = LawPrior(floor=-0.2, floor_std=1.0, level_std=0.8, exponent=0.35,
 BREAKS = ("size_break", "progress_break")
 """Slopes that may change beyond the observed sizes; curves show how they go on along the axis."""
 
+SHORT_BREAK = "short_break"
+"""The same for finals of runs shorter, for their size, than any observed."""
+
 NO_BREAK = 1e-6
 
 
@@ -204,7 +210,8 @@ class LawMean(CurveMean):
     finite, and where all sizes begin alike, A is multiplied by 1 - (1 + D/D₀)^-beta. Where rows tell how much
     data is unique, D is what the repeats are worth (`R_D`) and what they overfit is added to the loss (`P`,
     `P_most`, `kappa`, `delta`, `R_P`; see `repeats`). Beyond the observed sizes, `size_break` and
-    `progress_break` bend the logarithm by so much per e-fold.
+    `progress_break` bend the logarithm by so much per e-fold, `short_break` where runs are shorter for their
+    size than any observed.
 
     Source: Hoffmann et al. 2022, eq. 2; Muennighoff et al. 2023, eq. 5; Lovelace et al. 2026.
     """
@@ -238,6 +245,8 @@ class LawMean(CurveMean):
                 self.declare(name, centre, std)
                 names.append(name)
         self.breaks = BREAKS[: len(BREAKS) if scale.onset is None else 1] if scale.top else ()
+        if len(self.breaks) == len(BREAKS) and scale.shortest is not None:
+            self.breaks = (*BREAKS, SHORT_BREAK)
         for name in self.breaks:
             self.declare(name, 0.0, NO_BREAK)
             names.append(name)
@@ -257,10 +266,16 @@ class LawMean(CurveMean):
             prior.scale.fill_(std)
             self.get_parameter(name).data.fill_(mean)
 
-    def may_break(self, std: float) -> None:
-        """Set the prior standard deviation of the breaks, on the modelled scale per e-fold."""
+    def may_break(self, std: float, short: float = 0.0) -> None:
+        """Set the prior standard deviation of the breaks, on the modelled scale per e-fold.
+
+        Args:
+            std: Beyond the observed sizes.
+            short: Of runs shorter, for their size, than any observed.
+        """
         for name in self.breaks:
-            getattr(self, f"{name}_prior").scale.fill_(max(std, NO_BREAK))
+            wanted = short if name == SHORT_BREAK else std
+            getattr(self, f"{name}_prior").scale.fill_(max(wanted, NO_BREAK))
 
     def give_way(self) -> None:
         """Widen the prior of the onset where the law, fitted alone, has it further off than expected.
@@ -278,9 +293,16 @@ class LawMean(CurveMean):
 
     @property
     def break_std(self) -> float:
-        """Prior standard deviation of the breaks; zero where there are none."""
-        stds = [float(getattr(self, f"{name}_prior").scale) for name in self.breaks]
-        return max(stds, default=0.0)
+        """Prior standard deviation of the breaks beyond the observed sizes; zero where there are none."""
+        return max((self._std_of(name) for name in self.breaks if name != SHORT_BREAK), default=0.0)
+
+    @property
+    def short_std(self) -> float:
+        """The same of runs shorter, for their size, than any observed."""
+        return self._std_of(SHORT_BREAK) if SHORT_BREAK in self.breaks else 0.0
+
+    def _std_of(self, name: str) -> float:
+        return float(getattr(self, f"{name}_prior").scale)
 
     def natural(self, values: Tensor) -> dict[str, Any]:
         """Parameters of the law in user units, keyed as in `laws`; sizes and axis relative to centres."""
@@ -331,8 +353,10 @@ class LawMean(CurveMean):
         """E-folds by which rows lie beyond where each break sets in, (rows,) each; empty without breaks."""
         if self.scale.top is None:
             return {}
-        both = (part.clamp_min(0.0) for part in beyond_top(rows, self.scale.top))
-        return dict(zip(self.breaks, both, strict=False))
+        parts = [*beyond_top(rows, self.scale.top)]
+        if self.scale.shortest is not None:
+            parts.append(self.scale.shortest - (rows.progress - rows.size))
+        return dict(zip(self.breaks, (part.clamp_min(0.0) for part in parts), strict=False))
 
 
 def beyond_top(rows: Rows, top: tuple[float, float]) -> tuple[Tensor, Tensor]:

@@ -53,8 +53,17 @@ class Earlier:
     @property
     def break_std(self) -> float:
         """How much laws of finals may break beyond the observed sizes."""
+        return max((law.break_std for law in self._laws), default=0.0)
+
+    @property
+    def short_std(self) -> float:
+        """The same of runs shorter, for their size, than any observed."""
+        return max((law.short_std for law in self._laws), default=0.0)
+
+    @property
+    def _laws(self) -> list[LawMean]:
         means = [state.process.mean for state in self.expert.states]
-        return max((mean.break_std for mean in means if isinstance(mean, LawMean)), default=0.0)
+        return [mean for mean in means if isinstance(mean, LawMean)]
 
     def resumed(self, process: CurveProcess, data: Observations, options: FitOptions) -> FitOutcome | None:
         """Fit a process from where the earlier one ended; None where that says nothing about this one."""

@@ -18,6 +18,7 @@ from probscale.model.means import Rows
 from probscale.model.outputs import OutputsProcess, errors_like, with_output
 from probscale.model.posterior import Component, CurveBlock, Tail
 from probscale.model.succession import Succession
+from probscale.model.tails import CURVES_BEYOND, FINALS_BEYOND, Beyond
 from probscale.model.transforms import LogScore, OutputTransform
 from probscale.runs import RunLog
 from probscale.surrogate.averaging import shares_at
@@ -46,6 +47,11 @@ def rows_of(curves: CurveSet, size_default: float) -> Rows:
     return Rows(
         torch.from_numpy(curves.x.copy()), torch.from_numpy(size), torch.from_numpy(curves.progress.copy())
     )
+
+
+def expected_beyond(encoder: Encoder) -> Beyond:
+    """What is expected of forecasts beyond the observed sizes."""
+    return CURVES_BEYOND if encoder.axis.curves else FINALS_BEYOND
 
 
 def exceeds(rows: Rows, largest: tuple[float, float]) -> NDArray[np.bool_]:
@@ -184,8 +190,20 @@ class Expert:
         return CurveBlock(self.transform, tuple(parts), tail, prob_diverge=diverges, draws=draws)
 
     def is_beyond(self, rows: Rows) -> NDArray[np.bool_]:
-        """Which rows lie beyond the observed model sizes or axis values, by more than 5 %, (rows,)."""
-        return exceeds(rows, self.largest)
+        """Which rows lie beyond the observed model sizes or axis values, by more than 5 %, (rows,).
+
+        Finals: or are shorter for their size than any observed.
+        """
+        scale = getattr(self.own_process(0).mean, "scale", None)
+        outside = exceeds(rows, self.largest)
+        if scale is None or scale.shortest is None:
+            return outside
+        return outside | ((rows.progress - rows.size).numpy() < scale.shortest - 0.05)
+
+    @property
+    def outer(self) -> Tail:
+        """Spread beyond the observed scales, without `beyond`."""
+        return expected_beyond(self.encoder).outer(self.tail)
 
     def is_continued(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows belong to runs whose beginning is among the data, (rows,)."""
@@ -217,7 +235,11 @@ class Expert:
         if self.siblings is not None and self.siblings.companion is not None:
             led = self.is_accompanied(rows).reshape(shape).any(axis=1, keepdims=True)
             scale = np.where(led, self.siblings.companion, scale)
-        return replace(self.tail, scale=scale)
+        share, spread = (
+            np.where(outside, getattr(self.outer, name), getattr(self.tail, name))
+            for name in ("share", "spread")
+        )
+        return Tail(scale, share, spread)
 
     def begun(self, log: RunLog, codes: Array) -> Expert:
         """The expert with the beginnings of asked runs that a long log left out of its data."""

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from probscale.model.fitting import threads_for
-from probscale.model.means import LawMean
+from probscale.model.means import SHORT_BREAK, LawMean
 from probscale.model.posterior import Tail
-from probscale.model.tails import fit_beyond, fit_break
+from probscale.model.tails import Beyond, fit_beyond, fit_break
 from probscale.surrogate.averaging import Mixture
 from probscale.surrogate.prepare import Prepared, choose_subset
 
@@ -55,7 +55,8 @@ class FoldResiduals:
         residual: On the modelled scale, (points,).
         variance: Latent variance of each, (points,).
         noise: Noise variance of each, (points,).
-        squared: Squared e-folds by which each lay beyond where a law may break, (points,).
+        squared: Squared e-folds by which each lay beyond the largest that had been seen, and below the
+            shortest for its size, (points, 2).
         share: One over the number of points in the fold of each, (points,).
         folds: Number of folds.
     """
@@ -88,12 +89,13 @@ def fold_residuals(
             found = fit(points.take(smaller[chosen]))
         held, law = points.data.take(torch.from_numpy(asked)), found.states[0].process.mean
         mean, variance, noise = found.moments(held.rows)
-        squared = np.zeros(len(asked))
-        for distance in law.beyond(held.rows).values() if isinstance(law, LawMean) else ():
-            squared += distance.numpy() ** 2
+        squared = np.zeros((len(asked), 2))
+        for name, distance in law.beyond(held.rows).items() if isinstance(law, LawMean) else ():
+            squared[:, int(name == SHORT_BREAK)] += distance.numpy() ** 2
         share = np.full(len(asked), 1.0 / len(asked))
         parts.append((held.y.numpy() - mean, variance, noise, squared, share))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)] or [np.empty(0)] * 5
+    none = [np.empty(0)] * 3 + [np.empty((0, 2)), np.empty(0)]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)] or none
     return FoldResiduals(*columns, folds=len(parts))
 
 
@@ -102,19 +104,20 @@ def extrapolation_factor(
     tail: Tail,
     fit: Callable[[Prepared], Mixture],
     generator: np.random.Generator,
+    expected: Beyond,
 ) -> float:
-    """Factor on the spread of predictions beyond the observed sizes, at least one; see `fold_residuals`.
+    """Factor on the spread of predictions beyond the observed sizes; see `fold_residuals`.
 
     Args:
         points: Modelled points.
         tail: Spread within the observed scales.
         fit: Fits all parameters on some points.
         generator: Thins large folds.
+        expected: What is expected of the factor.
     """
     found = fold_residuals(points, fit, generator)
-    return fit_beyond(
-        found.residual, found.variance, found.noise, tail, folds=found.folds, weights=found.share
-    )
+    parts = (found.residual, found.variance, found.noise)
+    return fit_beyond(*parts, tail, folds=found.folds, weights=found.share, expected=expected)
 
 
 def extrapolation_break(
@@ -122,15 +125,19 @@ def extrapolation_break(
     tail: Tail,
     fit: Callable[[Prepared], Mixture],
     generator: np.random.Generator,
-) -> tuple[float, float]:
+    expected: Beyond,
+) -> tuple[float, float, float]:
     """Factor as in `extrapolation_factor`, and how much a law may break beyond the observed sizes.
+
+    The last number is how much it may break for runs shorter, for their size, than any observed.
 
     Args:
         points: Modelled points of finals.
         tail: Spread within the observed scales.
         fit: Fits all parameters on some points.
         generator: Thins large folds.
+        expected: What is expected of the factor.
     """
     found = fold_residuals(points, fit, generator)
     parts = (found.residual, found.variance, found.noise, found.squared)
-    return fit_break(*parts, tail, folds=found.folds, weights=found.share)
+    return fit_break(*parts, tail, folds=found.folds, weights=found.share, expected=expected)

@@ -269,10 +269,15 @@ def _report(
     law = {key: float(value) for key, value in mean.described().items()}
     weights = pd.Series(state.data.weight.numpy())
     features = expert.encoder.features
-    tail = {key: float(np.mean(value)) for key, value in asdict(expert.tail).items()}
-    beyond = {**tail, "scale": tail["scale"] * expert.beyond}
+    tail, outer = (
+        {key: float(np.mean(value)) for key, value in asdict(spread).items()}
+        for spread in (expert.tail, expert.outer)
+    )
+    beyond = {**outer, "scale": outer["scale"] * expert.beyond}
     if isinstance(mean, LawMean) and mean.breaks:
         beyond["break per e-fold"] = mean.break_std * beyond["scale"]
+        if mean.short_std:
+            beyond["break per e-fold of shorter runs"] = mean.short_std * beyond["scale"]
     return ExpertReport(
         name=name,
         engine="exact, latent tasks" if orders else "exact",

@@ -35,7 +35,7 @@ from probscale.runs import RunLog
 from probscale.surrogate.averaging import Mixture, alone, averaged, mixture_tail
 from probscale.surrogate.continuation import continuation_scale
 from probscale.surrogate.earlier import Earlier
-from probscale.surrogate.expert import Expert, layout_of
+from probscale.surrogate.expert import Expert, expected_beyond, layout_of
 from probscale.surrogate.extrapolation import extrapolation_break, extrapolation_factor
 from probscale.surrogate.floors import with_floors
 from probscale.surrogate.options import FitOptions
@@ -217,9 +217,10 @@ def _beyond(
     laws = [state.process.mean for state in mixture.states if isinstance(state.process.mean, LawMean)]
     if lasting is not None:
         for law in laws:
-            law.may_break(lasting.break_std)
+            law.may_break(lasting.break_std, lasting.short_std)
         return lasting.expert.beyond
     kinds = ["law" if state.process.mean in laws else "plane" for state in mixture.states]
+    expected = expected_beyond(points.encoder)
 
     def again(fold: Prepared) -> Mixture:
         if mixture.takeover is not None:
@@ -229,10 +230,10 @@ def _beyond(
         return with_floors(fold, state) if len(mixture.states) > 1 else alone(state)
 
     if not laws:
-        return extrapolation_factor(points, tail, again, generator)
-    factor, slope = extrapolation_break(points, tail, again, generator)
+        return extrapolation_factor(points, tail, again, generator, expected)
+    factor, slope, short = extrapolation_break(points, tail, again, generator, expected)
     for law in laws:
-        law.may_break(slope)
+        law.may_break(slope, short)
     return factor
 
 

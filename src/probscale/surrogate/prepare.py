@@ -215,6 +215,7 @@ def law_scale(transform: OutputTransform, output: Array, rows: Rows, encoder: En
         encoder.roles.params is not None,
         bool(np.ptp(progress) > 1e-6),
     )
+    per_size = in_size and in_progress and not curves
     return LawScale(
         size=float(np.median(size)),
         progress=float(np.median(progress)),
@@ -224,8 +225,9 @@ def law_scale(transform: OutputTransform, output: Array, rows: Rows, encoder: En
         varies_in_progress=in_progress,
         onset=float(np.quantile(progress, 0.1)) if curves else None,
         top=(float(size.max()), float(progress.max())),
-        unique=unique_data(encoder) if in_size and in_progress and not curves else None,
+        unique=unique_data(encoder) if per_size else None,
         common=layout_of(encoder).is_small_grid,
+        shortest=float((progress - size).min()) if per_size else None,
     )
 
 
