@@ -109,15 +109,16 @@ def test_without_folds_a_law_may_break_as_much_as_laws_usually_do():
 
 
 def test_beyond_the_sizes_of_finals_forecasts_are_narrower_with_wider_tails():
-    tail, parts = Tail(1.2, 0.3, 2.0), residuals(8_000, 1.2 * 0.8, 0.1, 5.0)
+    tail, parts = Tail(1.2, 0.05, 6.0), residuals(8_000, 1.2 * 0.85, 0.1, 6.0)
     assert CURVES_BEYOND.outer(tail) == tail
-    assert FINALS_BEYOND.outer(tail) == Tail(1.2, *FINALS_BEYOND.wide)
-    assert fit_beyond(*parts, tail, folds=40, expected=FINALS_BEYOND) == pytest.approx(0.8, rel=0.1)
+    assert FINALS_BEYOND.outer(tail) == Tail(1.2, 0.1, 6.0)
+    assert FINALS_BEYOND.outer(Tail()) == Tail(1.0, *FINALS_BEYOND.wide)
+    assert fit_beyond(*parts, tail, folds=40, expected=FINALS_BEYOND) == pytest.approx(0.85, rel=0.05)
     assert fit_beyond(*parts, tail, folds=40) == LEAST_BEYOND
 
 
 def test_no_number_of_lucky_folds_makes_forecasts_sure_of_themselves():
-    parts = residuals(400, 0.01, 0.1, 5.0)
+    parts = residuals(400, 0.01, 0.1, 4.0)
     assert fit_beyond(*parts, Tail(), folds=40, expected=FINALS_BEYOND) == FINALS_BEYOND.least
 
 
