@@ -32,7 +32,7 @@ format: $(STAMP)  ## rewrite the code in the project's style
 types: $(STAMP)  ## static types
 	$(BIN)/pyright
 
-BENCHES := ncpl_finals ncpl_curves nanogpt_zero_shot generality general_curves side_by_side lcbench_prefixes \
+BENCHES := ncpl_finals ncpl_curves nanogpt_zero_shot generality size_folds general_curves side_by_side lcbench_prefixes \
 	text_gain outputs latent grid_choices continued_runs calibration laws schedules joint_tuning \
 	frontier_coverage replay_al_n replay_al_g decision_time fit_speed growth never_fails onset_prior
 

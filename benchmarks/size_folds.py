@@ -1,0 +1,209 @@
+"""Finals beyond what was seen, a hundred times over: folds inside the training rows of thirteen sources.
+
+    python benchmarks/size_folds.py [NAME ...]
+
+The reported split of a source leaves out one largest size: one draw of a shared error. Here, inside the
+training rows (the largest size is gone), the next three sizes, the longest runs, the most compute, larger
+sizes from 14 or 24 runs of small ones, and short runs of large models are left out in turn. Every change of
+how finals are modelled can be judged on them; the reported rows are never read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import tasks
+from features import Array
+from model_choices import GAP
+from numpy.typing import NDArray
+from peers import PEERS
+from scoring import fit_ours, markdown, number, predict_rows, write_page
+from tasks import Task
+
+NAMES = ["misfitting", "olmo_ladder", "routed_lm", "datablations", "nanochat", "porian_isoflop"]
+NAMES += ["gadre_overtraining", "scaling_with_vocab", "chinchilla_epoch", "loss_to_loss", "scan_tabpfn"]
+NAMES += ["stdlib_gpt"]
+KINDS = ("size", "tokens", "compute", "few", "corner")
+COLUMNS = ("robust law", "HistGB", "law + HistGB", "ARD GP", "law + GP", "ARD GP + linear")
+ASK = 120
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What is asked of one source: which training rows, from which others, at most how many."""
+
+    name: str
+    asked: Mask
+    learnt: Mask
+    most: int
+    seed: int
+
+    def task(self, task: Task) -> Task | None:
+        """The rows as a task of their own; None where too few teach or are asked."""
+        if self.asked.sum() < 2 or self.learnt.sum() < 8:
+            return None
+        generator = np.random.default_rng(self.seed)
+        train = _some(task.train, self.learnt, self.most, generator)
+        test = _some(task.train, self.asked, ASK, generator)
+        run, roles = task.roles["run"], task.roles
+        kept = {run, roles["axis"], roles["params"], roles["horizon"], task.output, *roles["levels"]}
+        both = pd.concat([train, test])
+        dull = [c for c in train if c not in kept and both[c].nunique() <= 1]
+        return replace(task, name=self.name, train=train.drop(columns=dull), test=test.drop(columns=dull))
+
+
+def _some(frame: pd.DataFrame, mask: Mask, most: int, generator: np.random.Generator) -> pd.DataFrame:
+    index = np.flatnonzero(mask)
+    if len(index) > most:
+        index = np.sort(generator.permutation(index)[:most])
+    return frame.iloc[index].reset_index(drop=True)
+
+
+def logarithms(task: Task) -> tuple[Array, Array, NDArray[np.intp]]:
+    """Model size, axis value, and the class of sizes of each training row."""
+    size, axis = (np.log(task.train[task.roles[role]].to_numpy(float)) for role in ("params", "axis"))
+    distinct = np.unique(size)
+    starts = distinct[np.append(True, np.diff(distinct) > GAP)]
+    return size, axis, np.searchsorted(starts, size, side="right")
+
+
+def sizes(name: str, task: Task) -> Iterator[Fold]:
+    """The three largest classes of sizes in turn, from the smaller ones."""
+    _, _, group = logarithms(task)
+    for step in range(3):
+        held, left = group == group.max() - step, group < group.max() - step
+        if len(np.unique(group[left])) >= 2:
+            yield Fold(f"{name}/size {step + 1}", held, left, 220 if step < 2 else 150, 0 if step < 2 else 5)
+
+
+def lengths(name: str, task: Task) -> Iterator[Fold]:
+    """The longest runs, those of most compute, and short runs of large models."""
+    size, axis, _ = logarithms(task)
+    if np.ptp(axis) <= 0.7:
+        return
+    held = axis >= np.quantile(axis, 0.85) - 1e-9
+    held = held if held.mean() < 0.5 else axis >= axis.max() - 1e-6
+    if len(np.unique(axis[~held].round(2))) > 1:
+        yield Fold(f"{name}/tokens", held, ~held, 220, 0)
+    for share, most, seed in ((0.85, 220, 0), (0.7, 150, 7)):
+        held = size + axis > np.quantile(size + axis, share) + 1e-9
+        yield Fold(f"{name}/compute {share}", held, ~held, most, seed)
+    low = axis <= np.quantile(axis, 0.1) + 1e-9
+    if low.mean() < 0.4 and len(np.unique(axis[~low].round(2))) > 2:
+        large = size >= np.quantile(size, 0.8) - 1e-9
+        yield Fold(f"{name}/corner", large & (axis <= np.quantile(axis, 0.3)), ~low & ~large, 150, 6)
+
+
+def few(name: str, task: Task) -> Iterator[Fold]:
+    """Larger sizes from few runs of the smaller half."""
+    size, _, group = logarithms(task)
+    if len(task.train) < 40 or group.max() < 4:
+        return
+    middle = np.quantile(np.unique(size), 0.5)
+    for most, reach, seed in ((14, 2.2, 1), (14, 2.2, 2), (24, 1.7, 8)):
+        held = (size > middle + 0.3) & (size < middle + reach)
+        yield Fold(f"{name}/few {seed}", held, size <= middle + 1e-9, most, seed)
+
+
+def steplaw() -> tuple[Task, list[Fold]]:
+    """NCPL's StepLaw runs below its largest size, a source by itself."""
+    task = tasks.ncpl_finals("largest_out")
+    rows = task.train[task.train.source == "steplaw"].reset_index(drop=True)
+    task = replace(task, train=rows, roles=task.roles | {"levels": ()})
+    _, axis, _ = logarithms(task)
+    long = axis >= np.quantile(axis, 0.8) - 1e-9
+    longest = Fold("ncpl steplaw/tokens", long, ~long, 220, 0)
+    return task, [*list(sizes("ncpl steplaw", task))[:2], longest]
+
+
+def folds(names: list[str]) -> Iterator[Task]:
+    """All folds of some sources."""
+    pairs = []
+    for name in names:
+        task = tasks.finals(name)
+        pairs.append((task, [*sizes(name, task), *lengths(name, task), *few(name, task)]))
+    if set(names) == set(NAMES):
+        pairs.append(steplaw())
+    for task, each in pairs:
+        yield from (found for fold in each if (found := fold.task(task)) is not None)
+
+
+def judged(task: Task) -> dict[str, float]:
+    """Ours: MAE, coverage and width of intervals, log density; MAE of every peer."""
+    surrogate, _ = fit_ours(task, embedder=None)
+    posterior, order = predict_rows(surrogate, task)
+    truth = task.test[task.output].to_numpy(float)
+    table = np.full(posterior.shape, np.nan)
+    table[order] = truth
+    median = posterior.quantile(0.5)[order]
+    out = {"MAE": float(np.abs(median - truth).mean()), "bias": float((median - truth).mean())}
+    out["log density"] = float(posterior.log_density(table)[order].mean())
+    for level in (0.5, 0.9):
+        lower, upper = (edge[order] for edge in posterior.interval(level))
+        out[f"{level:.0%}"] = float(((truth >= lower) & (truth <= upper)).mean())
+    out["width"] = float((upper - lower).mean())
+    for name in COLUMNS:
+        forecast = PEERS[name](task)
+        out[name] = np.nan if forecast is None else float(np.abs(forecast.mean - truth).mean())
+    return out
+
+
+def summary(found: pd.DataFrame) -> list[list[object]]:
+    """Per kind of fold: means over sources of the means over their folds."""
+    rows: list[list[object]] = []
+    for kind in (*KINDS, "all"):
+        some = found if kind == "all" else found[found.kind == kind]
+        by = some.groupby("source")
+        coverage = [f"{by[level].mean().mean():.2f}" for level in ("50%", "90%")]
+        ratios = (np.log(some[name] / some.MAE).groupby(some.source).mean().mean() for name in COLUMNS)
+        count = f"{len(some)} / {some.source.nunique()}"
+        density = f"{by['log density'].mean().mean():.3f}"
+        rows.append([kind, count, *coverage, density, *(f"{np.exp(ratio):.2f}" for ratio in ratios)])
+    return rows
+
+
+def main() -> None:
+    """Builds the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=[])
+    names = parser.parse_args().names or NAMES
+    warnings.simplefilter("ignore")
+    records = []
+    for task in folds(names):
+        start = time.perf_counter()
+        source, kind = task.name.split("/")
+        record = {"fold": task.name, "source": source, "kind": kind.split()[0]}
+        record |= {"train": len(task.train), "asked": len(task.test)} | judged(task)
+        records.append(record)
+        print(task.name, number(record["MAE"]), f"{time.perf_counter() - start:.1f} s", flush=True)
+    found = pd.DataFrame(records)
+    shown = ["MAE", "bias", "50%", "90%", "width", "log density", *COLUMNS]
+    each = [
+        [row["fold"], f"{row['train']} / {row['asked']}", *(number(row[name]) for name in shown)]
+        for row in records
+    ]
+    write_page(
+        "size_folds" if names == NAMES else "size_folds_part",
+        "Finals beyond what was seen: folds inside training rows",
+        [
+            markdown(["fold", "folds / sources", "50 %", "90 %", "log density", *COLUMNS], summary(found)),
+            "Means over sources of the means over their folds: shares within central intervals, log density "
+            "per run, and the MAE of each peer relative to ours (geometric; above one, ours is better).",
+            NOTES,
+            markdown(["fold", "train / asked", "MAE", *shown[1:]], each),
+        ],
+    )
+
+
+NOTES = """..."""
+
+
+if __name__ == "__main__":
+    main()
