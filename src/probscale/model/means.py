@@ -13,6 +13,7 @@ from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from probscale.laws import find_law
+from probscale.model.law_prior import CURVES_PRIOR, FINALS_PRIOR, LawPrior
 from probscale.model.repeats import REPEATS, UniqueData, effective, overfitting, repeat_priors
 from probscale.model.transforms import LogFloor, OutputTransform
 
@@ -140,27 +141,6 @@ class LawScale:
 
 
 @dataclass(frozen=True)
-class LawPrior:
-    """Priors of the raw parameters of a law.
-
-    Attributes:
-        floor: Mean of the floor's logit.
-        floor_std: Its standard deviation.
-        level_std: Standard deviation of the logarithm of each term at the centre.
-        exponent: Median of each exponent.
-        exponent_std: Standard deviation of its logarithm.
-        below: Share of the smallest loss that the terms at the centre leave to the floor.
-    """
-
-    floor: float
-    floor_std: float
-    level_std: float
-    exponent: float
-    exponent_std: float
-    below: float
-
-
-@dataclass(frozen=True)
 class SizeBelief:
     """Normal priors of the size term of a law, in place of those for any data.
 
@@ -182,11 +162,6 @@ ONSET_STD = 1.0
 
 SURPRISE = 2.0
 """How many standard deviations from its centre an onset may lie before its prior gives way."""
-
-# Finals meet few sizes: what these leave open, exponents as published laws have them decide.
-FINALS_PRIOR = LawPrior(floor=0.4, floor_std=1.8, level_std=1.6, exponent=0.28, exponent_std=0.5, below=0.6)
-# Every run pins down the data term of curves; a few sizes must not bend the size term to fit it.
-CURVES_PRIOR = LawPrior(floor=-0.2, floor_std=1.0, level_std=0.8, exponent=0.35, exponent_std=0.3, below=0.3)
 
 BREAKS = ("size_break", "progress_break")
 """Slopes that may change beyond the observed sizes; curves show how they go on along the axis."""

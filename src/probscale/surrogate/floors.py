@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.fitting import fit_mean
 from probscale.model.gp import CurveProcess
-from probscale.model.means import FINALS_PRIOR, LawMean
+from probscale.model.law_prior import FINALS_PRIOR
+from probscale.model.means import LawMean
 from probscale.surrogate.averaging import Mixture, alone
 from probscale.surrogate.expert import Expert, layout_of
 from probscale.surrogate.prepare import Prepared
