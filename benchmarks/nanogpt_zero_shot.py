@@ -89,6 +89,7 @@ def law_rows() -> list[list[object]]:
                 split,
                 means[0] if means else "default",
                 number(found["abc"]),
+                number(found["abc_log"]),
                 f"<= {bound}: {'yes' if found['abc'] <= bound else 'no'}",
                 number(found["frmse"]),
                 f"{found['slope']:.5f} ({found['slope_lower']:.5f} to {found['slope_upper']:.5f})",
@@ -149,7 +150,16 @@ def main() -> None:
     second = markdown(
         ["task", "predictor", "MAE", "ratio to additive", "cover 90"], bilingual_rows(chosen.seeds, ours=ours)
     )
-    header = ["split", "mean function", "AbC", "bound", "fRMSE", "slope (95 %)", "truth inside"]
+    header = [
+        "split",
+        "mean function",
+        "AbC",
+        "AbC of ln(loss)",
+        "bound",
+        "fRMSE",
+        "slope (95 %)",
+        "truth inside",
+    ]
     law = markdown(header, law_rows() if ours else [])
     reading = (
         "Law of the frontier, over 1e18 to 1e20 FLOPs, from the measured cells and 256 posterior draws of "
