@@ -140,6 +140,22 @@ def test_gradients_stay_finite_on_coinciding_rows(kernel, repeated):
             assert torch.isfinite(parameter.grad).all(), name
 
 
+def test_deviations_of_few_runs_wane_along_the_axis_within_its_reach():
+    layout = Layout(("width", "step"), axis=(1,), run=2, wanes=True)
+    kernel = CurveKernel(layout, scale=0.3)
+    x = torch.tensor([[0.0, at, 0.0] for at in (-9.0, -2.0, 0.0, 1.0, 2.0, 9.0)], dtype=torch.float64)
+    shared = [term for term in kernel.terms if type(term).__name__ == "AxisTerm"]
+    with torch.no_grad():
+        common = sum(float(term(x, x, diag=True)[0]) for term in shared)
+        kernel.waning.get_parameter("wane").fill_(0.0)
+        flat = kernel(x, diag=True).numpy() - common
+        kernel.waning.get_parameter("wane").fill_(-0.5)
+        kernel.waning.get_parameter("bend").fill_(0.25)
+        factor = (kernel(x, diag=True).numpy() - common) / flat
+    np.testing.assert_allclose(np.log(factor) / 2, [0.25, 0.25, 0.25, -0.125, -0.75, -0.75], rtol=ALGEBRA)
+    np.testing.assert_allclose(np.diag(dense(kernel, x)), factor * flat + common, rtol=ALGEBRA)
+
+
 def test_deviations_of_scores_grow_along_the_axis_and_what_all_share_does_not():
     layout = Layout(("pairs",), axis=(0,), run=1, growth=True)
     kernel = CurveKernel(layout, scale=0.3)

@@ -1,14 +1,18 @@
 """How far a new run may lie from a mean that was fitted to few."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose
 
 import probscale as ps
 from probscale.encode.encoder import fit_encoder
 from probscale.model.means import curve_mean
-from probscale.surrogate.fitting import new_run_factor
+from probscale.surrogate.fitting import FEW_RUNS, new_run_factor
+from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import prepare
+from tolerances import EXACT
 
 
 def factor(log):
@@ -28,6 +32,41 @@ def factor(log):
 def test_the_fewer_runs_a_law_of_curves_was_fitted_to_the_further_a_new_one_may_lie(runs):
     found, free = factor(ps.simulate_runs("law", n_runs=runs, points=8, tasks=1, seed=0))
     assert_allclose(found**2, 1 + free / runs)
+
+
+def few(runs):
+    """Curves of shapes that follow a law but for bumps halfway, of random height."""
+    generator, at, frames = np.random.default_rng(0), np.geomspace(1e8, 1e10, 12), []
+    for run in range(runs):
+        width, depth = 256.0 * 2 ** (run // 2), 8.0 + 8 * (run % 2)
+        size = 12 * depth * width**2
+        bump = 0.03 * generator.standard_normal() * np.exp(-0.5 * np.square(np.log(at / 1e9) / 0.8))
+        loss = (1.7 + 400 / size**0.34 + 410 / at**0.28) * (1 + bump)
+        shape = {"run": f"{run}", "width": width, "depth": depth, "params": size}
+        frames.append(pd.DataFrame({"tokens": at, "loss": loss}).assign(**shape))
+    return ps.RunLog.from_frame(pd.concat(frames), run="run", axis="tokens", output="loss", params="params")
+
+
+def waning(surrogate):
+    return next(iter(surrogate.experts.values())).states[0].process.kernel.waning
+
+
+def test_deviations_of_few_curves_are_smaller_where_curves_differ_less(tmp_path):
+    log = few(6)
+    surrogate = ps.fit_surrogate(log, embedder=None, seed=0)
+    middle, end = waning(surrogate)(torch.tensor([0.0, 1.5], dtype=torch.float64)).detach().numpy()
+    assert end < middle / 1.5
+    surrogate.save(tmp_path / "few.safetensors")
+    asked = log.configs.head(1).assign(width=333.0, params=12 * 8 * 333.0**2)
+    one, two = (
+        s.predict(asked, [1e9, 1e10]) for s in (surrogate, ps.load_surrogate(tmp_path / "few.safetensors"))
+    )
+    assert_allclose(one.std, two.std, rtol=EXACT)
+
+
+def test_deviations_of_more_curves_are_as_large_everywhere():
+    options = FitOptions(rounds=1, iterations=2)
+    assert waning(ps.fit_surrogate(few(FEW_RUNS + 1), embedder=None, seed=0, options=options)) is None
 
 
 def test_in_a_linear_model_the_factor_is_the_error_of_a_new_run_over_the_noise():

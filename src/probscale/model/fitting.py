@@ -293,7 +293,7 @@ def held(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
 
 
 AMPLITUDES = ("scale", "drift")
-OWN = ("growth",)
+OWN = ("growth", "wane", "bend")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from probscale.model.labels import by_value, matern_by_place
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.matern import matern52, scaled_matern, squared_distances
 from probscale.model.shift import SizeShift
+from probscale.model.waning import Waning
 
 TREND = math.log(0.3)
 """Prior logarithm of the trend of an effect, per coordinate, beside its smooth part."""
@@ -343,8 +344,7 @@ class RunTerm(AxisKernel):
 class CurveKernel(LogParameterKernel):
     """Sum of the terms of the hierarchy: shared → task → level → run.
 
-    Source: the two-level construction of Ma, Leroy and Álvarez 2023 with observed instead of latent task
-        inputs.
+    Source: the two levels of Ma, Leroy and Álvarez 2023 with observed instead of latent task inputs.
     """
 
     def __init__(self, layout: Layout, *, scale: float = 0.2) -> None:
@@ -372,9 +372,10 @@ class CurveKernel(LogParameterKernel):
             terms.append(RunTerm(layout, scale=scale / 10))
         self.shift = shift
         self.terms = torch.nn.ModuleList(terms)
-        self.growing: tuple[int, ...] = layout.axis[:1] if layout.growth else ()
-        if self.growing:
+        self.growing: tuple[int, ...] = layout.axis[:1] if layout.growth or layout.wanes else ()
+        if layout.growth:
             self.declare("growth", 0.3, 0.3, 0.3)
+        self.waning = Waning() if layout.wanes else None
         if shift.slope.numel():
             self.register_prior(
                 "shift_prior",
@@ -387,12 +388,12 @@ class CurveKernel(LogParameterKernel):
         parts = [term(x1, x2, diag=diag) for term in self.terms]
         if self.growing:
             gain = self._gain(x1) * self._gain(x2) if diag else self._gain(x1)[:, None] * self._gain(x2)
-            parts = [
-                part if isinstance(term, AxisTerm) else gain * part
-                for part, term in zip(parts, self.terms, strict=True)
-            ]
+            pairs = zip(parts, self.terms, strict=True)
+            parts = [part if isinstance(term, AxisTerm) else gain * part for part, term in pairs]
         return torch.stack(parts).sum(0) if diag else functools.reduce(torch.add, parts)
 
     def _gain(self, x: Tensor) -> Tensor:
-        """Size of deviations relative to the middle of the axis, (rows,)."""
+        """Size of deviations along the axis, (rows,)."""
+        if self.waning is not None:
+            return self.waning(x[:, self.growing[0]])
         return torch.exp(self.get_parameter("growth") * x[:, self.growing[0]].clamp(-3, 3))

@@ -40,6 +40,7 @@ class Layout:
         labels: Blocks of the categorical fields.
         run: Column of the run's code, or None when every run has a single point.
         growth: Whether deviations of tasks and runs may grow along the axis: scores all start at nothing.
+        wanes: Whether deviations wane along the axis: those of few runs of a loss.
     """
 
     continuous: tuple[str, ...]
@@ -48,6 +49,7 @@ class Layout:
     labels: tuple[LabelBlock, ...] = ()
     run: int | None = None
     growth: bool = False
+    wanes: bool = False
 
     @property
     def others(self) -> tuple[int, ...]:

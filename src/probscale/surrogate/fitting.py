@@ -28,6 +28,7 @@ from probscale.model.fitting import (
     threads_for,
 )
 from probscale.model.gp import CurveProcess, Observations
+from probscale.model.layout import Layout
 from probscale.model.means import Believed, CurveMean, LawMean, curve_mean
 from probscale.model.posterior import Tail
 from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, LogFloor
@@ -51,6 +52,9 @@ Array = NDArray[np.float64]
 MOST_CLASSIFIED = 1_500
 FEWEST_GRID_RUNS = 12
 """Runs from which on the effects of a grid are known well enough to do without a law's prior."""
+
+FEW_RUNS = 8
+"""Runs up to which deviations are taken to wane along the axis."""
 
 MOST_AVERAGED = 1_500
 """Points of a grid from which on a plane does without a law."""
@@ -276,6 +280,7 @@ def _fit_state(
     given: Given,
 ) -> tuple[ExactState, FitOutcome]:
     layout = layout_of(points.encoder, points.transform)
+    layout = replace(layout, wanes=wanes(layout, points))
     data = points.data.to(options.place)
     with threads_for(len(subset)):
         mean, spread = _fitted_mean(points, data, kind, given.believed, options)
@@ -321,6 +326,15 @@ def new_run_factor(points: Prepared, mean: CurveMean) -> float:
     if not points.encoder.axis.curves:
         return 1.0
     return math.sqrt(1.0 + sum(p.numel() for p in mean.parameters()) / len(np.unique(points.codes)))
+
+
+def wanes(layout: Layout, points: Prepared) -> bool:
+    """Whether deviations wane along the axis: in logs of few runs of a loss, over few coordinates.
+
+    More runs tell for themselves how the kernel has to be, and finals of ten were foretold no better so.
+    """
+    few = len(points.diverged) <= FEW_RUNS
+    return few and layout.has_few_coordinates and isinstance(points.transform, LogFloor) and not layout.growth
 
 
 def _breaks(mean: CurveMean) -> list[torch.nn.Parameter]:

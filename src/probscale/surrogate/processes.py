@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -28,7 +28,8 @@ def describe_process(process: CurveProcess) -> dict[str, Any]:
         shape = list(process.tasks.get_parameter("deviation").shape)
         return {"kind": "LatentProcess", "columns": asdict(process.tasks.columns), "tasks": shape}
     assert isinstance(mean, LawMean | PlaneMean)
-    described, offset = {"kind": type(mean).__name__, "scale": asdict(mean.scale)}, offset_of(process)
+    scale, wanes = asdict(mean.scale), process.layout.wanes
+    described, offset = {"kind": type(mean).__name__, "scale": scale, "wanes": wanes}, offset_of(process)
     return described if offset is None else described | {"offset": offset.described()}
 
 
@@ -49,7 +50,8 @@ def build_process(description: dict[str, Any], encoder: Encoder, transform: Outp
         mean: CurveMean = LawMean(transform, scale)
     else:
         mean = PlaneMean(scale, level=0.0, spread=1.0)
-    process = CurveProcess(layout_of(encoder, transform), mean, scale=0.1, noise=0.01)
+    layout = replace(layout_of(encoder, transform), wanes=description.get("wanes", False))
+    process = CurveProcess(layout, mean, scale=0.1, noise=0.01)
     offset = description.get("offset")
     return process if offset is None else with_offsets(process, SizeOffset(**offset))
 
