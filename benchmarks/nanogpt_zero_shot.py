@@ -168,8 +168,8 @@ def main() -> None:
         "the law takes over along the axis; beside it each of the two alone. Other draws change AbC by some "
         ".01. T1 hides 1600 × 48 alone, and its AbC is that one run's: forecast to end .29 % too high, with "
         "a standard deviation of .48 %; 4,000 draws give .056, mean curves .060, draws without calibrated "
-        "tails .062. The bounds are held against the area in loss; that of ln(loss), as published areas are, is "
-        "about a quarter of it and within them in all splits."
+        "tails .062. The bounds are held against the area in loss; that of ln(loss), as published areas are, "
+        "is about a quarter of it and within them in all splits."
     )
     note = f"Unseen language pairs: a fifth of the 30 pairs, {chosen.seeds} seeds."
     write_page("nanogpt_zero_shot", "Zero-shot curves of unseen cells", [first, reading, law, note, second])
