@@ -144,6 +144,21 @@ def test_boosting_and_the_law_follow_the_points_of_the_log():
         assert np.corrcoef(np.log(forecast), np.log(truth))[0, 1] > 0.8
 
 
+def test_a_column_without_values_in_the_training_runs_is_nothing_to_boosting():
+    log = ps.simulate_runs("law", n_runs=30, points=6, seed=3)
+    frame = log.to_frame().assign(warmup=np.nan)
+    last = frame["run"].isin(log.runs[20:])
+    frame.loc[last, "warmup"] = 100.0
+    told = ps.RunLog.from_frame(frame, **log.roles.arguments() | {"config": ["learning_rate", "warmup"]})
+    plain = ps.RunLog.from_frame(frame, **log.roles.arguments() | {"config": ["learning_rate"]})
+    chosen = np.arange(30) < 20
+    found, expected = (
+        forecasts_of_new_runs(each.select(chosen), each.select(~chosen), seed=0)["boosting"]
+        for each in (told, plain)
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_power_law_is_continued_exactly():
     x = np.array([1.0, 2.0, 4.0, 8.0])
     exponent = np.geomspace(0.05, 2.0, 30)[17]

@@ -61,8 +61,10 @@ def boosting(train: RunLog, asked: RunLog, *, seed: int) -> Array:
         early_stopping=False,  # pyright: ignore[reportArgumentType]
         random_state=seed,
     )
-    model.fit(x[keep], np.log(y[keep]) if logged else y[keep])
-    forecast = model.predict(x_asked)
+    # Bins of a column cannot be found where no training row has a value.
+    known = np.isfinite(x[keep]).any(axis=0)
+    model.fit(x[keep][:, known], np.log(y[keep]) if logged else y[keep])
+    forecast = model.predict(x_asked[:, known])
     return np.exp(forecast) if logged else forecast
 
 
