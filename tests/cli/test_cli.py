@@ -1,5 +1,6 @@
 """The command line: files in, files out, and errors that a person can read."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -259,14 +260,23 @@ def test_a_shell_completes_the_names_of_commands(typed, offered):
     assert set(done.stdout.split()) == offered
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_completion_script_can_be_shown_for_a_shell(shell):
+@pytest.mark.parametrize(
+    ("shell", "word"), [("bash", "complete -o"), ("zsh", "#compdef"), ("fish", "--no-files")]
+)
+def test_a_completion_script_can_be_shown_for_a_shell(shell, word):
+    # By itself typer asks the process tree for the shell, and a test may run below none.
+    named = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     code = "from probscale.cli import main; import sys; sys.argv[0] = 'probscale'; main()"
     done = subprocess.run(
-        [sys.executable, "-c", code, "--show-completion", shell], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, "--show-completion", shell],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=named,
     )
     assert done.returncode == 0, done.stderr
     assert "_PROBSCALE_COMPLETE" in done.stdout
+    assert word in done.stdout
 
 
 def test_scores_fitted_as_losses_are_pointed_out_in_the_words_of_the_command_line(tmp_path):
