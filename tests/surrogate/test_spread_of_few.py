@@ -85,3 +85,17 @@ def test_laws_of_finals_are_left_to_their_own_uncertainty():
     log = ps.simulate_runs("law", n_runs=12, points=8, tasks=1, seed=0)
     last = log.to_frame().groupby("run").tail(1).drop(columns="diverged")
     assert factor(ps.RunLog.from_frame(last, **log.roles.arguments()))[0] == 1.0
+
+
+@pytest.mark.parametrize(("runs", "widened"), [(FEW_RUNS, False), (FEW_RUNS + 2, True)])
+def test_an_onset_that_comes_late_is_believed_of_more_than_a_few_runs(runs, widened):
+    at = np.geomspace(1e7, 1e11, 12)
+    frames = []
+    for run in range(runs):
+        size = 1e7 * 1.6**run
+        loss = 1.7 + 400 / size**0.34 + 2000 / (at + 3e9) ** 0.33
+        frames.append(pd.DataFrame({"run": f"{run}", "tokens": at, "loss": loss, "params": size}))
+    log = ps.RunLog.from_frame(pd.concat(frames), run="run", axis="tokens", output="loss", params="params")
+    surrogate = ps.fit_surrogate(log, embedder=None, seed=0, options=FitOptions(rounds=1, iterations=2))
+    mean = next(iter(surrogate.experts.values())).states[0].process.mean
+    assert (mean.prior()[1][mean.names.index("onset")] > 1.5) == widened

@@ -253,7 +253,7 @@ class LawMean(CurveMean):
             getattr(self, f"{name}_prior").scale.fill_(max(wanted, NO_BREAK))
 
     def give_way(self) -> None:
-        """Widen the prior of the onset where the law, fitted alone, has it further off than expected.
+        """Widen the prior of the onset where the law, fitted alone, has it later than expected.
 
         Where a log holds the beginnings of runs only, the axis value at which loss begins to follow a power
         law may lie e-folds beyond where a prior of whole curves looks for it, and a kernel that could explain
@@ -263,7 +263,7 @@ class LawMean(CurveMean):
         """
         if "onset" not in self.names:
             return
-        value = abs(float(self.get_parameter("onset").detach()))
+        value = float(self.get_parameter("onset").detach())
         self.get_buffer("onset_prior.scale").fill_(max(ONSET_STD, value / SURPRISE))
 
     @property

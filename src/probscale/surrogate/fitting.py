@@ -54,7 +54,7 @@ FEWEST_GRID_RUNS = 12
 """Runs from which on the effects of a grid are known well enough to do without a law's prior."""
 
 FEW_RUNS = 8
-"""Runs up to which deviations are taken to wane along the axis."""
+"""Runs up to which deviations are taken to wane along the axis, and an onset stays where it is expected."""
 
 MOST_AVERAGED = 1_500
 """Points of a grid from which on a plane does without a law."""
@@ -311,7 +311,7 @@ def _fitted_mean(
         scale = points.law_scale
         mean = curve_mean(points.transform, scale, points.data.y, kind, believed).to(options.place)
         spread = fit_mean(mean, data)
-    if isinstance(mean, LawMean):
+    if isinstance(mean, LawMean) and len(points.diverged) > FEW_RUNS:
         mean.give_way()
     return mean, spread
 
