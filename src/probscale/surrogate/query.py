@@ -30,15 +30,7 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
     if isinstance(configs, Mapping):
         configs = [configs]
     _refuse_text(configs, log)
-    try:
-        frame = configs if isinstance(configs, pd.DataFrame) else pd.DataFrame(list(configs))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"configs is a {type(configs).__name__}; pass a DataFrame with one row per configuration, "
-            "or a list of dicts"
-        ) from error
-    if frame.empty and not len(frame.index):
-        raise ConfigError("configs is empty; pass at least one configuration")
+    frame = _table(configs, "configs")
     _check_names(frame, log)
     roles, frame = log.roles, _completed(frame, log)
     for name in roles.levels:
@@ -69,22 +61,27 @@ def pool_table(pool: Configs) -> pd.DataFrame:
     Raises:
         ConfigError: if there are none, or this is no table.
     """
-    rows = [pool] if isinstance(pool, Mapping) else pool
-    try:
-        frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-    except (TypeError, ValueError) as error:
-        raise _no_pool(pool) from error
+    frame = _table([pool] if isinstance(pool, Mapping) else pool, "the pool")
     if not all(isinstance(name, str) for name in frame.columns):
-        raise _no_pool(pool)
-    if not len(frame):
-        raise ConfigError("the pool is empty; pass at least one configuration")
+        raise _no_table(pool, "the pool")
     return frame
 
 
-def _no_pool(given: object) -> ConfigError:
+def _table(given: Configs, what: str) -> pd.DataFrame:
+    """Configurations as a table, of at least one."""
+    try:
+        frame = given if isinstance(given, pd.DataFrame) else pd.DataFrame(list(given))
+    except (TypeError, ValueError) as error:
+        raise _no_table(given, what) from error
+    if not len(frame):
+        raise ConfigError(f"{what} is empty; pass at least one configuration")
+    return frame
+
+
+def _no_table(given: object, what: str) -> ConfigError:
     return ConfigError(
-        f"the pool is a {type(given).__name__}; pass a DataFrame with named columns, or a list of dicts, "
-        "one a configuration"
+        f"{what} is a {type(given).__name__}; pass a DataFrame with one row per configuration, or a list of "
+        "dicts"
     )
 
 
@@ -169,24 +166,22 @@ def _refuse_words(frame: pd.DataFrame, log: RunLog) -> None:
         if name in log.roles.levels or name not in frame or is_bool_dtype(seen) or not is_numeric_dtype(seen):
             continue
         asked = frame[name]
-        bad = (pd.to_numeric(asked, errors="coerce").isna() & asked.notna()).to_numpy()
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise ConfigError(
-                f"{name} is a number in every run of the log; row {row} has {asked.tolist()[row]!r}. Give a "
-                "number, or leave it out where it is not known",
-                column=name,
-                row=row,
-            )
+        words = pd.to_numeric(asked, errors="coerce").isna() & asked.notna()
+        remedy = ". Give a number, or leave it out where it is not known"
+        _refuse_rows(words, asked, f"{name} is a number in every run of the log", remedy)
 
 
 def _check_positive(values: pd.Series, name: str) -> None:
     numbers = pd.to_numeric(values, errors="coerce")
     bad = (numbers <= 0) | (numbers.isna() & values.notna()) | np.isinf(numbers)
+    _refuse_rows(bad, values, f"{name} must be a positive number")
+
+
+def _refuse_rows(bad: pd.Series, values: pd.Series, what: str, remedy: str = "") -> None:
     if bool(bad.any()):
         row = int(np.flatnonzero(bad.to_numpy())[0])
         raise ConfigError(
-            f"{name} must be a positive number; row {row} has {values.tolist()[row]!r}", column=name, row=row
+            f"{what}; row {row} has {values.tolist()[row]!r}{remedy}", column=values.name, row=row
         )
 
 
