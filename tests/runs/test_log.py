@@ -288,6 +288,15 @@ def test_adding_extends_runs_and_unites_configuration():
     assert np.isnan(log.configs["wd"].iloc[0])
 
 
+def test_adding_new_runs_is_reading_both_tables_as_one():
+    first = small().assign(kind="a", stage=pd.Categorical(["x"] * 6), fast=True, depth=3)
+    second = small().assign(kind="b", stage=pd.Categorical(["y"] * 6), fast=False, depth=4.5)
+    second["id"] = "new " + second["id"]
+    both, whole = read(first) + read(second), read(pd.concat([first, second], ignore_index=True))
+    pd.testing.assert_frame_equal(both.configs, whole.configs)
+    pd.testing.assert_frame_equal(both.points, whole.points)
+
+
 def test_adding_fills_outputs_that_one_log_misses():
     frame = small().assign(bleu=1.0)
     left = read(frame.assign(bleu=np.nan).assign(x=1), output=("loss", "bleu"), config=["lr"])

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import probscale as ps
+from probscale.model.exact import solve_exactly
 from probscale.model.straying import RunDeviations
 
 END = 1000.0
@@ -126,6 +127,22 @@ def test_the_same_points_at_once_or_in_two_parts_say_the_same(fitted, fresh):
     first, second = (s.predict(one.configs.reset_index(), at) for s in (once, twice))
     np.testing.assert_allclose(first.mean, second.mean, rtol=1e-6)
     np.testing.assert_allclose(first.std, second.std, rtol=1e-4)
+
+
+def test_a_prefix_enters_as_if_everything_were_solved_again(fitted, fresh):
+    known = fitted.condition(fresh.select(list(fresh.runs[:5])).truncate(fraction=0.3))
+    known = known.condition(fresh.select(list(fresh.runs[3:6])).truncate(fraction=0.6))
+    expert = known.experts["all runs"]
+    assert expert.scores.states[0].factor.lead is fitted.experts["all runs"].scores.states[0].factor.lead
+    states = tuple(solve_exactly(state.process, state.data) for state in expert.scores.states)
+    again = replace(
+        known, experts={"all runs": replace(expert, scores=replace(expert.scores, states=states))}
+    )
+    configs, at, _ = asked(fresh)
+    for frame in (configs, configs.reset_index()):
+        first, second = (s.predict(frame, at) for s in (known, again))
+        np.testing.assert_allclose(first.mean, second.mean, rtol=1e-8)
+        np.testing.assert_allclose(first.std, second.std, rtol=1e-8)
 
 
 def test_draws_have_the_moments_of_the_marginals(fitted, fresh):

@@ -56,7 +56,7 @@ def size_term_of(state: ExactState) -> SizeTerm | None:
     values = law.values().detach()[which]
     _, std = law.prior()
     slopes = state.slopes
-    told = slopes.mT @ torch.cholesky_solve(slopes, state.factor)
+    told = slopes.mT @ state.factor.solve(slopes)
     covariance = (torch.eye(len(std), dtype=std.dtype) - told.cpu()) * std * std[:, None]
     slope = float(covariance[np.ix_(which, which)].sum().clamp_min(0.0).sqrt())
     return SizeTerm(law.scale.size, float(values[0]), float(values[1]), law.scale.typical, slope)

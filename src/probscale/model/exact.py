@@ -13,6 +13,7 @@ from torch import Tensor
 from probscale.model.devices import copied_to
 from probscale.model.gp import CurveProcess, Observations, cholesky
 from probscale.model.means import Rows
+from probscale.model.triangle import Triangle
 
 CHUNK = 2_000
 LANDMARKS = 3_000
@@ -24,6 +25,25 @@ def _floored(covariance: Tensor) -> Tensor:
     return 0.5 * (covariance + covariance.mT) + tiny * torch.eye(
         len(covariance), dtype=covariance.dtype, device=covariance.device
     )
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a posterior says of some rows, and what else it takes to observe them.
+
+    Attributes:
+        mean: Latent mean, (rows,).
+        variance: Latent variance, (rows,).
+        prior: The same before observations, (rows,).
+        slopes: Standard deviations along the mean's parameters, (rows, parameters).
+        left: Whitened covariance with the observations, (observations, rows).
+    """
+
+    mean: Tensor
+    variance: Tensor
+    prior: Tensor
+    slopes: Tensor
+    left: Tensor
 
 
 @dataclass(frozen=True)
@@ -44,7 +64,7 @@ class ExactState:
 
     process: CurveProcess
     data: Observations
-    factor: Tensor
+    factor: Triangle
     solved: Tensor
     slopes: Tensor
     jitter: float
@@ -68,40 +88,47 @@ class ExactState:
         return ExactState(self.process, self.data, *parts, self.jitter)
 
     @torch.no_grad()
-    def extend(self, more: Observations) -> ExactState:
+    def look(self, rows: Rows) -> Look:
+        """What is said of rows, and what else it takes to observe them.
+
+        Cost: O(observations² × rows) time, O(observations × rows) memory.
+        """
+        here = rows.to(self.device)
+        mean, cross, slopes = self._against(here)
+        left = self.factor.forward(cross)
+        prior = self._process.kernel(here.x, diag=True) + slopes.square().sum(-1)
+        return Look(mean, (prior - left.square().sum(0)).clamp_min(0.0), prior, slopes, left)
+
+    @torch.no_grad()
+    def extend(self, more: Observations, look: Look | None = None) -> ExactState:
         """Posterior after more observations, parameters unchanged.
 
-        Cost: O(rows² × new rows): the factor is continued, not recomputed.
+        Args:
+            more: What was observed.
+            look: What `look` says of its rows, where that is known.
+
+        Cost: O(rows² × new rows): the factor is continued, neither recomputed nor copied.
         """
         process, here = self._process, more.to(self.device)
-        mean, slopes = process.mean.linearised(here.rows)
-        cross = process.kernel(self._data.rows.x, here.rows.x) + self.slopes @ slopes.mT
-        corner = process.kernel(here.rows.x) + slopes @ slopes.mT
+        look = self.look(more.rows) if look is None else look
+        corner = look.prior[:, None]
+        if len(more) > 1:
+            corner = process.kernel(here.rows.x) + look.slopes @ look.slopes.mT
         corner = corner + torch.diag(process.noise(here.rows) / here.weight)
-        left = torch.linalg.solve_triangular(self.factor, cross, upper=False).mT
-        block, jitter = cholesky(corner - left @ left.mT)
-        old = len(self.data)
-        factor = torch.zeros(
-            old + len(more), old + len(more), dtype=self.factor.dtype, device=self.factor.device
-        )
-        factor[:old, :old] = self.factor
-        factor[old:, :old] = left
-        factor[old:, old:] = block
+        block, jitter = cholesky(corner - look.left.mT @ look.left)
         data = Observations(
             self.data.rows.cat(more.rows),
             torch.cat([self.data.y, more.y]),
             torch.cat([self.data.weight, more.weight]),
         )
-        residual = (here.y - mean - cross.mT @ self.solved)[:, None]
-        news = torch.cholesky_solve(residual, block)[:, 0]
-        back = torch.linalg.solve_triangular(self.factor.mT, left.mT @ news[:, None], upper=True)[:, 0]
-        solved = torch.cat([self.solved - back, news])
+        news = torch.cholesky_solve((here.y - look.mean)[:, None], block)
+        solved = torch.cat([self.solved[:, None] - self.factor.backward(look.left @ news), news])[:, 0]
         return replace(
             self,
             data=data,
-            factor=factor,
+            factor=self.factor.grown(look.left.mT, block),
             solved=solved,
-            slopes=torch.cat([self.slopes, slopes]),
+            slopes=torch.cat([self.slopes, look.slopes]),
             jitter=max(self.jitter, jitter),
         )
 
@@ -112,13 +139,10 @@ class ExactState:
         Cost: O(observations² × rows), in blocks of bounded memory.
         """
         means, variances = [], []
-        for start in range(0, len(rows), CHUNK):
-            part = rows.take(slice(start, start + CHUNK)).to(self.device)
-            mean, cross, slopes = self._against(part)
-            left = torch.linalg.solve_triangular(self.factor, cross, upper=False)
-            prior = self._process.kernel(part.x, diag=True) + slopes.square().sum(-1)
-            means.append(mean.cpu())
-            variances.append((prior - left.square().sum(0)).clamp_min(0.0).cpu())
+        for start in range(0, max(len(rows), 1), CHUNK):
+            found = self.look(rows.take(slice(start, start + CHUNK)))
+            means.append(found.mean.cpu())
+            variances.append(found.variance.cpu())
         return torch.cat(means), torch.cat(variances)
 
     @torch.no_grad()
@@ -129,11 +153,11 @@ class ExactState:
         """
         rows, others = rows.to(self.device), others.to(self.device)
         _, cross, slopes = self._against(rows)
-        left = torch.linalg.solve_triangular(self.factor, cross, upper=False)
+        left = self.factor.forward(cross)
         if others is rows:
             return (self._process.kernel(rows.x) + slopes @ slopes.mT - left.mT @ left).cpu()
         _, cross_others, slopes_others = self._against(others)
-        right = torch.linalg.solve_triangular(self.factor, cross_others, upper=False)
+        right = self.factor.forward(cross_others)
         prior = self._process.kernel(rows.x, others.x) + slopes @ slopes_others.mT
         return (prior - left.mT @ right).cpu()
 
@@ -181,7 +205,7 @@ class ExactState:
 
         Source: Rasmussen and Williams 2006, eq. 5.12, by blocks.
         """
-        precision = torch.cholesky_inverse(self.factor)
+        precision = self.factor.inverse()
         residual = torch.empty_like(self.solved)
         variance = torch.empty_like(self.solved)
         order = np.argsort(groups, kind="stable")
@@ -200,9 +224,9 @@ class ExactState:
         Cost: O(rows² × block), then O(block³).
         """
         block = torch.from_numpy(index).to(self.device)
-        columns = self.factor.new_zeros(len(self.data), len(block))
+        columns = self.solved.new_zeros(len(self.data), len(block))
         columns[block, torch.arange(len(block), device=self.device)] = 1.0
-        half = torch.linalg.solve_triangular(self.factor, columns, upper=False)
+        half = self.factor.forward(columns)
         factor, _ = cholesky(half.mT @ half)
         residual = torch.cholesky_solve(self.solved[block][:, None], factor)[:, 0]
         variance = torch.cholesky_inverse(factor).diagonal()
@@ -215,9 +239,9 @@ class ExactState:
         Cost: O(rows³), then O(block³).
         """
         block = torch.from_numpy(index).to(self.device)
-        columns = self.factor.new_zeros(len(self.data), len(block))
+        columns = self.solved.new_zeros(len(self.data), len(block))
         columns[block, torch.arange(len(block), device=self.device)] = 1.0
-        half = torch.linalg.solve_triangular(self.factor, columns, upper=False)
+        half = self.factor.forward(columns)
         factor, _ = cholesky(half.mT @ half)
         white = torch.linalg.solve_triangular(factor, self.solved[block][:, None], upper=False)
         constant = 0.5 * len(block) * float(np.log(2 * np.pi))
@@ -229,7 +253,7 @@ class ExactState:
         mean, _ = self._process.mean.linearised(self._data.rows)
         residual = self._data.y - mean
         constant = 0.5 * len(residual) * float(np.log(2 * np.pi))
-        return float(-0.5 * (residual @ self.solved) - self.factor.diagonal().log().sum()) - constant
+        return float(-0.5 * (residual @ self.solved) - self.factor.log_volume()) - constant
 
 
 @torch.no_grad()
@@ -255,4 +279,4 @@ def solve_exactly(
     covariance = covariance + torch.diag(local.noise(here.rows) / here.weight)
     factor, jitter = cholesky(covariance)
     solved = torch.cholesky_solve((here.y - mean)[:, None], factor)[:, 0]
-    return ExactState(process, data, factor, solved, slopes, jitter)
+    return ExactState(process, data, Triangle.whole(factor), solved, slopes, jitter)

@@ -13,6 +13,9 @@ from probscale.model.matern import scaled_matern
 MOST_VALUES = 64
 """Distinct labels up to which correlations are computed once per pair of labels and not of rows."""
 
+FEW_ROWS = 4
+"""Rows up to which it does not pay to look for labels that are alike."""
+
 FEWER = 4
 """How many rows per value of the axis make it pay to compute correlations once per value."""
 
@@ -33,6 +36,8 @@ def by_value(
         x2: Other rows.
         learnt: Whether parameters are learnt; else rows may be differentiated, one by one.
     """
+    if min(len(x1), len(x2)) <= FEW_ROWS:
+        return alike(x1, x2)
     x = x1 if x1 is x2 else torch.cat([x1, x2])
     found = values_of(x, blocks) if learnt and not x.requires_grad and x.device.type == "cpu" else None
     if found is None:

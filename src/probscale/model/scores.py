@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from probscale.model.exact import ExactState
+from probscale.model.exact import ExactState, Look
 from probscale.model.gp import Observations
 from probscale.model.means import Rows
 
@@ -96,10 +97,19 @@ class ScoreProcesses:
             variance.append(np.maximum(left.numpy(), 1e-12))
         return np.stack(location, 1), np.stack(variance, 1)
 
-    def marginals(self, rows: Rows) -> tuple[Array, Array]:
-        """Mean and variance of the scores a configuration is expected to have, (rows, scores) each."""
-        parts = [state.marginals(rows) for state in self.states]
+    def marginals(self, rows: Rows, looks: Sequence[Look] | None = None) -> tuple[Array, Array]:
+        """Mean and variance of the scores a configuration is expected to have, (rows, scores) each.
+
+        Args:
+            rows: Configurations.
+            looks: What `looks` says of them, where that is known.
+        """
+        parts = [state.marginals(rows) for state in self.states] if looks is None else _moments(looks)
         return np.stack([m.numpy() for m, _ in parts], 1), np.stack([v.numpy() for _, v in parts], 1)
+
+    def looks(self, rows: Rows) -> tuple[Look, ...]:
+        """What each process says of rows, and what else it takes to observe them."""
+        return tuple(state.look(rows) for state in self.states)
 
     def draw(self, rows: Rows, generator: np.random.Generator, n: int) -> Array:
         """Joint deviations from the mean over rows, (n, rows, scores)."""
@@ -139,7 +149,7 @@ class ScoreProcesses:
         columns[torch.from_numpy(every), torch.arange(len(every))] = 1.0
         for q, state in enumerate(self.states):
             here = columns.to(state.device)
-            half = torch.linalg.solve_triangular(state.factor, here, upper=False).cpu()
+            half = state.factor.forward(here).cpu()
             noise = (state.process.noise(state.data.rows) / state.data.weight).numpy()
             solved, y = state.solved.cpu().numpy(), state.data.y.numpy()
             for i, part in zip(asked, parts, strict=True):
@@ -151,7 +161,9 @@ class ScoreProcesses:
         return location, variance
 
     @torch.no_grad()
-    def observe(self, codes: Array, rows: Rows, sites: Sites) -> ScoreProcesses:
+    def observe(
+        self, codes: Array, rows: Rows, sites: Sites, looks: Sequence[Look] | None = None
+    ) -> ScoreProcesses:
         """Posteriors once the sites of runs are what they are now; earlier sites of them are superseded.
 
         Information adds up, so that a longer prefix enters as what it says beyond the shorter one.
@@ -160,6 +172,7 @@ class ScoreProcesses:
             codes: Run codes, one row each.
             rows: Their configurations.
             sites: What their points say by now.
+            looks: What each process says of the rows, where that is known.
 
         Cost: O(observations²) per score for a few runs.
         """
@@ -182,5 +195,10 @@ class ScoreProcesses:
             )
             here = state.process.noise(rows).numpy()
             weight = torch.from_numpy(np.maximum(news * here, 1e-9))
-            states.append(state.extend(Observations(rows, torch.from_numpy(value), weight)))
+            seen = Observations(rows, torch.from_numpy(value), weight)
+            states.append(state.extend(seen, None if looks is None else looks[q]))
         return replace(self, states=tuple(states), members=np.concatenate([self.members, codes]))
+
+
+def _moments(looks: Sequence[Look]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return [(look.mean.cpu(), look.variance.cpu()) for look in looks]

@@ -27,6 +27,6 @@ class SizeShift(torch.nn.Module):
         z = x[:, : len(layout.continuous)]
         if self.slope.numel() == 0:
             return z
-        shifted = z.clone()
-        shifted[:, list(layout.others)] = z[:, list(layout.others)] + z[:, list(layout.sizes)] @ self.slope
-        return shifted
+        every = self.slope.new_zeros(len(layout.sizes), z.shape[1])
+        every[:, list(layout.others)] = self.slope
+        return z + z[:, list(layout.sizes)] @ every

@@ -50,7 +50,7 @@ def _special(roles: Roles) -> set[str | None]:
 
 def _join_configs(left: pd.DataFrame, right: pd.DataFrame, columns: list[str], run: str) -> pd.DataFrame:
     both = left.index.intersection(right.index)
-    for name in columns:
+    for name in columns if len(both) else ():
         if name in left and name in right:
             mine, theirs = left.loc[both, name].astype(object), right.loc[both, name].astype(object)
             differs = ((mine != theirs) & mine.notna() & theirs.notna()).to_numpy()
@@ -65,9 +65,20 @@ def _join_configs(left: pd.DataFrame, right: pd.DataFrame, columns: list[str], r
                     column=name,
                 )
     new = right.loc[~right.index.isin(both)]
-    merged = {name: _stack(left, right, new, name) for name in columns}
     index = left.index.append(new.index).rename(run)
-    return pd.DataFrame({name: values.set_axis(index) for name, values in merged.items()}, index=index)
+    alike = _alike(left, right, columns) if not len(both) else []
+    merged = {name: _stack(left, right, new, name) for name in columns if name not in alike}
+    rest = pd.DataFrame({name: values.set_axis(index) for name, values in merged.items()}, index=index)
+    if not alike:
+        return rest
+    joined = pd.concat([left[alike], new[alike]]).set_axis(index)
+    return pd.concat([joined, rest], axis=1)[columns] if merged else joined
+
+
+def _alike(left: pd.DataFrame, right: pd.DataFrame, columns: list[str]) -> list[str]:
+    """Columns that both frames have, with the same dtype."""
+    mine, theirs = left.dtypes.to_dict(), right.dtypes.to_dict()
+    return [name for name in columns if name in mine and name in theirs and mine[name] == theirs[name]]
 
 
 def _stack(left: pd.DataFrame, right: pd.DataFrame, new: pd.DataFrame, name: str) -> pd.Series:

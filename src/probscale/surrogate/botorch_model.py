@@ -315,7 +315,7 @@ def _moments(state: ExactState, rows: Rows, fresh: Tensor, count: int) -> Moment
     location, slopes = process.mean.linearised(rows)
     cross = process.kernel(state.data.rows.x, rows.x) + state.slopes @ slopes.mT
     mean = (location + cross.mT @ state.solved).reshape(-1, count)
-    left = torch.linalg.solve_triangular(state.factor, cross, upper=False).mT
+    left = state.factor.forward(cross).mT
     left = left.reshape(-1, count, left.shape[-1])
     slopes = slopes.reshape(-1, count, slopes.shape[-1])
     blocks = rows.x.reshape(-1, count, rows.x.shape[-1])

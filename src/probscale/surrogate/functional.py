@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from probscale.model.baseline import Baseline
 from probscale.model.basis import Basis
 from probscale.model.continuation import Outlook, outlooks_of
 from probscale.model.divergence import DivergenceModel
+from probscale.model.exact import Look
 from probscale.model.means import Rows
 from probscale.model.outlooks import Outlooks
 from probscale.model.posterior import CurveBlock, Tail
@@ -39,6 +40,9 @@ Positions = NDArray[np.intp]
 DRIFT = 0.15
 """How far begun runs may leave their course where the size of a run is new and all others had one size, as a
 share of what size shifts their ends by: nothing tells how shapes differ between sizes."""
+
+MOST_LOOKS = 64
+"""Runs up to which all that was computed to judge their points is kept to learn from them."""
 
 MOST_SEEN = 40
 """Points of a run that enter the model; longer runs are thinned evenly in progress."""
@@ -192,9 +196,10 @@ class FunctionalExpert:
         configs, names = more.configs.iloc[touched], codes[touched]
         horizons = changed.horizons(configs)
         rows = changed.rows(configs, names, changed.clock.ends(horizons))
-        sites = changed._told(rows, names, changed.places(configs, rows, horizons))
+        looks = self.scores.looks(rows) if len(rows) <= MOST_LOOKS else None
+        sites = changed._told(rows, names, changed.places(configs, rows, horizons), looks)
         end = replace(sites, location=sites.location + changed._first_shift(rows))
-        return replace(changed, scores=self.scores.observe(names, rows, end))
+        return replace(changed, scores=self.scores.observe(names, rows, end, looks))
 
     def shown(self, more: RunLog, codes: Array, where: Positions) -> FunctionalExpert:
         """The expert that knows further points of runs, for their own continuation alone; see `extended`."""
@@ -213,9 +218,9 @@ class FunctionalExpert:
             observed[code] = Observed(joint, np.append(old.y, y[part])[first])
         return replace(self, observed=observed)
 
-    def _told(self, rows: Rows, codes: Array, places: Places) -> Sites:
+    def _told(self, rows: Rows, codes: Array, places: Places, looks: Sequence[Look] | None) -> Sites:
         """What the observed points of runs say about the scores of their configurations."""
-        location, variance = self._expected(rows, codes)
+        location, variance = self._expected(rows, codes, looks)
         levels, deviation = self.levels(rows), self.scores.deviation()
         parts = []
         for i, code in enumerate(codes):
@@ -236,9 +241,9 @@ class FunctionalExpert:
         shift[:, 0] = self.levels(rows)
         return shift
 
-    def _expected(self, rows: Rows, codes: Array) -> tuple[Array, Array]:
+    def _expected(self, rows: Rows, codes: Array, looks: Sequence[Look] | None = None) -> tuple[Array, Array]:
         """Scores that other runs let expect, (rows, scores) each."""
-        location, variance = self.scores.marginals(rows)
+        location, variance = self.scores.marginals(rows, looks)
         location, variance = self.scores.without(codes, location, variance)
         return location - self._first_shift(rows), variance
 
