@@ -154,3 +154,39 @@ def test_reading_a_ledger_that_does_not_exist_says_so(tmp_path):
 def test_importing_the_ledger_needs_neither_torch_nor_pandas():
     code = "import probscale.ledger, sys; assert not {'torch', 'pandas', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_place_where_no_ledger_can_be_says_why(tmp_path):
+    with pytest.raises(BudgetError, match="it is a folder"):
+        Ledger(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BudgetError, match="no ledger can be kept"):
+        Ledger(tmp_path / "file" / "l.jsonl")
+
+
+FULL = """
+import resource, signal, sys
+from probscale.errors import BudgetError
+from probscale.ledger import Ledger
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (400, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+with Ledger(sys.argv[1]) as ledger:
+    for number in range(100):
+        try:
+            ledger.append({"event": "number", "number": number})
+        except BudgetError as error:
+            print(number, error)
+            break
+"""
+
+
+def test_a_full_disk_stops_the_loop_and_what_was_written_stays(tmp_path):
+    path = tmp_path / "l.jsonl"
+    said = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=True)
+    number, _, message = said.stdout.partition(" ")
+    assert "could not be written in full" in message
+    with Ledger(path) as ledger:
+        kept = [event["number"] for event in ledger.events() if event["event"] == "number"]
+        assert kept == list(range(int(number)))
+        ledger.append({"event": "next"})
+    assert read_ledger(path).events[-1] == {"event": "next"}

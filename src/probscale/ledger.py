@@ -10,7 +10,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,7 @@ class Ledger:
         path: File, made with its header if missing.
         settings: What the loop depends on, JSON values. A ledger with other settings is refused; None accepts
             any.
+        free: Names of settings that may differ; the header keeps what it has.
 
     Raises:
         BudgetError: if another process drives the ledger, its settings differ, or a line is damaged.
@@ -73,12 +74,14 @@ class Ledger:
     [{'event': 'start', 'run': 'a'}]
     """
 
-    def __init__(self, path: str | Path, *, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, settings: Mapping[str, Any] | None = None, free: Collection[str] = ()
+    ) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _check_place(self.path)
         self._lock = _acquire(self.path)
         try:
-            record = _recovered(self.path, settings)
+            record = _recovered(self.path, settings, free)
             self._file: IO[bytes] | None = open(self.path, "ab", buffering=0)  # noqa: SIM115
         except BaseException:
             _release(self._lock)
@@ -104,11 +107,26 @@ class Ledger:
         with self._writing:
             if self._file is None:
                 raise BudgetError(f"the ledger {self.path} is closed; open it again to append to it")
-            line = text.encode() + b"\n"
-            if self._file.write(line) != len(line):
-                raise BudgetError(f"the ledger {self.path} could not be written in full; is the disk full?")
-            os.fsync(self._file.fileno())
+            self._write(text.encode() + b"\n")
             self._events.append(_decode(text))
+
+    def _write(self, line: bytes) -> None:
+        assert self._file is not None
+        try:
+            whole, why = self._file.write(line) == len(line), "is the disk full?"
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            whole, why = False, str(error)
+        if not whole:
+            # A part of a line may be on disk: one more line after it would damage the file.
+            self._file.close()
+            self._file = None
+            _release(self._lock)
+            raise BudgetError(
+                f"the ledger {self.path} could not be written in full ({why}); make room and run the same "
+                "again: what it holds is kept",
+                path=str(self.path),
+            )
 
     def events(self) -> list[dict[str, Any]]:
         """All events so far, oldest first."""
@@ -152,6 +170,17 @@ def read_ledger(path: str | Path) -> LedgerRecord:
     return _parse(path, path.read_bytes())
 
 
+def name_of(choice: Any) -> str:
+    """A choice by name as it is, one that is a function or an object by where it is defined.
+
+    A function made anew by each process has no text that a resumed loop could be compared by but this.
+    """
+    if isinstance(choice, str):
+        return choice
+    place = choice if hasattr(choice, "__qualname__") else getattr(choice, "func", type(choice))
+    return f"{getattr(place, '__module__', '')}:{getattr(place, '__qualname__', type(choice).__name__)}"
+
+
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Wait for, then hold, a lock between processes; a killed holder frees it."""
@@ -187,6 +216,21 @@ def _release(lock: tuple[str, IO[bytes]]) -> None:
         file.close()
 
 
+def _check_place(path: Path) -> None:
+    """Refuse a path that is a folder, or in one that cannot be made or written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        problem = "it is a folder" if path.is_dir() else ""
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            problem = problem or "it may not be written"
+    except OSError as error:
+        problem = str(error)
+    if problem:
+        raise BudgetError(
+            f"no ledger can be kept at {path}: {problem}; give the path of a file to write", path=str(path)
+        )
+
+
 def _busy(path: Path) -> BudgetError:
     return BudgetError(
         f"the ledger {path} is driven by another loop; wait for it or stop it, "
@@ -195,7 +239,7 @@ def _busy(path: Path) -> BudgetError:
     )
 
 
-def _recovered(path: Path, settings: Mapping[str, Any] | None) -> LedgerRecord:
+def _recovered(path: Path, settings: Mapping[str, Any] | None, free: Collection[str]) -> LedgerRecord:
     """Contents of a ledger ready to be appended to: header present, torn end set aside."""
     content = path.read_bytes() if path.exists() else b""
     if b"\n" not in content and not _is_header(content):
@@ -203,7 +247,7 @@ def _recovered(path: Path, settings: Mapping[str, Any] | None) -> LedgerRecord:
         return _created(path, settings)
     record = _parse(path, content)
     if settings is not None:
-        _check_settings(path, record.settings, _decode(_encode(settings)))
+        _check_settings(path, record.settings, _decode(_encode(settings)), free)
     if record.torn:
         keep = content.rfind(b"\n") + 1
         with open(f"{path}.torn", "ab") as aside:
@@ -265,8 +309,9 @@ def _parse(path: Path, content: bytes) -> LedgerRecord:
     return LedgerRecord(values[0]["settings"], tuple(values[1:]), torn)
 
 
-def _check_settings(path: Path, theirs: dict[str, Any], mine: dict[str, Any]) -> None:
-    changed = [name for name in {**theirs, **mine} if theirs.get(name) != mine.get(name)]
+def _check_settings(path: Path, theirs: dict[str, Any], mine: dict[str, Any], free: Collection[str]) -> None:
+    fixed = [name for name in {**theirs, **mine} if name not in free]
+    changed = [name for name in fixed if theirs.get(name) != mine.get(name)]
     if changed:
         shown = "; ".join(f"{n}: {_short(theirs.get(n))} there, {_short(mine.get(n))} now" for n in changed)
         raise BudgetError(

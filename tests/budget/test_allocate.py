@@ -7,12 +7,13 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import probscale as ps
 from probscale.budget.registry import STRATEGIES
-from probscale.cost import FlopsCost, FunctionCost
-from probscale.errors import BudgetError, ConfigError
+from probscale.cost import FlopsCost, FunctionCost, TableCost
+from probscale.errors import BudgetError, ConfigError, RunLogError
 from probscale.ledger import read_ledger
 
 POOL = [{"N": 10.0 * 2**i, "lr": 0.1 * (1 + i % 3)} for i in range(6)]
@@ -167,6 +168,37 @@ def test_a_state_that_names_the_axis_says_how_far_the_run_went(tmp_path):
     assert result.spent <= 1e4
 
 
+def test_a_runner_that_does_not_move_is_given_up(tmp_path):
+    def stuck(config, until, state):
+        if config["N"] == 20.0:
+            return [], {"tokens": 0.0}
+        return [(until, curve(config, until))], None
+
+    result = spend(stuck, tmp_path, strategy="uniform")
+    assert "no further than 0 before" in result.runs.problem[1]
+    assert result.spent == pytest.approx(1e4)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [([math.nan], "6 of 6 runs that began diverged"), ([], "the runner returned no points")],
+)
+def test_an_allocation_that_found_nothing_says_why(tmp_path, value, message):
+    def runner(config, until, state):
+        return [(until, y) for y in value], None
+
+    with pytest.raises(BudgetError, match=message):
+        spend(runner, tmp_path, strategy="uniform")
+
+
+def test_recorded_costs_pay_for_an_allocation_up_to_their_end(tmp_path):
+    rows = [{"id": i, "tokens": at, "cost": POOL[i]["N"] * at} for i in range(6) for at in (10.0, 60.0)]
+    cost = TableCost.from_frame(pd.DataFrame(rows), run="id", axis="tokens", cost="cost")
+    pool = [{"id": i, **config} for i, config in enumerate(POOL)]
+    result = spend(Trainer(), tmp_path, pool=pool, cost=cost, horizon=60.0, strategy="halving", total=5e3)
+    assert result.spent == pytest.approx(5e3)
+
+
 def test_scores_are_raised_and_not_lowered(tmp_path):
     def score(config, until, state):
         return [(until, 1 - math.exp(-0.01 * until * config["lr"]))], None
@@ -206,7 +238,17 @@ def test_duplicate_configurations_are_separate_runs(tmp_path):
         ({"total": 0.0}, "positive number"),
         ({"total": math.nan}, "positive number"),
         ({"pool": []}, "empty"),
-        ({"pool": {"N": 1.0}}, "DataFrame or a list"),
+        ({"pool": "pool.csv"}, "DataFrame with one row"),
+        ({"pool": [{**POOL[0], "diverged": True}]}, "'diverged'"),
+        ({"pool": [{**POOL[0], "shape": {"depth": 2}}]}, "nested values"),
+        ({"total": "1e4"}, "positive number"),
+        ({"eta": "3"}, "exceed 1"),
+        ({"seed": None}, "whole number"),
+        ({"retries": -1}, "whole number"),
+        ({"strategy": None}, "no strategy"),
+        ({"surrogate": 3}, "what fit_surrogate"),
+        ({"executor": 3}, "pass a concurrent.futures.Executor"),
+        ({"total": 1.0, "resolution": 100.0}, "does not pay for the first step"),
         ({"strategy": "halvin"}, "did you mean 'halving'"),
         ({"goal": "low"}, '"min" and "max"'),
         ({"eta": 1.0}, "exceed 1"),
@@ -216,8 +258,10 @@ def test_duplicate_configurations_are_separate_runs(tmp_path):
     ],
 )
 def test_refusals_name_the_value_and_what_is_accepted(tmp_path, options, message):
-    with pytest.raises((BudgetError, ConfigError), match=message):
-        spend(Trainer(), tmp_path, **options)
+    trainer = Trainer()
+    with pytest.raises((BudgetError, ConfigError, RunLogError), match=message):
+        spend(trainer, tmp_path, **options)
+    assert not trainer.calls
 
 
 def test_a_ledger_in_use_is_refused(tmp_path):

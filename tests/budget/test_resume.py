@@ -85,10 +85,10 @@ def test_a_finished_allocation_is_read_and_not_paid_again(tmp_path):
     assert (tmp_path / "alloc.jsonl").stat().st_size == size
 
 
-def test_another_budget_does_not_resume_the_same_ledger(tmp_path):
+def test_a_smaller_budget_does_not_resume_the_same_ledger(tmp_path):
     toy.run(tmp_path)
-    with pytest.raises(BudgetError, match="total"):
-        toy.run(tmp_path, total=1.5 * toy.TOTAL)
+    with pytest.raises(BudgetError, match="was given 2400 already"):
+        toy.run(tmp_path, total=0.5 * toy.TOTAL)
 
 
 def test_the_surrogate_strategy_resumes_too(tmp_path):

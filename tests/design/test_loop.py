@@ -50,12 +50,7 @@ def loop_of(small_log, pool, runner, flops, path, **options):
         pool,
         runner,
         cost=flops,
-        budget=BUDGET,
-        ledger=path,
-        embedder=None,
-        depths=DEPTHS,
-        growth=1.8,
-        **options,
+        **({"budget": BUDGET, "ledger": path, "embedder": None, "depths": DEPTHS, "growth": 1.8} | options),
     )
 
 
@@ -103,6 +98,47 @@ def test_resumed_loop_ends_as_an_uninterrupted_one(cut, whole, small_log, pool, 
     resumed = loop_of(small_log, pool, Trainer(true_loss), flops, tmp_path / "b.jsonl").run()
     assert whole[0].equals(resumed)
     assert paid(whole[1]) == pytest.approx(paid(tmp_path / "b.jsonl"), rel=1e-12)
+
+
+def test_a_larger_budget_goes_on_from_the_ledger(whole, small_log, pool, true_loss, flops, tmp_path):
+    path, calls = tmp_path / "a.jsonl", []
+    for budget in (BUDGET / 4, BUDGET):
+        runner = Trainer(true_loss)
+        log = loop_of(small_log, pool, runner, flops, path, budget=budget).run()
+        assert runner.calls
+        assert 0 < paid(path) <= budget
+        calls += runner.calls
+    assert sum(6 * pool["N"][int(run[-1])] * (b - a) for run, a, b in calls) == pytest.approx(paid(path))
+    assert log.equals(whole[0])
+
+
+def test_a_runner_that_does_not_move_is_given_up(small_log, pool, flops, tmp_path):
+    def stuck(config, until, state):
+        return [], {"tokens": 0.0}
+
+    log = loop_of(small_log, pool, stuck, flops, tmp_path / "a.jsonl", retries=0).run()
+    assert log.equals(small_log)
+    assert {e["problem"] for e in read_ledger(tmp_path / "a.jsonl").events if e["event"] == "failed"} == {
+        "stalled"
+    }
+
+
+def test_a_criterion_may_be_a_function_and_targets_may_count(small_log, pool, true_loss, flops, tmp_path):
+    def nearest(situation):
+        return 1.0 / situation.actions.table["cost"].to_numpy()
+
+    aims = {"criterion": "target", "targets": [{"N": 1e8, "depth": 8.0}]}
+    for name, options in (("a", {"criterion": nearest}), ("b", aims)):
+        options |= {"budget": 4e16, "growth": 9.0, "batch": 2}
+        log = loop_of(small_log, pool, Trainer(true_loss), flops, tmp_path / name, **options).run()
+        assert log.n_points > small_log.n_points
+
+
+def test_a_pool_that_names_runs_of_the_log_needs_no_more(small_log, true_loss, flops, tmp_path):
+    early = small_log.truncate({"r0": STEPS[2], "r1": STEPS[-1], "r2": STEPS[-1], "r3": STEPS[-1]})
+    named = [{"run": name} for name in early.runs]
+    log = loop_of(early, named, Trainer(true_loss), flops, tmp_path / "a.jsonl").run()
+    assert log.equals(small_log)
 
 
 def test_failing_runs_are_recorded_retried_and_left_behind(small_log, pool, true_loss, flops, tmp_path):
@@ -216,6 +252,8 @@ def test_loop_killed_at_random_pays_once_and_ends_alike(whole, small_log, tmp_pa
         ({"batch": 0}, ConfigError, "batch"),
         ({"timeout": 0.0}, BudgetError, "timeout"),
         ({"criterion": "frontal"}, ConfigError, "frontier"),
+        ({"criterion": "target"}, ConfigError, "targets="),
+        ({"budget": "1e17"}, BudgetError, "positive"),
     ],
 )
 def test_refusals_name_the_remedy(options, error, message, small_log, pool, true_loss, flops, tmp_path):
@@ -227,3 +265,5 @@ def test_refusals_name_the_remedy(options, error, message, small_log, pool, true
 def test_ledger_of_another_loop_is_refused(whole, small_log, pool, true_loss, flops):
     with pytest.raises(BudgetError, match="other settings"):
         loop_of(small_log, pool.iloc[:3], Trainer(true_loss), flops, whole[1]).run()
+    with pytest.raises(BudgetError, match="cost:"):
+        loop_of(small_log, pool, Trainer(true_loss), lambda configs, at: at, whole[1]).run()

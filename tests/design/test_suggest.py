@@ -24,6 +24,24 @@ def now(small_surrogate, small_log, big_pool, flops):
     return situation_of(small_surrogate, big_pool, actions, seed=0)
 
 
+def test_rows_that_name_runs_of_the_log_need_no_more(small_surrogate, flops):
+    at = np.r_[STEPS, 1.2 * STEPS[-1]]
+    (row,) = suggest(small_surrogate, [{"run": "r1"}], cost=flops, n=1, at=at).to_dict("records")
+    size = small_surrogate.log.configs["N"]["r1"]
+    assert (row["N"], row["until"]) == (size, at[-1])
+    assert row["cost"] == pytest.approx(6 * size * 0.2 * STEPS[-1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"n": 2.5}, "whole number"), ({"criterion": None}, "no criterion")]
+)
+def test_counts_and_criteria_of_the_wrong_kind_are_refused(
+    options, message, small_surrogate, big_pool, flops
+):
+    with pytest.raises(ConfigError, match=message):
+        suggest(small_surrogate, big_pool, cost=flops, **options)
+
+
 def test_default_grid_is_that_of_the_log(small_log, big_pool):
     np.testing.assert_allclose(grid_of(big_pool, small_log, None)[3], STEPS)
 

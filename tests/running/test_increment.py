@@ -3,10 +3,11 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from probscale.errors import BudgetError
-from probscale.running import Increment, Outcome, advance, check_runner
+from probscale.running import Increment, Outcome, advance, check_runner, unless_stalled
 from probscale.running.increment import carry_out
 
 
@@ -38,6 +39,7 @@ def test_the_runner_gets_a_copy_of_the_configuration_and_its_state():
         (([(2.0, 1.0), (1.0, 1.0)], None), "do not rise: [2.0, 1.0]"),
         (([(1.0, 1.0), (1.0, 1.0)], None), "do not rise"),
         (([(math.inf, 1.0)], None), "do not rise"),
+        (([(-1.0, 1.0), (1.0, 1.0)], None), "a point at -1; the axis begins at 0"),
         (([(1.0, 1.0)], {1, 2}), "the state {1, 2}, which is not JSON"),
     ],
 )
@@ -89,3 +91,45 @@ def test_only_what_can_be_called_is_a_runner():
 def test_outcomes_are_json_beside_their_points():
     outcome = carry_out(lambda *_: ([(1, 2)], {"a": [1, None, "b"]}), job())
     assert json.dumps([outcome.points, outcome.state]) == '[[[1.0, 2.0]], {"a": [1, null, "b"]}]'
+
+
+def test_a_state_is_what_a_ledger_would_give_back():
+    state = {"at": np.float64(2.5), "step": np.int64(3), "rng": np.arange(2), "shape": (1, 2), 7: "seven"}
+    outcome = carry_out(lambda *_: ([(1.0, 1.0)], state), job())
+    assert outcome.state == {"at": 2.5, "step": 3, "rng": [0, 1], "shape": [1, 2], "7": "seven"}
+    assert outcome.state == json.loads(json.dumps(outcome.state))
+
+
+def test_a_runner_that_exits_is_a_failure_and_not_the_end_of_the_loop():
+    def runner(config, until, state):
+        raise SystemExit(3)
+
+    outcome = carry_out(runner, job())
+    assert (outcome.problem, outcome.message) == ("raised", "SystemExit: 3")
+
+
+def test_a_long_message_is_cut_short():
+    def runner(config, until, state):
+        raise ValueError("x" * 100_000)
+
+    assert len(carry_out(runner, job()).message) == 1000
+
+
+@pytest.mark.parametrize(
+    ("state", "points", "stalls"),
+    [
+        ({"tokens": 4.0}, (), True),
+        ({"tokens": 0.0}, [(3.0, 1.0)], True),
+        ({"tokens": 5.0}, (), False),
+        ({"tokens": 4.0}, [(6.0, 1.0)], False),
+        (None, (), False),
+        ({"step": 4.0}, (), False),
+    ],
+)
+def test_a_runner_that_says_it_is_no_further_has_stalled(state, points, stalls):
+    given = Outcome("a", points, state)
+    found = unless_stalled(given, 8.0, axis="tokens", reached=4.0)
+    assert (found.problem == "stalled") == stalls
+    if not stalls:
+        assert found == given
+        assert advance(found, 8.0, axis="tokens", reached=4.0, seen=4.0).reached > 4.0

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from probscale.errors import ConfigError
-from probscale.surrogate.query import pool_table, read_configs
+from probscale.runs.pools import pool_table
+from probscale.surrogate.query import read_configs
 
 
 def test_a_word_in_place_of_a_number_is_refused(texts):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probscale.budget.allocation import AllocationResult, BestRun, allocate
-    from probscale.budget.bench import Bench, Decision, Order, drive
+    from probscale.budget.bench import Bench, Decision, Order, Strategy, drive
     from probscale.budget.planner import BudgetPlan, plan_budget
     from probscale.budget.registry import STRATEGIES
     from probscale.running import process_workers
@@ -20,6 +20,7 @@ _HOME = {
     "Bench": ".bench",
     "Decision": ".bench",
     "Order": ".bench",
+    "Strategy": ".bench",
     "drive": ".bench",
     "plan_budget": ".planner",
     "BudgetPlan": ".planner",
@@ -35,6 +36,7 @@ __all__ = [
     "BudgetPlan",
     "Decision",
     "Order",
+    "Strategy",
     "allocate",
     "drive",
     "plan_budget",

@@ -134,6 +134,23 @@ def equal_orders(bench: Bench, runs: Sequence[int], compute: float) -> tuple[Ord
     return tuple(Order(run, float(min(bench.spent[run] + share, bench.ends[run]))) for run in able)
 
 
+def level_orders(bench: Bench, runs: Sequence[int], compute: float) -> tuple[Order, ...]:
+    """Orders that bring the least trained runs up to one level of compute, together for `compute`.
+
+    So a budget that grew is spent as if it had been as large from the start: who is ahead waits.
+    """
+    able = [run for run in runs if bench.usable[run]]
+    if not able:
+        return ()
+    paid = np.sort(bench.spent[able])
+    # The level that the first k runs would share; it holds where the next run lies above it.
+    levels = (compute + np.cumsum(paid)) / np.arange(1, len(paid) + 1)
+    level = levels[int(np.argmax(np.r_[levels[:-1] <= paid[1:], True]))]
+    ahead = NEGLIGIBLE * bench.total
+    below = [run for run in able if bench.spent[run] < min(level, bench.ends[run]) - ahead]
+    return tuple(Order(run, float(min(level, bench.ends[run]))) for run in below)
+
+
 def spend_left_over(bench: Bench) -> Strategy:
     """Finish the best-observed unfinished run, and repeat until nothing can be spent."""
     while bench.remaining > NEGLIGIBLE * bench.total:
@@ -149,12 +166,21 @@ def spend_left_over(bench: Bench) -> Strategy:
             return
 
 
-def drive(bench: Bench, strategy: Strategy) -> None:
-    """Carry out a strategy's decisions, then spend what is left."""
+def drive(bench: Bench, strategy: Strategy, most: int | None = None) -> None:
+    """Carry out a strategy's decisions, then spend what is left.
+
+    Args:
+        bench: Runs.
+        strategy: The strategy.
+        most: Decisions after which to stop, whatever is left; None for no bound.
+    """
+    count = 0
     for part in (strategy, spend_left_over(bench)):
-        decision = next(part, None)
+        decision = next(part, None) if most is None or count < most else None
         while decision is not None:
-            done = bench.train(decision)
+            done, count = bench.train(decision), count + 1
+            if count == most:
+                return
             try:
                 decision = part.send(done)
             except StopIteration:

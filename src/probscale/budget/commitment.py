@@ -18,7 +18,7 @@ from probscale.budget.bench import (
     Order,
     Strategy,
     best_outputs,
-    equal_orders,
+    level_orders,
 )
 from probscale.budget.forecast import Forecaster, earliest, forecast
 from probscale.budget.record import FEWEST_TO_JUDGE, Record, foreseen
@@ -27,12 +27,14 @@ from probscale.budget.strategies import (
     SAMPLES,
     TOKENS_PER_PARAM,
     chances,
+    entrants,
     everyone,
     horizons,
     permuted,
     probabilities,
     ranked,
     run_sizes,
+    shares_of,
     size_distance,
     smallest_set,
 )
@@ -99,15 +101,19 @@ def early_commitment(
         runs: Runs that compete; all by default.
     """
     settings = settings or Commitment()
-    alive = permuted(everyone(bench) if runs is None else runs, generator)
+    alive = permuted(entrants(bench) if runs is None else runs, generator)
     chance: dict[int, float] = {}
-    warm = earliest(forecaster) is not None
-    if warm and settings.screened:
+    warm, shared = earliest(forecaster) is not None, shares_of(bench)
+    record = Record(trusted=warm or not settings.earned)
+    if shared is level_orders:
+        # A budget that grew: all that was observed says who competes.
+        left, most = rungs.halving_rounds(len(alive), settings.eta), len(alive)
+        alive, chance = _survivors(bench, alive, forecaster, settings, record, left, generator, most)
+    elif warm and settings.screened:
         alive, chance = _screened(bench, alive, forecaster, settings, generator)
     rounds = rungs.halving_rounds(len(alive), settings.eta)
-    record = Record(trusted=warm or not settings.earned)
     for number in range(rounds):
-        orders = equal_orders(bench, alive, bench.remaining / (rounds - number))
+        orders = shared(bench, alive, bench.remaining / (rounds - number))
         expected = foreseen(bench, orders, forecaster, generator)
         note = {"forecast trusted": record.trusted, "spread": record.spread}
         decision = Decision(orders, f"rung {number + 1} of {rounds}", tuple(alive), chance, note)
@@ -116,8 +122,8 @@ def early_commitment(
             continue
         if expected is not None:
             record = record.after(expected, bench, settings.earned)
-        left = rounds - number - 1
-        alive, chance = _survivors(bench, alive, forecaster, settings, record, left, generator)
+        left, most = rounds - number - 1, rungs.kept(len(alive), settings.eta)
+        alive, chance = _survivors(bench, alive, forecaster, settings, record, left, generator, most)
 
 
 def _screened(
@@ -161,10 +167,10 @@ def _survivors(
     record: Record,
     rounds: int,
     generator: np.random.Generator,
+    count: int,
 ) -> tuple[list[int], dict[int, float]]:
-    """Runs that go on, with the chances of all to be best."""
+    """Runs that go on, at most `count`, with the chances of all to be best."""
     observed = ranked(alive, best_outputs(bench)[alive])
-    count = rungs.kept(len(alive), settings.eta)
     draws = drawn(bench, alive, forecaster, settings.horizon, generator) if record.trusted else None
     if draws is None:
         return observed[:count], {}
@@ -252,7 +258,8 @@ def expected_improvement(
         most: Steps; the last one spends everything.
     """
     runs = permuted(everyone(bench), generator)
-    yield Decision(equal_orders(bench, runs, probe * bench.remaining), "probe", kept=tuple(runs))
+    orders = shares_of(bench)(bench, runs, probe * bench.remaining)
+    yield Decision(orders, "probe", kept=tuple(runs))
     for number in range(most):
         able = [run for run in runs if bench.usable[run]]
         if not able or bench.remaining <= NEGLIGIBLE * bench.total:
@@ -331,7 +338,8 @@ def ladder_orders(bench: Bench, runs: Sequence[int], weight: Array, budget: floa
     """Orders for runs well below the favoured size, to 20 tokens a parameter, together within a budget."""
     sizes = run_sizes(bench)
     favoured = float(sizes[max(runs, key=lambda run: weight[run])])
-    price = 6 * TOKENS_PER_PARAM * sizes**2
+    until = 6 * TOKENS_PER_PARAM * sizes**2
+    price = np.maximum(until - bench.spent, 0.0)
     orders: dict[int, Order] = {}
     for share in LADDER:
         small = [
@@ -339,9 +347,9 @@ def ladder_orders(bench: Bench, runs: Sequence[int], weight: Array, budget: floa
         ]
         if small:
             run = min(small, key=lambda run: abs(math.log(sizes[run] / (share * favoured))))
-            orders[run] = Order(run, float(min(price[run], bench.ends[run])))
-            budget -= orders[run].until
-    return tuple(orders.values())
+            orders[run] = Order(run, float(min(until[run], bench.ends[run])))
+            budget -= max(orders[run].until - bench.spent[run], 0.0)
+    return tuple(order for order in orders.values() if order.until > bench.spent[order.run])
 
 
 def default_strategy(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from probscale.budget.bench import NEGLIGIBLE, Array, Decision, Order
 from probscale.cost import CostModel
 from probscale.ledger import Ledger
-from probscale.running import Increment, Outcome, Workers, advance
+from probscale.running import Increment, Outcome, Workers, advance, unless_stalled
 
 ROUNDING = 1e-9
 
@@ -214,9 +214,10 @@ class LiveBench:
 
     def _event(self, number: int, outcome: Outcome, until: float, attempt: int) -> dict[str, Any]:
         """Ledger event of an outcome."""
+        known = self.runs[outcome.run]
+        outcome = unless_stalled(outcome, until, axis=self.axis, reached=known.reached)
         where = {"decision": number, "run": outcome.run, "attempt": attempt, "seconds": outcome.seconds}
         if not outcome.problem:
-            known = self.runs[outcome.run]
             seen = known.points[-1][0] if known.points else -math.inf
             found = advance(outcome, until, axis=self.axis, reached=known.reached, seen=seen)
             done = {"reached": found.reached, "cost": self._price(outcome.run, found.reached)}

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from probscale.budget.allocation import Pool, check_budget, params_column, per_run, read_pool
 from probscale.budget.bench import drive
 from probscale.budget.forecast import first_point
-from probscale.budget.registry import Maker, strategy_named
+from probscale.budget.intake import check_budget, check_surrogate, params_column, per_run, read_pool
+from probscale.budget.registry import Maker, StrategyMaker, strategy_named
 from probscale.budget.rungs import check_eta
 from probscale.budget.worlds import WorldBench, WorldForecaster, Worlds, imagined
 from probscale.cost import CostModel, as_cost
 from probscale.errors import BudgetError
+from probscale.ledger import name_of
+from probscale.runs.pools import Configs
 
 if TYPE_CHECKING:
     from probscale.surrogate import CurveSurrogate
@@ -72,11 +74,11 @@ class BudgetPlan:
 
 
 def plan_budget(
-    pool: Pool,
+    pool: Configs,
     *,
     total: float,
     cost: CostModel,
-    strategy: str = "surrogate",
+    strategy: str | StrategyMaker = "surrogate",
     surrogate: CurveSurrogate | None = None,
     eta: float = 3.0,
     axis: str = "tokens",
@@ -90,7 +92,8 @@ def plan_budget(
         pool: Configurations, a frame or a list of dicts.
         total: Budget in the unit of `cost`.
         cost: What training to a place on the axis costs.
-        strategy: Name in `registry.STRATEGIES`.
+        strategy: Name in `budget.STRATEGIES`, or a function of a `Bench` and a generator that yields
+            decisions.
         surrogate: Surrogate of earlier runs, whose posterior the curves are drawn from; without one they are
             power laws with the variation usual between configurations, and probabilities are to be read as
             such.
@@ -106,9 +109,9 @@ def plan_budget(
 
     Cost: O(worlds × decisions × runs).
     """
-    configs, cost = read_pool(pool), as_cost(cost)
-    check_budget(total)
+    configs, cost, total = read_pool(pool), as_cost(cost), check_budget(total)
     check_eta(eta)
+    check_surrogate(surrogate)
     maker = strategy_named(strategy)
     if worlds < 2:
         raise BudgetError(
@@ -134,8 +137,8 @@ def plan_budget(
     # A cost that counts the axis itself has a column of its own all the same.
     unit = cost.unit if cost.unit != axis else f"{axis} in all"
     return BudgetPlan(
-        strategy,
-        float(total),
+        name_of(strategy),
+        total,
         unit,
         axis,
         float(won[:, 0].mean()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from probscale.errors import BudgetError
 
 if TYPE_CHECKING:
     from probscale.surrogate import CurveSurrogate
+
+
+StrategyMaker: TypeAlias = Callable[[Bench, np.random.Generator], Strategy]
+"""A user's own strategy: a generator function of the bench and a source of randomness."""
 
 
 @dataclass(frozen=True)
@@ -116,16 +120,29 @@ STRATEGIES: dict[str, Maker] = {
 }
 
 
-def strategy_named(name: str) -> Maker:
-    """Maker of a strategy.
+def strategy_named(strategy: str | StrategyMaker) -> Maker:
+    """Maker of a strategy: of a name in the table, or of a user's own function.
 
     Raises:
         BudgetError: for an unknown name, with close matches.
+
+    >>> from probscale.budget import Decision, Order
+    >>> def first_run_only(bench, generator):
+    ...     yield Decision((Order(0, bench.remaining),), "all on the first")
+    >>> strategy_named(first_run_only).meaning
+    'first_run_only'
     """
+    if isinstance(strategy, Maker):
+        return strategy
+    if callable(strategy):
+        return _plain(strategy, getattr(strategy, "__name__", type(strategy).__name__))
+    name = strategy if isinstance(strategy, str) else repr(strategy)
     if name in STRATEGIES:
         return STRATEGIES[name]
     close = difflib.get_close_matches(name, STRATEGIES, n=2)
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     raise BudgetError(
-        f"there is no strategy {name!r}; {hint}accepted are {', '.join(map(repr, STRATEGIES))}", strategy=name
+        f"there is no strategy {name!r}; {hint}accepted are {', '.join(map(repr, STRATEGIES))}, or a "
+        "function of a bench and a generator that yields decisions",
+        strategy=strategy,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 from probscale.errors import BudgetError
 
@@ -49,9 +50,9 @@ def check_eta(eta: float) -> float:
     Raises:
         BudgetError: otherwise.
     """
-    if not eta > 1:
+    if not isinstance(eta, Real) or not eta > 1:
         raise BudgetError(
-            f"eta is {eta}; one in eta runs is kept, so it must exceed 1 (2, 3 or 4 are usual)", eta=eta
+            f"eta is {eta!r}; one in eta runs is kept, so it must exceed 1 (2, 3 or 4 are usual)", eta=eta
         )
     return float(eta)
 

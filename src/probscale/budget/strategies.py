@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,12 @@ from probscale.budget.bench import (
     Strategy,
     best_outputs,
     equal_orders,
+    level_orders,
 )
 from probscale.budget.forecast import Forecaster, forecast
 from probscale.errors import BudgetError, ProbscaleError
+
+Shared: TypeAlias = Callable[[Bench, Sequence[int], float], tuple[Order, ...]]
 
 SAMPLES = 512
 # Share of what remains that a survivor can expect to get: the horizon at which runs are compared.
@@ -31,6 +35,19 @@ TOKENS_PER_PARAM = 20.0
 def everyone(bench: Bench) -> list[int]:
     """All runs that can be trained."""
     return [int(run) for run in np.flatnonzero(bench.usable)]
+
+
+def entrants(bench: Bench) -> list[int]:
+    """Runs that compete at the start of a strategy: those that can be trained, and those already observed.
+
+    Only where a budget grew has any been observed, and what has ended may still be the best.
+    """
+    return [int(run) for run in np.flatnonzero(bench.usable | np.isfinite(best_outputs(bench)))]
+
+
+def shares_of(bench: Bench) -> Shared:
+    """How the runs of a rung share its compute: equally, or where some are ahead, up to one level."""
+    return level_orders if (bench.spent > 0).any() else equal_orders
 
 
 def permuted(runs: Sequence[int], generator: np.random.Generator) -> list[int]:
@@ -46,12 +63,13 @@ def ranked(runs: Sequence[int], scores: Array) -> list[int]:
 def uniform(bench: Bench, generator: np.random.Generator) -> Strategy:
     """The same compute for every run."""
     runs = everyone(bench)
-    yield Decision(equal_orders(bench, runs, bench.remaining), "uniform", kept=tuple(runs))
+    yield Decision(shares_of(bench)(bench, runs, bench.remaining), "uniform", kept=tuple(runs))
 
 
 def one_random(bench: Bench, generator: np.random.Generator) -> Strategy:
-    """Everything on one run drawn at random."""
-    run = permuted(everyone(bench), generator)[0]
+    """Everything on one run drawn at random, or on the one that has got most where a budget grew."""
+    runs = permuted(everyone(bench), generator)
+    run = ranked(runs, -bench.spent[runs])[0]
     yield _all_on(bench, run, "one run at random")
 
 
@@ -66,7 +84,7 @@ def one_chinchilla(bench: Bench, generator: np.random.Generator) -> Strategy:
 
 
 def size_distance(bench: Bench) -> Array:
-    """Logarithm of each run's size over √(total / 120), (runs,).
+    """Logarithm of each run's size over √(C / 120), (runs,), C what it has cost and all that is left.
 
     Raises:
         BudgetError: if the cost is not in FLOPs or names no column of sizes.
@@ -76,7 +94,8 @@ def size_distance(bench: Bench) -> Array:
             "this strategy needs model sizes and a budget in FLOPs; give a cost that has both, such as "
             'FlopsCost(params=...), or another strategy, such as "early_commitment"'
         )
-    return np.log(run_sizes(bench)) - 0.5 * np.log(bench.total / (6 * TOKENS_PER_PARAM))
+    within_reach = bench.spent + bench.remaining
+    return np.log(run_sizes(bench)) - 0.5 * np.log(within_reach / (6 * TOKENS_PER_PARAM))
 
 
 def run_sizes(bench: Bench) -> Array:
@@ -105,17 +124,19 @@ def halving(
 
     Source: Jamieson and Talwalkar 2016, algorithm 1.
     """
-    alive = permuted(everyone(bench) if runs is None else runs, generator)
-    budget = bench.remaining
-    yield from _halved(bench, alive, rungs.halving_rounds(len(alive), eta), eta, budget)
+    alive = permuted(entrants(bench) if runs is None else runs, generator)
+    rounds, budget = rungs.halving_rounds(len(alive), eta), bench.remaining
+    yield from _halved(bench, alive, rounds, eta, budget, shares_of(bench))
 
 
-def _halved(bench: Bench, alive: list[int], rounds: int, eta: float, budget: float) -> Strategy:
+def _halved(
+    bench: Bench, alive: list[int], rounds: int, eta: float, budget: float, shared: Shared = equal_orders
+) -> Strategy:
     """Rounds of halving that spend at most `budget` in all."""
     start = bench.remaining
     for number in range(rounds):
         left = min(budget - (start - bench.remaining), bench.remaining)
-        orders = equal_orders(bench, alive, left / (rounds - number))
+        orders = shared(bench, alive, left / (rounds - number))
         alive = list((yield Decision(orders, f"rung {number + 1} of {rounds}", kept=tuple(alive))).kept)
         alive = ranked(alive, best_outputs(bench)[alive])[: rungs.kept(len(alive), eta)]
 
@@ -125,11 +146,11 @@ def hyperband(bench: Bench, generator: np.random.Generator, *, eta: float = 3.0)
 
     Source: Li et al. 2018, algorithm 1.
     """
-    pool = everyone(bench)
+    pool, budget, shared = everyone(bench), bench.remaining, shares_of(bench)
     for bracket in rungs.hyperband(len(pool), eta):
         members = [run for run in permuted(pool, generator) if bench.usable[run]][: bracket.runs]
         if members:
-            yield from _halved(bench, members, bracket.rounds, eta, bench.total * bracket.share)
+            yield from _halved(bench, members, bracket.rounds, eta, budget * bracket.share, shared)
 
 
 def asha(bench: Bench, generator: np.random.Generator, *, eta: float = 3.0) -> Strategy:
@@ -137,7 +158,7 @@ def asha(bench: Bench, generator: np.random.Generator, *, eta: float = 3.0) -> S
 
     Source: Li et al. 2020, algorithm 2.
     """
-    waiting = permuted(everyone(bench), generator)
+    waiting = permuted(entrants(bench), generator)
     levels = rungs.asha_levels(len(waiting), bench.total, eta)
     reached: list[list[int]] = [[] for _ in levels]
     promoted: list[set[int]] = [set() for _ in levels]
@@ -185,12 +206,12 @@ def forecast_halving(
     horizon: float = HORIZON,
 ) -> Strategy:
     """Successive halving by the forecast at the horizon in place of the best output observed."""
-    alive = permuted(everyone(bench), generator)
+    alive, shared = permuted(entrants(bench), generator), shares_of(bench)
     rounds = rungs.halving_rounds(len(alive), eta)
     chance: dict[int, float] = {}
     note: dict[str, str] = {}
     for number in range(rounds):
-        orders = equal_orders(bench, alive, bench.remaining / (rounds - number))
+        orders = shared(bench, alive, bench.remaining / (rounds - number))
         decision = Decision(orders, f"rung {number + 1} of {rounds}", tuple(alive), chance, note)
         alive = list((yield decision).kept)
         if len(alive) == 1:

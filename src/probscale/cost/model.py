@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
@@ -17,6 +18,9 @@ Configs: TypeAlias = pd.DataFrame | Sequence[Mapping[str, Any]]
 Quantity: TypeAlias = str | float
 """The name of a configuration column, or a number shared by all runs."""
 
+
+PROBED = np.array([1.0, 1000.0])
+"""Axis values at which costs are compared."""
 
 DOUBLINGS, HALVINGS = 200, 100
 """Most steps of a search for an axis value: out to where it must lie, then in to full precision."""
@@ -146,6 +150,20 @@ class CostModel(ABC):
             self.increment(configs, 0.0, last.to_numpy()), index=log.configs.index, name=self.unit
         )
 
+    def digest(self, configs: Configs) -> str:
+        """Short digest of what configurations cost: objects that hold a cost have no stable text.
+
+        Raises:
+            ConfigError: if the configurations have no cost.
+        """
+        try:
+            costs = self(configs, PROBED)
+        except ConfigError:
+            # A recorded cost may end before; where it begins it has to be known.
+            costs = self(configs, 0.0)
+        text = np.array2string(costs, precision=12, threshold=10**9)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def _evaluate(self, table: pd.DataFrame, places: np.ndarray, squeeze: bool) -> np.ndarray:
         full = np.broadcast_to(places, (len(table), places.shape[-1]))
         costs = np.asarray(self.total(table, full), dtype=np.float64)
@@ -240,7 +258,7 @@ def positive(configs: pd.DataFrame, value: Quantity, role: str, *, zero: bool = 
     bad = ~(np.isfinite(numbers) & ((numbers >= 0) if zero else (numbers > 0)))
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        given = configs[value].iloc[row] if isinstance(value, str) else value
+        given = configs[value].tolist()[row] if isinstance(value, str) else value
         accepted = "a number of at least 0" if zero else "a positive number"
         raise ConfigError(
             f"{role} must be {accepted}; configuration {row} has {given!r}"

@@ -205,18 +205,27 @@ CRITERIA: dict[str, Value] = {
 }
 
 
-def find_criterion(name: str) -> Value:
-    """Criterion by name.
+def find_criterion(criterion: str | Value, *, aimed: bool = True) -> Value:
+    """Criterion by name, or a function of a situation itself.
+
+    Args:
+        criterion: Name or function.
+        aimed: Whether there are target configurations.
 
     Raises:
-        ConfigError: for an unknown name, with close matches.
+        ConfigError: for an unknown name, with close matches, or "target" without targets.
     """
+    if criterion == "target" and not aimed:
+        raise ConfigError('the criterion "target" needs targets=, the configurations whose end matters')
+    if not isinstance(criterion, str) and callable(criterion):
+        return criterion
+    name = criterion if isinstance(criterion, str) else repr(criterion)
     if name in CRITERIA:
         return CRITERIA[name]
     close = difflib.get_close_matches(name, CRITERIA, n=2, cutoff=0.4)
     hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
     raise ConfigError(
-        f"there is no criterion {name!r}{hint}. Known are {', '.join(map(repr, CRITERIA))}; a function of a "
-        "Situation is accepted too, see probscale.design.acquisition for those of BoTorch",
+        f"there is no criterion {criterion!r}{hint}. Known are {', '.join(map(repr, CRITERIA))}; a function "
+        "of a Situation is accepted too, see probscale.design.acquisition for those of BoTorch",
         criterion=name,
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from probscale.cost import CostModel, as_cost
 from probscale.design.actions import OVERHEAD, Actions
-from probscale.design.criteria import find_criterion
+from probscale.design.criteria import Value, find_criterion
 from probscale.design.pool import Constraints, Depths, actions_of, depths_of, grid_of, read_pool
 from probscale.design.progress import Event, Progress
 from probscale.design.suggest import greedy, situation_of
 from probscale.encode.embedders import Embedder
 from probscale.errors import BudgetError, ConfigError
-from probscale.ledger import Ledger
-from probscale.running import Increment, Outcome, Runner, Workers, advance, check_runner
+from probscale.ledger import Ledger, name_of
+from probscale.running import Increment, Outcome, Runner, Workers, advance, check_runner, unless_stalled
 from probscale.runs import RunLog
+from probscale.runs.pools import Configs
 from probscale.surrogate import CurveSurrogate, fit_surrogate
-from probscale.surrogate.query import Configs
 
 Array = NDArray[np.float64]
 
@@ -51,16 +52,18 @@ class ActiveLoop:
         runner: `points, state = runner(config, until, state)`: trains from `state` (None at first) until the
             axis reaches `until`; points are (axis value, output), the state is JSON.
         cost: Cost model.
-        budget: Most that the loop may spend, in the unit of `cost`, earlier runs of the log not counted.
+        budget: Most that the loop may spend, in the unit of `cost`, earlier runs of the log not counted. A
+            loop that spent its budget goes on from its ledger with a larger one.
         ledger: File of events.
         seed: Of fits and draws.
-        criterion: Name in `design.CRITERIA`.
+        criterion: Name in `design.CRITERIA`, or a function of a `Situation`, as in `suggest`.
         cost_power: Scores are divided by cost to this power.
         overhead: What starting or resuming a run costs besides training, as in `suggest`.
         batch: Actions per turn.
         at: Grid on the axis, as in `suggest`.
         depths: Where runs may stop, as in `suggest`.
         constraints: What actions must satisfy.
+        targets: Configurations whose end matters to the criterion "target".
         growth: Growth of the log that has the parameters fitted again.
         embedder: Language model of the fits.
         executor: Carries out the increments of a batch side by side: any executor, or a function that makes
@@ -76,13 +79,14 @@ class ActiveLoop:
     budget: float
     ledger: str | Path = "loop.jsonl"
     seed: int = 0
-    criterion: str = "frontier"
+    criterion: str | Value = "frontier"
     cost_power: float = 1.0
     overhead: float = OVERHEAD
     batch: int = 1
     at: ArrayLike | None = None
     depths: Depths | None = None
     constraints: Constraints = field(default_factory=Constraints)
+    targets: Configs | None = None
     growth: float = 1.5
     embedder: str | Path | Embedder | None = "default"
     executor: Executor | Callable[[], Executor] | None = None
@@ -125,14 +129,17 @@ class ActiveLoop:
                 progress = self._settled(progress.after(event), ledger, workers)
 
     def _check(self) -> None:
-        if not (math.isfinite(self.budget) and self.budget > 0):
+        if not (isinstance(self.budget, Real) and math.isfinite(self.budget) and self.budget > 0):
             raise BudgetError(
-                f"budget is {self.budget}; it must be a positive number in the unit of the cost"
+                f"budget is {self.budget!r}; it must be a positive number in the unit of the cost"
             )
         check_runner(self.runner)
         if self.batch < 1 or self.retries < 0 or self.growth < 1:
             raise ConfigError("batch must be at least 1, retries at least 0 and growth at least 1")
-        find_criterion(self.criterion)
+        self._value()
+
+    def _value(self) -> Value:
+        return find_criterion(self.criterion, aimed=self.targets is not None)
 
     def _settings(self, frame: pd.DataFrame) -> dict[str, Any]:
         """What a resumed loop must share with the one that began."""
@@ -141,7 +148,8 @@ class ActiveLoop:
             "loop": "active",
             "pool and log": hashlib.sha256(text.encode()).hexdigest()[:16],
             "seed": self.seed,
-            "criterion": self.criterion,
+            "criterion": name_of(self.criterion),
+            "cost": self.cost.digest(frame),
             "cost_power": self.cost_power,
             "overhead": self.overhead,
             "batch": self.batch,
@@ -164,9 +172,9 @@ class ActiveLoop:
         left = self.budget - progress.spent
         if not actions.within(left).legal.any():
             return []
-        situation = situation_of(surrogate, progress.pool, actions, seed=self.seed + progress.turns)
-        value = find_criterion(self.criterion)
-        chosen = greedy(situation, value, self.batch, self.cost_power, left, self.overhead)
+        seed = self.seed + progress.turns
+        situation = situation_of(surrogate, progress.pool, actions, targets=self.targets, seed=seed)
+        chosen = greedy(situation, self._value(), self.batch, self.cost_power, left, self.overhead)
         return [
             {
                 "run": progress.names[choice.config],
@@ -212,6 +220,8 @@ class ActiveLoop:
     def _event(self, progress: Progress, outcome: Outcome) -> Event:
         """Ledger event of an outcome; what was trained is paid, whether or not it went well."""
         (order,) = [order for order in progress.pending if order["run"] == outcome.run]
+        axis = self.log.roles.axis
+        outcome = unless_stalled(outcome, order["until"], axis=axis, reached=order["from"])
         where = {"number": progress.turns - 1, "run": outcome.run, "seconds": outcome.seconds}
         if outcome.problem:
             left = self.budget - progress.spent - 2 * order["cost"]
@@ -223,7 +233,7 @@ class ActiveLoop:
         found = advance(
             outcome,
             order["until"],
-            axis=self.log.roles.axis,
+            axis=axis,
             reached=order["from"],
             seen=progress.seen(outcome.run),
         )
@@ -239,7 +249,7 @@ def named_pool(pool: Configs, log: RunLog) -> pd.DataFrame:
     Raises:
         ConfigError: if an identifier repeats.
     """
-    frame = read_pool(pool).reset_index(drop=True)
+    frame = read_pool(pool, log).reset_index(drop=True)
     run = log.roles.run
     fresh = [f"pool row {row}" for row in range(len(frame))]
     if run not in frame:

@@ -14,7 +14,8 @@ from probscale.cost import CostModel
 from probscale.design.actions import Actions
 from probscale.errors import ConfigError
 from probscale.runs import RunLog
-from probscale.surrogate.query import Configs, pool_table, read_at
+from probscale.runs.pools import Configs, pool_table
+from probscale.surrogate.query import completed, read_at
 
 Array = NDArray[np.float64]
 Depths = Literal["full", "any"] | ArrayLike
@@ -59,13 +60,13 @@ class Constraints:
         return keep
 
 
-def read_pool(pool: Configs) -> pd.DataFrame:
-    """A pool as a frame; its index is kept.
+def read_pool(pool: Configs, log: RunLog) -> pd.DataFrame:
+    """A pool as a frame; its index is kept, and rows that name a run of the log are filled in from it.
 
     Raises:
         ConfigError: if it is empty, not a table, or uses a reserved column.
     """
-    frame = pool_table(pool)
+    frame = completed(pool_table(pool), log)
     taken = [name for name in RESERVED if name in frame]
     if taken:
         raise ConfigError(f"column {taken[0]!r} of the pool is needed for the answer; rename it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ from probscale.design.pool import (
 )
 from probscale.envelope import crossings
 from probscale.errors import ConfigError
+from probscale.runs.pools import Configs
 from probscale.surrogate import CurveSurrogate
-from probscale.surrogate.query import Configs
 
 Array = NDArray[np.float64]
 
@@ -109,9 +110,9 @@ def suggest(
 
     Source: Seo et al. 2000 for the variance criteria; Krause et al. 2008 for greedy batches.
     """
-    if n < 1:
-        raise ConfigError(f"n is {n}; ask for at least one action", n=n)
-    value = _value(criterion, targets)
+    if not isinstance(n, Integral) or n < 1:
+        raise ConfigError(f"n is {n!r}; ask for at least one action, by a whole number", n=n)
+    value = find_criterion(criterion, aimed=targets is not None)
     left = np.inf if budget is None else float(budget)
     thin, situation, notes = _weighed(
         surrogate,
@@ -170,7 +171,7 @@ def score_actions(
     Raises:
         ConfigError: for an unknown criterion or an empty pool.
     """
-    value = _value(criterion, targets)
+    value = find_criterion(criterion, aimed=targets is not None)
     thin, situation, notes = _weighed(
         surrogate, pool, Constraints(), cost, at, depths, compute, targets, samples, seed
     )
@@ -182,12 +183,6 @@ def score_actions(
     answer["score"] = np.asarray(value(situation)) / effort**cost_power
     answer["cost"] = price
     return _noted(answer, notes)
-
-
-def _value(criterion: str | Value, targets: Configs | None) -> Value:
-    if criterion == "target" and targets is None:
-        raise ConfigError('the criterion "target" needs targets=, the configurations whose end matters')
-    return find_criterion(criterion) if isinstance(criterion, str) else criterion
 
 
 def _weighed(
@@ -203,7 +198,8 @@ def _weighed(
     seed: int,
 ) -> tuple[pd.DataFrame, Situation, list[str]]:
     """The rows of a pool that are compared, what is believed about them, and notes."""
-    frame, log, cost = read_pool(pool), surrogate.log, as_cost(cost)
+    log, cost = surrogate.log, as_cost(cost)
+    frame = read_pool(pool, log)
     grid = grid_of(frame, log, at)
     kept = thinned(len(frame), grid.shape[1], progress_of(frame, log) > 0, seed)
     thin, grid = frame.iloc[kept], grid[kept]
@@ -251,7 +247,7 @@ def situation_of(
     asked = known_columns(frame, log)
     grid = actions.at
     if targets is not None:
-        extra = known_columns(read_pool(targets), log)
+        extra = known_columns(read_pool(targets, log), log)
         ends = grid_of(extra, log, None)[:, -1:]
         asked = pd.concat([asked, extra], ignore_index=True)
         grid = np.concatenate([grid, ends * grid.max(axis=0) / grid.max()])
@@ -288,7 +284,7 @@ def greedy(
     """
     if not (np.isfinite(overhead) and overhead >= 0):
         raise ConfigError(f"overhead is {overhead}; pass a share of a whole run's price, such as {OVERHEAD}")
-    for _ in range(n):
+    for _ in range(int(n)):
         situation = replace(situation, actions=situation.actions.within(budget))
         config, point = np.nonzero(situation.actions.legal)
         if not len(config):

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from probscale.cost import CostModel, FlopsCost, RateCost
 from probscale.runs import RunLog
+from probscale.runs.pools import pool_table
 from probscale.surrogate import CurveSurrogate
-from probscale.surrogate.query import pool_table
 
 Array = NDArray[np.float64]
 

@@ -2,7 +2,7 @@
 
 from probscale.running.increment import Increment, Outcome, Runner, check_runner
 from probscale.running.named import NamedRunner, named_runner
-from probscale.running.progress import Advance, advance
+from probscale.running.progress import Advance, advance, unless_stalled
 from probscale.running.workers import Workers, process_workers
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "check_runner",
     "named_runner",
     "process_workers",
+    "unless_stalled",
 ]

@@ -20,8 +20,8 @@ Points: TypeAlias = list[tuple[float, float]]
 Runner: TypeAlias = Callable[[dict[str, Any], float, Any], tuple[Sequence[tuple[float, float]], Any]]
 """points, state = runner(config, until, state): trains on from `state`, None at first, up to `until`."""
 
-TRACE = 4000
-"""Characters of a traceback that are kept; the end says most."""
+TRACE, MESSAGE = 4000, 1000
+"""Characters of a traceback that are kept, whose end says most, and of a message, whose beginning does."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Outcome:
         run: Run of the increment.
         points: (axis value, output) as returned, the axis rising.
         state: State to resume from.
-        problem: "", "raised", "invalid" (not what a runner must return), "timeout" or "lost" (the worker
-            died).
+        problem: "", "raised", "invalid" (not what a runner must return), "stalled" (no further than before),
+            "timeout" or "lost" (the worker died).
         message: The problem in one line.
         trace: Traceback of an exception.
         seconds: Wall-clock time.
@@ -88,7 +88,8 @@ def carry_out(runner: Runner, job: Increment) -> Outcome:
     try:
         with exclusive(job.lock) if local and job.lock else contextlib.nullcontext():
             value = runner(dict(job.config), job.until, job.state)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # Scripts leave by sys.exit where a loop must go on.
         return raised(job, error, time.monotonic() - start)
     seconds = time.monotonic() - start
     try:
@@ -99,10 +100,11 @@ def carry_out(runner: Runner, job: Increment) -> Outcome:
 
 
 def returned(value: Any) -> tuple[Points, Any]:
-    """Points and state of what a runner returned.
+    """Points and state of what a runner returned, the state as a ledger gives it back after a kill.
 
     Raises:
-        ValueError: if the value is not (points, state), the axis does not rise, or the state is not JSON.
+        ValueError: if the value is not (points, state), the axis does not rise from at least 0, or the state
+            is not JSON.
     """
     try:
         points, state = value
@@ -118,19 +120,28 @@ def returned(value: Any) -> tuple[Points, Any]:
             f"the runner returned axis values that do not rise: {_short(places)}; points must be in order "
             "of the axis, each value once"
         )
+    if places and places[0] < 0:
+        raise ValueError(f"the runner returned a point at {places[0]:g}; the axis begins at 0")
     try:
-        json.dumps(state)
+        return table, json.loads(json.dumps(state, default=_number))
     except (TypeError, ValueError):
         raise ValueError(
             f"the runner returned the state {_short(state)}, which is not JSON; return a path or numbers"
         ) from None
-    return table, state
+
+
+def _number(value: Any) -> Any:
+    """A number or an array of numpy, or one of its relatives, as JSON."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def raised(job: Increment, error: BaseException, seconds: float) -> Outcome:
     """Outcome of an increment that raised."""
     trace = "".join(traceback.format_exception(error))[-TRACE:]
     message = f"{type(error).__name__}: {error}"
+    message = message if len(message) <= MESSAGE else message[: MESSAGE - 3] + "..."
     return Outcome(job.run, problem="raised", message=message, trace=trace, seconds=seconds)
 
 

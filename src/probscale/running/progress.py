@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from probscale.running.increment import Outcome, Points
@@ -30,8 +30,8 @@ class Advance:
 def advance(outcome: Outcome, until: float, *, axis: str, reached: float, seen: float) -> Advance:
     """What an outcome without a problem adds to a run.
 
-    A run has reached the value of `axis` in the state, if the state is a mapping with one; else `until` or,
-    if later, the last point. A run whose output is no longer finite stops at that point.
+    A run has reached the value of `axis` in the state, if the state is a mapping with one, else `until`; or
+    the last point, if that is later. A run whose output is no longer finite stops at that point.
 
     Args:
         outcome: What the runner returned.
@@ -48,8 +48,26 @@ def advance(outcome: Outcome, until: float, *, axis: str, reached: float, seen: 
     elif isinstance(outcome.state, Mapping) and _is_number(outcome.state.get(axis)):
         end = float(outcome.state[axis])
     else:
-        end = max([until, *(at for at, _ in outcome.points[-1:])])
-    return Advance(fresh, outcome.state, max(end, reached), diverged)
+        end = until
+    last = [at for at, _ in outcome.points[-1:] if not diverged]
+    return Advance(fresh, outcome.state, max([end, reached, *last]), diverged)
+
+
+def unless_stalled(outcome: Outcome, until: float, *, axis: str, reached: float) -> Outcome:
+    """The outcome, or a failure in its place if the runner says that the run is no further than before.
+
+    Paid with nothing, such an increment would be ordered again without end.
+    """
+    state = outcome.state
+    if outcome.problem or not isinstance(state, Mapping) or not _is_number(state.get(axis)):
+        return outcome
+    if state[axis] > reached or (outcome.points and outcome.points[-1][0] > reached):
+        return outcome
+    message = (
+        f"the runner was asked for {axis} {until:g} and returned the state {axis} {state[axis]:g}, "
+        f"no further than {reached:g} before; train on, or leave {axis!r} out of the state"
+    )
+    return replace(outcome, points=(), state=None, problem="stalled", message=message)
 
 
 def _is_number(value: Any) -> bool:

@@ -34,7 +34,7 @@ class Workers:
         timeout: Seconds an increment may take, or None.
 
     Raises:
-        BudgetError: if the timeout is not positive.
+        BudgetError: if the timeout is not positive, or the executor is none.
     """
 
     def __init__(
@@ -42,6 +42,11 @@ class Workers:
     ) -> None:
         if timeout is not None and not timeout > 0:
             raise BudgetError(f"timeout is {timeout}; pass positive seconds, or None for no limit")
+        if not (executor is None or isinstance(executor, Executor) or callable(executor)):
+            raise BudgetError(
+                f"executor is a {type(executor).__name__}; pass a concurrent.futures.Executor, a function "
+                "that makes one, or None"
+            )
         self._runner = runner
         self._make = None if executor is None or isinstance(executor, Executor) else executor
         self._executor = executor if isinstance(executor, Executor) else None

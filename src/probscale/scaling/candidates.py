@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from probscale.cost import CostModel
 from probscale.runs import RunLog
-from probscale.surrogate.query import Configs, pool_table
+from probscale.runs.pools import Configs, pool_table
 
 Array = NDArray[np.float64]
 

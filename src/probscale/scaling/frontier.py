@@ -15,12 +15,12 @@ from probscale.cost import CostModel, as_cost
 from probscale.envelope import area_between, best_of, crossings, line_through
 from probscale.errors import ConfigError, ExtrapolationWarning, ShapeError
 from probscale.runs import RunLog
+from probscale.runs.pools import Configs
 from probscale.scaling.candidates import Candidates, candidates_of
 from probscale.scaling.draws import Draws
 from probscale.scaling.law_posterior import LawPosterior, fit_laws
 from probscale.scaling.optimum import OptimumPosterior
 from probscale.surrogate import CurveSurrogate, fit_surrogate
-from probscale.surrogate.query import Configs
 from probscale.surrogate.typical import typical
 
 Array = NDArray[np.float64]

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from probscale.cost import CostModel, as_cost
 from probscale.envelope import best_of
 from probscale.errors import ConfigError
+from probscale.runs.pools import Configs, pool_table
 from probscale.scaling.draws import Draws
 from probscale.surrogate import CurveSurrogate
-from probscale.surrogate.query import Configs, pool_table
 
 Array = NDArray[np.float64]
 

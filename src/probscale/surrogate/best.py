@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probscale.errors import ConfigError
-from probscale.surrogate.query import Configs, read_at, read_configs
+from probscale.runs.pools import Configs
+from probscale.surrogate.query import read_at, read_configs
 
 if TYPE_CHECKING:
     from probscale.surrogate.curves import CurveSurrogate

@@ -28,11 +28,12 @@ from probscale.model.gp import CurveProcess
 from probscale.model.kernels import RunTerm
 from probscale.model.means import Rows
 from probscale.model.outputs import OutputsProcess
+from probscale.runs.pools import Configs
 from probscale.surrogate.curves import CurveExpert
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.grid import GridExpert
 from probscale.surrogate.points import PointEncoder
-from probscale.surrogate.query import Configs, read_configs
+from probscale.surrogate.query import read_configs
 
 if TYPE_CHECKING:
     from probscale.surrogate.curves import CurveSurrogate

@@ -14,12 +14,13 @@ from probscale.encode.fields import label
 from probscale.errors import ConfigError, RunLogError
 from probscale.runs import Roles, RunLog
 from probscale.runs.log import check_log
+from probscale.runs.pools import Configs
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.grid import GridExpert
 from probscale.surrogate.known_points import run_codes
 from probscale.surrogate.posterior import CurvePosterior
-from probscale.surrogate.query import Configs, read_at, read_configs
+from probscale.surrogate.query import read_at, read_configs
 from probscale.surrogate.report import FitReport
 
 if TYPE_CHECKING:

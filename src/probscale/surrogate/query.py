@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from probscale.errors import ConfigError, ShapeError, UnknownColumnWarning
 from probscale.runs import RunLog
+from probscale.runs.pools import Configs, config_table
 
 Array = NDArray[np.float64]
-Configs = pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
@@ -30,9 +30,9 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
     if isinstance(configs, Mapping):
         configs = [configs]
     _refuse_text(configs, log)
-    frame = _table(configs, "configs")
+    frame = config_table(configs, "configs")
     _check_names(frame, log)
-    roles, frame = log.roles, _completed(frame, log)
+    roles, frame = log.roles, completed(frame, log)
     for name in roles.levels:
         if name not in frame or bool(frame[name].isna().any()):
             raise ConfigError(
@@ -53,36 +53,6 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
             stacklevel=3,
         )
     return frame
-
-
-def pool_table(pool: Configs) -> pd.DataFrame:
-    """Configurations to choose among as a table; its index is kept, and a single one may be a dict.
-
-    Raises:
-        ConfigError: if there are none, or this is no table.
-    """
-    frame = _table([pool] if isinstance(pool, Mapping) else pool, "the pool")
-    if not all(isinstance(name, str) for name in frame.columns):
-        raise _no_table(pool, "the pool")
-    return frame
-
-
-def _table(given: Configs, what: str) -> pd.DataFrame:
-    """Configurations as a table, of at least one."""
-    try:
-        frame = given if isinstance(given, pd.DataFrame) else pd.DataFrame(list(given))
-    except (TypeError, ValueError) as error:
-        raise _no_table(given, what) from error
-    if not len(frame):
-        raise ConfigError(f"{what} is empty; pass at least one configuration")
-    return frame
-
-
-def _no_table(given: object, what: str) -> ConfigError:
-    return ConfigError(
-        f"{what} is a {type(given).__name__}; pass a DataFrame with one row per configuration, or a list of "
-        "dicts"
-    )
 
 
 def _refuse_text(configs: Any, log: RunLog) -> None:
@@ -141,8 +111,8 @@ def _nearest(name: Any, log: RunLog) -> str:
     return ", ".join(map(repr, close)) + (" and others" if len(names) > len(close) else "")
 
 
-def _completed(frame: pd.DataFrame, log: RunLog) -> pd.DataFrame:
-    """Asked configurations with gaps of known runs filled in from the log."""
+def completed(frame: pd.DataFrame, log: RunLog) -> pd.DataFrame:
+    """Configurations with the gaps of rows that name a run of the log filled in from it."""
     run = log.roles.run
     known = frame[run].isin(log.runs).to_numpy() if run in frame else np.zeros(len(frame), dtype=bool)
     if not known.any():

@@ -1,0 +1,162 @@
+"""What an allocation is given, checked before anything is spent: pool, budget, costs, places on the axis."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from probscale.budget.bench import Array
+from probscale.budget.forecast import free_name
+from probscale.cost import CostModel
+from probscale.errors import BudgetError, ConfigError
+from probscale.running import check_runner
+from probscale.runs import RunLog
+from probscale.runs.pools import Configs, pool_table
+
+if TYPE_CHECKING:
+    from probscale.surrogate import CurveSurrogate
+
+Rows = Sequence[tuple[int, float, float]]
+
+
+def read_pool(pool: Configs) -> pd.DataFrame:
+    """Pool as a frame with rows numbered from 0.
+
+    Raises:
+        ConfigError: if it is empty or not a table.
+    """
+    return pool_table(pool).reset_index(drop=True)
+
+
+def check_budget(total: float) -> float:
+    """A budget that is a positive number.
+
+    Raises:
+        BudgetError: otherwise.
+    """
+    if not (isinstance(total, Real) and math.isfinite(total) and total > 0):
+        raise BudgetError(
+            f"total is {total!r}; a budget is a positive number in the unit of the cost", total=total
+        )
+    return float(total)
+
+
+def check_options(
+    runner: object, goal: str, seed: int, retries: int, surrogate: CurveSurrogate | None
+) -> None:
+    """Refuse arguments that would be found out only after something was paid.
+
+    Raises:
+        BudgetError: for a goal, seed, number of retries or runner that is not accepted.
+        ConfigError: for a surrogate that is none.
+    """
+    if goal not in ("min", "max"):
+        raise BudgetError(f'goal is {goal!r}; accepted are "min" and "max"', goal=goal)
+    for name, value in (("seed", seed), ("retries", retries)):
+        if not isinstance(value, Integral) or value < 0:
+            raise BudgetError(f"{name} is {value!r}; pass a whole number of at least 0", **{name: value})
+    check_surrogate(surrogate)
+    check_runner(runner)
+
+
+def check_surrogate(surrogate: CurveSurrogate | None) -> None:
+    """Refuse what is no surrogate.
+
+    Raises:
+        ConfigError: then.
+    """
+    if surrogate is not None and not (hasattr(surrogate, "log") and hasattr(surrogate, "condition")):
+        raise ConfigError(
+            f"surrogate is a {type(surrogate).__name__}; pass what fit_surrogate or load_surrogate returned, "
+            "or None"
+        )
+
+
+def params_column(cost: CostModel, configs: pd.DataFrame) -> str | None:
+    """Column of model sizes that a cost names, directly or through the cost it is made of."""
+    for part in (cost, getattr(cost, "flops", None), getattr(cost, "seconds", None)):
+        name = getattr(part, "params", None)
+        if isinstance(name, str) and name in configs:
+            return name
+    return None
+
+
+def per_run(configs: pd.DataFrame, value: str | float | None, role: str, default: float) -> Array:
+    """A positive number per run from a column or a number, (runs,).
+
+    Raises:
+        ConfigError: if the column is missing or a value is not positive.
+    """
+    if value is None:
+        return np.full(len(configs), default)
+    if isinstance(value, str):
+        if value not in configs:
+            raise ConfigError(f"the pool has no column {value!r}, named as {role}", column=value)
+        numbers = pd.to_numeric(configs[value], errors="coerce").to_numpy(dtype=np.float64)
+    else:
+        numbers = np.full(len(configs), float(value))
+    if not (numbers > 0).all():
+        row = int(np.flatnonzero(~(numbers > 0))[0])
+        raise ConfigError(f"{role} must be positive; configuration {row} has {numbers[row]}", row=row)
+    return numbers
+
+
+def plain(value: Any) -> Any:
+    """A value of a frame as plain Python."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def fingerprint(configs: pd.DataFrame) -> str:
+    """Digest of a pool: the same configurations in the same order give the same."""
+    return hashlib.sha256(configs.to_json(orient="split", double_precision=15).encode()).hexdigest()[:16]
+
+
+def pool_log(
+    configs: pd.DataFrame, rows: Rows, *, axis: str, output: str, goal: str, params: str | None
+) -> RunLog:
+    """Points of runs of a pool as a run log.
+
+    Args:
+        configs: The pool.
+        rows: Row of the pool, axis value and output of each point.
+        axis: Name of the axis.
+        output: Name of the output.
+        goal: "min" or "max".
+        params: Column of model sizes.
+
+    Raises:
+        RunLogError: if a column cannot describe a run.
+    """
+    columns = [str(name) for name in configs.columns]
+    run = free_name("run", [*columns, axis, output])
+    table = configs.iloc[[row for row, _, _ in rows]].reset_index(drop=True)
+    table = table.drop(columns=[name for name in (axis, output) if name in table])
+    table[run] = [f"pool row {row}" for row, _, _ in rows]
+    table[axis] = [at for _, at, _ in rows]
+    table[output] = [value for _, _, value in rows]
+    return RunLog.from_frame(
+        table,
+        run=run,
+        axis=axis,
+        output=output,
+        goal="min" if goal == "min" else "max",
+        params=params,
+        config=[name for name in columns if name not in (params, axis, output)],
+        nonfinite="diverged",
+    )
+
+
+def check_describes(configs: pd.DataFrame, *, axis: str, output: str, goal: str, params: str | None) -> None:
+    """Refuse a pool whose columns could not become a run log, before anything is paid.
+
+    Raises:
+        RunLogError: then.
+    """
+    rows = [(row, 1.0, 1.0) for row in range(len(configs))]
+    pool_log(configs, rows, axis=axis, output=output, goal=goal, params=params)

@@ -1,0 +1,158 @@
+"""A budget that grows: the ledger goes on with what was paid and learnt, and nothing is paid twice."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from probscale.budget import STRATEGIES, Decision, Order, plan_budget
+from probscale.budget.bench import equal_orders, level_orders
+from probscale.errors import BudgetError
+from probscale.ledger import read_ledger
+
+spec = importlib.util.spec_from_file_location("probscale_toy", Path(__file__).parent / "toy.py")
+toy = sys.modules.get("probscale_toy") or importlib.util.module_from_spec(spec)
+if "probscale_toy" not in sys.modules:
+    sys.modules["probscale_toy"] = toy
+    spec.loader.exec_module(toy)
+
+PLAIN = [name for name, maker in STRATEGIES.items() if not maker.forecasts and name != "one_chinchilla"]
+MORE = 2 * toy.TOTAL
+
+
+def events(folder):
+    return read_ledger(folder / "alloc.jsonl").events
+
+
+@pytest.mark.parametrize("strategy", [*PLAIN, "halving_power", "early_commitment", "surrogate"])
+def test_more_budget_goes_on_and_pays_the_difference_only(tmp_path, strategy):
+    first = toy.run(tmp_path, strategy=strategy)
+    more = toy.run(tmp_path, strategy=strategy, total=MORE)
+    assert first.spent < more.spent <= MORE
+    assert more.spent >= 0.97 * MORE
+    assert more.spent == toy.paid(tmp_path)
+    assert more.best.output <= first.best.output
+    known, later = (set(map(tuple, r.log.points[["run", "step", "loss"]].values)) for r in (first, more))
+    assert known < later
+    assert (more.runs["spent"] >= first.runs["spent"]).all()
+
+
+def test_a_budget_grown_twice_is_read_back_and_not_paid_again(tmp_path):
+    for total in (toy.TOTAL, 1.5 * toy.TOTAL, MORE):
+        result = toy.run(tmp_path, total=total)
+        assert result.spent == toy.paid(tmp_path) <= total
+    size = (tmp_path / "alloc.jsonl").stat().st_size
+    again = toy.run(tmp_path, total=MORE)
+    assert (again.best, again.spent) == (result.best, result.spent)
+    assert again.log.equals(result.log)
+    assert (tmp_path / "alloc.jsonl").stat().st_size == size
+    grown = [event["total"] for event in events(tmp_path) if event["event"] == "budget"]
+    assert grown == [1.5 * toy.TOTAL, MORE]
+    assert sum(event["event"] == "finished" for event in events(tmp_path)) == 3
+    with pytest.raises(BudgetError, match="was given 4800 already"):
+        toy.run(tmp_path)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 5, 9])
+def test_a_kill_after_the_budget_grew_changes_nothing(tmp_path, cut):
+    toy.run(tmp_path)
+    path = tmp_path / "alloc.jsonl"
+    before = len(path.read_text().splitlines())
+    whole = toy.run(tmp_path, total=MORE)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: before + cut]) + lines[before + cut][:17])
+    again = toy.run(tmp_path, total=MORE)
+    assert (again.best, again.spent) == (whole.best, whole.spent)
+    assert again.spent == toy.paid(tmp_path)
+    assert again.log.equals(whole.log)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 4, 12, 20])
+def test_a_budget_may_grow_before_it_is_spent(tmp_path, cut):
+    toy.run(tmp_path)
+    path = tmp_path / "alloc.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:cut]))
+    decided = sum(json.loads(line).get("event") == "decision" for line in lines[:cut])
+    result = toy.run(tmp_path, total=MORE)
+    assert 0.97 * MORE <= result.spent <= MORE
+    # The trainer keeps what it trained when the first ledger was whole, which this one forgot.
+    assert result.spent <= toy.paid(tmp_path) <= MORE + toy.TOTAL
+    (grown,) = (event for event in events(tmp_path) if event["event"] == "budget")
+    assert grown["decisions"] == decided
+    finished = [(e["decision"], e["run"]) for e in events(tmp_path) if e["event"] == "done"]
+    assert len(finished) == len(set(finished))
+
+
+def test_halving_with_a_grown_budget_ends_where_it_would_have_with_all_of_it(tmp_path):
+    for name in ("grown", "whole"):
+        (tmp_path / name).mkdir()
+    toy.run(tmp_path / "grown")
+    grown = toy.run(tmp_path / "grown", total=MORE)
+    whole = toy.run(tmp_path / "whole", total=MORE)
+    assert grown.best.config == whole.best.config
+    assert grown.best.output == pytest.approx(whole.best.output, rel=0.03)
+
+
+def test_the_table_of_an_allocation_has_the_columns_of_a_plan_and_adds_up(tmp_path):
+    toy.run(tmp_path, strategy="early_commitment")
+    result = toy.run(tmp_path, strategy="early_commitment", total=MORE)
+    table = result.table()
+    assert table["FLOPs"].sum() == pytest.approx(result.spent)
+    assert table["total"].unique().tolist() == [toy.TOTAL, MORE]
+    chances = table["prob_best_kept"].dropna()
+    assert len(chances)
+    assert chances.between(0, 1 + 1e-12).all()
+    plan = plan_budget(toy.POOL, total=MORE, cost=toy.COST, axis="step", strategy="halving", worlds=4)
+    shared = [name for name in plan.table() if name != "happens"]
+    assert list(table.columns) == [*shared, "total"]
+
+
+def test_a_strategy_of_ones_own_spends_and_grows(tmp_path):
+    def best_first(bench, generator):
+        probes = tuple(Order(run, 100.0) for run in range(len(bench.configs)))
+        yield Decision(probes, "probe")
+
+    result = toy.run(tmp_path, strategy=best_first)
+    assert result.decisions[0].kind == "probe"
+    assert result.spent == toy.paid(tmp_path) <= toy.TOTAL
+    more = toy.run(tmp_path, strategy=best_first, total=MORE)
+    assert more.spent == toy.paid(tmp_path) <= MORE
+    assert "best_first" in read_ledger(tmp_path / "alloc.jsonl").settings["strategy"]
+    with pytest.raises(BudgetError, match="other settings"):
+        toy.run(tmp_path, strategy="halving", total=MORE)
+
+
+class Paid:
+    """What the sharing of compute needs of a bench."""
+
+    total = 1000.0
+
+    def __init__(self, spent, ends):
+        self.spent, self.ends = np.array(spent), np.array(ends)
+
+    @property
+    def usable(self):
+        return self.spent < self.ends
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=8), st.floats(1, 500))
+def test_levels_cost_what_is_given_and_leave_who_is_ahead(spent, compute):
+    bench = Paid(spent, [1e9] * len(spent))
+    orders = level_orders(bench, range(len(spent)), compute)
+    assert sum(order.until - spent[order.run] for order in orders) == pytest.approx(compute, rel=1e-6)
+    (level,) = {order.until for order in orders}
+    ahead = set(range(len(spent))) - {order.run for order in orders}
+    assert all(spent[run] >= level - 1e-6 for run in ahead)
+
+
+def test_levels_are_equal_shares_where_nobody_is_ahead():
+    bench = Paid([3.0, 3.0, 3.0], [9.0, 4.0, 9.0])
+    level, equal = (share(bench, [2, 0, 1], 6.0) for share in (level_orders, equal_orders))
+    assert [(order.run, order.until) for order in level] == [(order.run, order.until) for order in equal]
