@@ -208,3 +208,18 @@ def test_a_size_that_settings_happen_to_follow_stays():
     ).assign(decay=generator.uniform(0.05, 0.2, 12))
     roles = Roles(run="run", axis="tokens", outputs=("loss",), params="N", config=("lr", "decay"))
     assert "N" in fit_features(configs, roles, np.full(12, 1e9), curves=True).names
+
+
+def test_levels_that_share_their_values_bring_a_label_for_both_orders():
+    one, other = zip(*[(a, b) for a in "abcd" for b in "abcd" if a != b], strict=True)
+    pairs = pd.DataFrame({"src": one, "tgt": other})
+    *_, both = fitted(pairs, levels=("src", "tgt")).categorical
+    assert both.of == ("src", "tgt")
+    assert len(both.values) == 6
+    features = fitted(pairs, levels=("src", "tgt"))
+    asked = pd.DataFrame({"src": ["a", "b", "a"], "tgt": ["b", "a", "c"]})
+    codes = features.labels(asked)[-1]
+    assert codes[0] == codes[1] != codes[2]
+    assert set(features.columns) == {"src", "tgt"}
+    apart = fitted(pairs.assign(tgt="to " + pairs.tgt), levels=("src", "tgt"))
+    assert [item.of for item in apart.categorical] == [(), ()]

@@ -18,7 +18,7 @@ from probscale.evaluate.scores import (
     widening,
 )
 from probscale.model.marginals import mixture_crps, mixture_log_density
-from probscale.model.transforms import Affine, LogFloor, LogScore
+from probscale.model.transforms import Affine, LogFloor, LogOdds, LogScore
 from tolerances import ALGEBRA, EXACT
 
 
@@ -77,7 +77,8 @@ def test_crps_of_a_lognormal_is_that_of_scoringrules():
 
 
 @pytest.mark.parametrize(
-    "transform", [LogFloor(0.4), LogFloor(0.2, upper=1.0), LogScore(0.05), Affine(2.0, -0.3)]
+    "transform",
+    [LogFloor(0.4), LogFloor(0.2, upper=1.0), LogScore(0.05), LogOdds(0.05, 9.0), Affine(2.0, -0.3)],
 )
 def test_crps_agrees_with_samples_under_every_transform(transform):
     rng = np.random.default_rng(2)

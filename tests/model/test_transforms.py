@@ -2,33 +2,39 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from probscale.errors import RunLogError
 from probscale.model.transforms import (
     Affine,
     LogFloor,
+    LogOdds,
     LogScore,
     choose_transform,
     log_slope,
     transform_from,
 )
-from tolerances import ALGEBRA, EXACT
+from tolerances import ALGEBRA, EXACT, OPTIMISER
 
 TRANSFORMS = {
     "loss": LogFloor(1.2),
     "error": LogFloor(-0.02, upper=1.0),
     "percent": LogFloor(3.0, upper=100.0),
     "multiplied": LogScore(0.03),
+    "odds": LogOdds(0.03, 1.0),
     "signed": Affine(0.4, 2.0),
     "signed score": Affine(0.4, -2.0),
+    "bounded": Affine(40.0, -12.0, 100.0),
 }
 OUTPUTS = {
     "loss": np.linspace(1.3, 9.0, 7),
     "error": np.linspace(0.0, 1.0, 7),
     "percent": np.linspace(0.0, 96.0, 7),
     "multiplied": np.linspace(0.0, 1.0, 7),
+    "odds": np.linspace(0.0, 1.0, 7),
     "signed": np.linspace(-5.0, 5.0, 7),
     "signed score": np.linspace(-5.0, 5.0, 7),
+    "bounded": np.linspace(0.0, 100.0, 7),
 }
 
 
@@ -59,7 +65,9 @@ def test_jacobian_is_that_of_finite_differences(name):
 def test_moments_are_those_of_quadrature(name, variance):
     """Where no draw meets the edge of the scale, closed forms are exact."""
     transform = TRANSFORMS[name]
-    location = transform.forward({"error": 0.97, "percent": 95.0}.get(name, 2.5) * np.ones(1))
+    location = transform.forward(
+        {"error": 0.97, "percent": 95.0, "odds": 0.4, "bounded": 50.0}.get(name, 2.5) * np.ones(1)
+    )
     z, w = np.polynomial.hermite_e.hermegauss(60)
     draws = transform.inverse(location + np.sqrt(variance) * z)
     w = w / w.sum()
@@ -89,7 +97,7 @@ def test_the_choice_follows_from_outputs_and_goal():
     assert choose_transform(score, "max").to_dict()["upper"] == 1.0
     assert choose_transform(100 * score, "max").to_dict()["upper"] == 100.0
     assert not choose_transform(1000 * score, "max").rising
-    assert choose_transform(score, "max", kind="score") == LogScore(0.02 * score.max(), 1.0)
+    assert choose_transform(score, "max", kind="score") == LogOdds(0.02 * score.max(), 1.0)
     assert isinstance(choose_transform(loss, "min", kind="linear"), Affine)
 
 
@@ -108,14 +116,39 @@ def test_names_say_what_is_done():
     assert LogFloor(1.2).name == "log(loss - 1.2)"
     assert LogFloor(-0.02, 1.0).name == "log(1 - score + 0.02)"
     assert LogScore(0.03).name == "log(score + 0.03)"
+    assert LogOdds(0.03, 1.0).name == "log odds of score + 0.03 of 1"
 
 
-@pytest.mark.parametrize(("scores", "upper"), [([0.1, 0.4], 1.0), ([3.0, 40.0], 100.0), ([0.05, 0.1], None)])
-def test_no_forecast_of_a_score_exceeds_the_best_possible(scores, upper):
-    transform = choose_transform(np.array(scores), "max", kind="score")
+@pytest.mark.parametrize("kind", ["score", "linear", "auto"])
+@pytest.mark.parametrize(("scores", "upper"), [([0.1, 0.4], 1.0), ([3.0, 40.0], 100.0)])
+def test_no_forecast_of_a_score_exceeds_the_best_possible(kind, scores, upper):
+    transform = choose_transform(np.array(scores), "max", kind=kind)
     assert transform.upper == upper
-    wild = transform.inverse(np.array([0.0, 12.0]))
-    assert wild[1] == (upper or wild[1])
-    assert wild[1] > 1e3 or upper
+    wild = transform.inverse(np.array([-40.0, 40.0]))
+    assert 0 <= wild.min() < 0.01 * upper
+    assert 0.8 * upper < wild.max() <= upper
+    location, variance = np.array([-30.0, 0.0, 30.0]), np.array([9.0, 400.0, 9.0])
+    mean, moment = transform.mean(location, variance), transform.second_moment(location, variance)
+    assert (mean >= 0).all()
+    assert (mean <= upper).all()
+    assert (moment <= upper**2).all()
     np.testing.assert_allclose(transform.inverse(transform.forward(np.array(scores))), scores, rtol=1e-12)
     assert transform_from(transform.to_dict()) == transform
+
+
+@pytest.mark.parametrize(("location", "variance"), [(0.0, 9.0), (4.0, 1.0), (-6.0, 4.0), (1.0, 100.0)])
+def test_moments_of_bounded_scores_are_those_of_draws(location, variance):
+    transform = Affine(40.0, -12.0, 100.0)
+    draws = transform.inverse(location + np.sqrt(variance) * norm.ppf((np.arange(200_000) + 0.5) / 200_000))
+    middle = transform.inverse(np.array([location]))
+    at = np.array([location]), np.array([variance])
+    np.testing.assert_allclose(transform.mean(*at), draws.mean(), rtol=OPTIMISER)
+    np.testing.assert_allclose(transform.second_moment(*at), ((draws - middle) ** 2).mean(), rtol=OPTIMISER)
+
+
+def test_scores_that_may_be_of_one_or_of_a_hundred_have_no_upper_bound():
+    scores = np.array([0.05, 0.1])
+    transform = choose_transform(scores, "max", kind="score")
+    assert transform == LogScore(0.02 * 0.1)
+    assert transform.inverse(np.array([12.0]))[0] > 1e3
+    assert choose_transform(scores, "max", kind="linear").upper is None

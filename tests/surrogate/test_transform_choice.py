@@ -35,7 +35,9 @@ def scores(kind, seed=0):
     return ps.RunLog.from_frame(pd.concat(rows, ignore_index=True), **roles)
 
 
-@pytest.mark.parametrize(("kind", "name"), [("multiplied", "log(score"), ("closing", "log(100 - score")])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("multiplied", "log odds of score"), ("closing", "log(100 - score")]
+)
 def test_the_scale_on_which_effects_add_up_is_found(kind, name):
     surrogate = ps.fit_surrogate(scores(kind), embedder=None, options=FitOptions(rounds=1, iterations=30))
     assert surrogate.report.experts[0].transform.startswith(name)
@@ -64,8 +66,9 @@ def test_the_density_is_that_of_conditioning_on_everything_else():
             with torch.no_grad():
                 deviation = (variance + state.process.noise(rows)).sqrt().numpy()
             score = points.output[out.numpy()]
-            # A score's own density is that of its logarithm over the shifted score.
-            shifted = score + points.transform.offset
-            parts.append(norm.logpdf(np.log(shifted), mean.numpy(), deviation) - np.log(shifted))
+            # The density of a score is that of its log odds times their slope.
+            more, less = score + points.transform.offset, 100 - score + points.transform.offset
+            odds = norm.logpdf(np.log(more / less), mean.numpy(), deviation)
+            parts.append(odds + np.log(1 / more + 1 / less))
         means.append(np.concatenate(parts).mean())
     assert left_out_density(points, state) == pytest.approx(np.mean(means), rel=1e-6)

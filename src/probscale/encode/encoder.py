@@ -41,13 +41,14 @@ class CurveSet:
 
 @dataclass(frozen=True)
 class LabelColumns:
-    """Where a label sits: its code, its text, whether it is a level, and the code of its only value."""
+    """Where a label sits: its code, its text, its kind, and the code of its only value; see `LabelBlock`."""
 
     name: str
     code: int
     text: tuple[int, ...]
     level: bool
     lone: float | None = None
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class Encoder:
             span = self.projections[item.name].span if item.name in self.projections else 0
             text = tuple(range(position + 1, position + 1 + span))
             lone = label_code(item.values[0]) if len(item.values) == 1 else None
-            out.append(LabelColumns(item.name, position, text, item.level, lone))
+            out.append(LabelColumns(item.name, position, text, item.level, lone, bool(item.of)))
             position += 1 + span
         return tuple(out)
 
@@ -241,7 +242,7 @@ def read_texts(features: FeatureMap, configs: pd.DataFrame) -> dict[str, list[st
 
 def is_read(features: FeatureMap, item: CategoricalField) -> bool:
     """Whether the text of a label's values is read; values that enter as numbers speak for themselves."""
-    return len(item.values) > 2 and item.name not in features.names
+    return len(item.values) > 2 and item.name not in features.names and not item.of
 
 
 def fit_encoder(log: RunLog, embedder: Embedder | CachedEmbedder | None) -> Encoder:

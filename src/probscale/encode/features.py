@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,7 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probscale.encode.fields import CategoricalField, NumericField, label, numeric_field, to_numbers
+from probscale.encode.fields import (
+    CategoricalField,
+    NumericField,
+    label,
+    numeric_field,
+    to_numbers,
+    unordered,
+)
 from probscale.encode.text import is_free_text
 from probscale.runs import Roles
 
@@ -21,6 +29,8 @@ MOST_MISSING = 0.98
 # A model size that shapes explain up to this share is left to the law; embeddings account for the rest.
 NEARLY_REDUNDANT = 0.15
 MOST_SHAPES = 3
+# Pairs of level values that are there in both orders, from which on what they share can be learnt.
+FEWEST_MIRRORED = 6
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,7 @@ class FeatureMap:
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that enters."""
-        items = (*self.numeric, *self.categorical)
+        items = (*self.numeric, *(item for item in self.categorical if not item.of))
         return (*(item.name for item in items), *self.free_text, *self.descriptions.values())
 
     def coordinates(self, configs: pd.DataFrame) -> Array:
@@ -59,7 +69,12 @@ class FeatureMap:
 
     def labels(self, configs: pd.DataFrame) -> list[list[str]]:
         """One list of canonical labels per categorical field."""
-        return [[label(v) for v in _column(configs, item.name)] for item in self.categorical]
+        return [_labels(configs, item) for item in self.categorical]
+
+
+def _labels(configs: pd.DataFrame, item: CategoricalField) -> list[str]:
+    columns = [[label(v) for v in _column(configs, name)] for name in item.of or (item.name,)]
+    return unordered(columns) if item.of else columns[0]
 
 
 def _column(configs: pd.DataFrame, name: str) -> pd.Series:
@@ -95,6 +110,7 @@ def fit_features(configs: pd.DataFrame, roles: Roles, axis_end: Array, *, curves
             if not is_level:
                 continue
         _add_label(name, values, is_level, categorical, free_text, dropped)
+    categorical += _mirrored(configs, roles)
     kept = _independent(numeric, configs, roles, axis_end, dropped)
     if curves and not categorical and not free_text:
         kept = _shapes(kept, configs, roles, dropped)
@@ -171,6 +187,27 @@ def _add_label(
         free_text.append(name)
     else:
         categorical.append(CategoricalField(name, labels))
+
+
+def _mirrored(configs: pd.DataFrame, roles: Roles) -> list[CategoricalField]:
+    """Pairs of levels that share their values, such as source and target languages, in either order.
+
+    What is particular to a pair beyond its two members, such as how close two languages are, mostly holds in
+    both directions.
+
+    Source: the relationship effects of the social relations model, Kenny and La Voie 1984.
+    """
+    found = []
+    for one, other in itertools.combinations(roles.levels, 2):
+        if _is_number(configs[one]) or _is_number(configs[other]):
+            continue
+        pairs = [[label(v) for v in configs[name]] for name in (one, other)]
+        directed = set(zip(*pairs, strict=True))
+        both = {pair for pair in directed if pair[0] != pair[1] and pair[::-1] in directed}
+        if len(both) >= FEWEST_MIRRORED:
+            values = tuple(dict.fromkeys(unordered(pairs)))
+            found.append(CategoricalField(f"{one} and {other} in either order", values, of=(one, other)))
+    return found
 
 
 def _independent(

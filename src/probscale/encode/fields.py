@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,11 +74,13 @@ class CategoricalField:
         name: Column.
         values: Training values, in order of first appearance, as text.
         level: Whether the column is a declared level of the task hierarchy.
+        of: Instead of one column, those whose values make up the label, in whatever order; see `unordered`.
     """
 
     name: str
     values: tuple[str, ...]
     level: bool = False
+    of: tuple[str, ...] = ()
 
 
 def to_numbers(values: Any) -> Array:
@@ -130,6 +133,11 @@ def numeric_field(
     spread = 1.0 if constant else float(raw.std())
     bounds = float(finite.min()), float(finite.max())
     return NumericField(name, scale, unit, float(raw.mean()), spread, *bounds, marks_missing)
+
+
+def unordered(columns: Sequence[Sequence[str]]) -> list[str]:
+    """Labels of what several columns say in whatever order: German-English is English-German."""
+    return [" & ".join(sorted(values)) for values in zip(*columns, strict=True)]
 
 
 def label(value: Any) -> str:

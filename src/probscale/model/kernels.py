@@ -249,6 +249,7 @@ class TaskTerm(LogParameterKernel):
         self, layout: Layout, shift: SizeShift, labels: list[LabelCorrelation], *, scale: float
     ) -> None:
         super().__init__()
+        labels = [label for label in labels if not label.block.mirrored]
         self.matern = SharedTerm(layout, shift, scale=scale)
         self.labels = torch.nn.ModuleList(labels)
         self.blocks = [label.block for label in labels]

@@ -19,6 +19,7 @@ class LabelBlock:
         level: Whether the field is a declared level of the task hierarchy.
         lone: Code of the value that all observations share, so that they cannot tell how values differ; None
             where they have several.
+        mirrored: Whether it stands for the values of two levels in either order, which share an offset.
     """
 
     name: str
@@ -26,6 +27,7 @@ class LabelBlock:
     text: tuple[int, ...] = ()
     level: bool = False
     lone: float | None = None
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)

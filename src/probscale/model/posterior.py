@@ -165,7 +165,9 @@ class CurveBlock:
         # Below the transform's floor a logarithm is NaN: such outputs have no probability.
         below = 0.0 if self.transform.rising else 1.0
         total = np.where(np.isnan(y), 0.0, total)
-        return np.where(np.isnan(y), below, total if self.transform.rising else 1 - total)
+        share = np.where(np.isnan(y), below, total if self.transform.rising else 1 - total)
+        lowest, highest = self.transform.bounds
+        return np.where(u >= highest, 1.0, np.where(u < lowest, 0.0, share))
 
     def log_density(self, output: Array) -> Array:
         """Logarithm of the density of outputs, broadcast to (configs, points); NaN stays NaN."""

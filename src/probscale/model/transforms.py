@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, ndtr
 
 from probscale.errors import RunLogError
 
@@ -22,6 +24,9 @@ PLANE_FLOOR_SHARE = 0.6
 
 # Offset of the logarithm of scores, as a share of the largest.
 SCORE_OFFSET = 0.02
+
+# Normal quantities on which moments of bounded outputs are evaluated.
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 
 # Scores that are all below this may be out of a hundred as well as out of one.
 LEAST_SHARE = 0.2
@@ -55,6 +60,11 @@ class OutputTransform(ABC):
     @abstractmethod
     def second_moment(self, location: Array, variance: Array) -> Array:
         """Expected squared deviation of the output from `inverse(location)`."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and greatest possible output."""
+        return -math.inf, math.inf
 
     def to_dict(self) -> dict[str, Any]:
         """JSON description from which `transform_from` builds it again."""
@@ -97,7 +107,14 @@ class LogFloor(OutputTransform):
     def second_moment(self, location: Array, variance: Array) -> Array:  # noqa: D102
         # E (e^y - e^m)² for y ~ N(m, v), written so that small v does not cancel.
         v = _moderate(variance)
-        return np.exp(np.minimum(2 * location, 700.0)) * (np.expm1(2 * v) - 2 * np.expm1(v / 2))
+        moment = np.exp(np.minimum(2 * location, 700.0)) * (np.expm1(2 * v) - 2 * np.expm1(v / 2))
+        return moment if self.upper is None else np.minimum(moment, self.upper**2)
+
+    @property
+    def bounds(self) -> tuple[float, float]:  # noqa: D102
+        if self.upper is None:
+            return self.floor, math.inf
+        return 0.0, self.upper - max(self.floor, 0.0)
 
     def _from_u(self, u: Array) -> Array:
         return u if self.upper is None else np.maximum(self.upper - u, 0.0)
@@ -111,10 +128,17 @@ def _moderate(variance: Array) -> Array:
 @final
 @dataclass(frozen=True)
 class Affine(OutputTransform):
-    """y = (output - centre) / spread, for signed outputs; for scores the sign is turned."""
+    """y = (output - centre) / spread, for signed outputs; for scores the sign is turned.
+
+    Attributes:
+        centre: Output at zero.
+        spread: Outputs per unit.
+        upper: Best possible score, of outputs between zero and it; None where outputs have no bounds.
+    """
 
     centre: float
     spread: float
+    upper: float | None = None
 
     @property
     def name(self) -> str:  # noqa: D102
@@ -124,17 +148,44 @@ class Affine(OutputTransform):
     def rising(self) -> bool:  # noqa: D102
         return self.spread > 0
 
+    @property
+    def bounds(self) -> tuple[float, float]:  # noqa: D102
+        return (-math.inf, math.inf) if self.upper is None else (0.0, self.upper)
+
     def forward(self, output: Array) -> Array:  # noqa: D102
         return (output - self.centre) / self.spread
 
     def inverse(self, value: Array) -> Array:  # noqa: D102
-        return self.centre + self.spread * value
+        return np.clip(self.centre + self.spread * value, *self.bounds)
 
     def mean(self, location: Array, variance: Array) -> Array:  # noqa: D102
-        return self.inverse(location)
+        if self.upper is None:
+            return self.inverse(location)
+        middle = self.centre + self.spread * location
+        below, above, edges, _ = self._held(middle, variance)
+        within = 1.0 - below - above
+        mean = self.upper * above + middle * within + abs(self.spread) * np.sqrt(variance) * edges
+        return np.clip(mean, *self.bounds)
 
     def second_moment(self, location: Array, variance: Array) -> Array:  # noqa: D102
-        return self.spread**2 * variance
+        if self.upper is None:
+            return self.spread**2 * variance
+        middle = self.centre + self.spread * location
+        drift = middle - self.inverse(location)
+        low, high = middle - drift, self.upper - middle + drift
+        below, above, edges, slopes = self._held(middle, variance)
+        within, std = 1.0 - below - above, abs(self.spread) * np.sqrt(variance)
+        inside = drift**2 * within + 2 * drift * std * edges + std**2 * (within + slopes)
+        return np.clip(low**2 * below + high**2 * above + inside, 0.0, self.upper**2)
+
+    def _held(self, middle: Array, variance: Array) -> tuple[Array, Array, Array, Array]:
+        """Shares of a normal below zero and above the best, and what its edges add to its moments."""
+        assert self.upper is not None
+        std = np.maximum(abs(self.spread) * np.sqrt(variance), 1e-300)
+        with np.errstate(over="ignore"):
+            a, b = (np.clip((bound - middle) / std, -40.0, 40.0) for bound in self.bounds)
+        left, right = (np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi) for z in (a, b))
+        return ndtr(a), ndtr(-b), left - right, a * left - b * right
 
 
 @final
@@ -144,11 +195,9 @@ class LogScore(OutputTransform):
 
     Attributes:
         offset: Added before the logarithm, so that zeros stay finite.
-        upper: Best possible score, which no forecast exceeds; None where it is not known.
     """
 
     offset: float
-    upper: float | None = None
 
     @property
     def name(self) -> str:  # noqa: D102
@@ -158,18 +207,72 @@ class LogScore(OutputTransform):
     def rising(self) -> bool:  # noqa: D102
         return True
 
+    @property
+    def bounds(self) -> tuple[float, float]:  # noqa: D102
+        return 0.0, math.inf
+
     def forward(self, output: Array) -> Array:  # noqa: D102
         return np.log(np.maximum(output, 0.0) + self.offset)
 
     def inverse(self, value: Array) -> Array:  # noqa: D102
-        return np.clip(np.exp(np.minimum(value, 700.0)) - self.offset, 0.0, self.upper)
+        return np.maximum(np.exp(np.minimum(value, 700.0)) - self.offset, 0.0)
 
     def mean(self, location: Array, variance: Array) -> Array:  # noqa: D102
         return self.inverse(location + _moderate(variance) / 2)
 
     def second_moment(self, location: Array, variance: Array) -> Array:  # noqa: D102
-        moment = LogFloor(0.0).second_moment(location, variance)
-        return moment if self.upper is None else np.minimum(moment, self.upper**2)
+        return LogFloor(0.0).second_moment(location, variance)
+
+
+@final
+@dataclass(frozen=True)
+class LogOdds(OutputTransform):
+    """y = log((score + offset) / (upper - score + offset)), for scores whose effects multiply near zero.
+
+    Unlike a logarithm it promises little beyond half of the best: a good score does not double.
+
+    Attributes:
+        offset: Added on both sides, so that zeros and the best possible score stay finite.
+        upper: Best possible score.
+    """
+
+    offset: float
+    upper: float
+
+    @property
+    def name(self) -> str:  # noqa: D102
+        return f"log odds of score + {self.offset:.4g} of {self.upper:g}"
+
+    @property
+    def rising(self) -> bool:  # noqa: D102
+        return True
+
+    @property
+    def bounds(self) -> tuple[float, float]:  # noqa: D102
+        return 0.0, self.upper
+
+    def forward(self, output: Array) -> Array:  # noqa: D102
+        score = np.clip(output, 0.0, self.upper)
+        return np.log(score + self.offset) - np.log(self.upper - score + self.offset)
+
+    def inverse(self, value: Array) -> Array:  # noqa: D102
+        return np.clip((self.upper + 2 * self.offset) * expit(value) - self.offset, 0.0, self.upper)
+
+    def mean(self, location: Array, variance: Array) -> Array:  # noqa: D102
+        return np.clip(self._expected(location, variance, lambda score: score), *self.bounds)
+
+    def second_moment(self, location: Array, variance: Array) -> Array:  # noqa: D102
+        middle = self.inverse(location)
+        moment = self._expected(location, variance, lambda score: (score - middle) ** 2)
+        return np.minimum(moment, self.upper**2)
+
+    def _expected(self, location: Array, variance: Array, of: Callable[[Array], Array]) -> Array:
+        """Expectation over a normal on the modelled scale, by quadrature."""
+        spread, total = np.sqrt(variance), _WEIGHTS.sum()
+        parts = (
+            w / total * of(self.inverse(location + z * spread)) for z, w in zip(_NODES, _WEIGHTS, strict=True)
+        )
+        return sum(parts, np.zeros(np.broadcast_shapes(np.shape(location), np.shape(variance))))
 
 
 def choose_transform(
@@ -180,7 +283,8 @@ def choose_transform(
     Args:
         output: Training outputs, user units, finite.
         goal: "min" or "max".
-        kind: "auto", "log" (insist on log(loss - floor)), "score" (log(score + offset)) or "linear".
+        kind: "auto", "log" (insist on log(loss - floor)), "score" (logarithm, or log odds where the best is
+            known) or "linear".
         share: Floor of the transform, as a share of the smallest loss.
 
     Returns:
@@ -200,12 +304,15 @@ def choose_transform(
     centre = float(np.median(output))
     if kind == "score" and output.min() >= 0 and output.max() > 0:
         most, upper = float(output.max()), _upper(output)
-        return LogScore(SCORE_OFFSET * most, None if most < LEAST_SHARE else upper)
+        if upper is None or most < LEAST_SHARE:
+            return LogScore(SCORE_OFFSET * most)
+        return LogOdds(SCORE_OFFSET * most, upper)
+    upper = _upper(output) if goal == "max" else None
     if kind == "linear" or (goal == "min" and output.min() < 0):
-        return Affine(centre, spread if goal == "min" else -spread)
+        known = None if float(output.max()) < LEAST_SHARE else upper
+        return Affine(centre, spread) if goal == "min" else Affine(centre, -spread, known)
     if goal == "min":
         return LogFloor(_floor(output, share))
-    upper = _upper(output)
     if upper is None:
         return Affine(centre, -spread)
     return LogFloor(_floor(upper - output, share), upper)
@@ -231,7 +338,7 @@ def _floor(u: Array, share: float) -> float:
 
 def transform_from(description: dict[str, Any]) -> OutputTransform:
     """The transform that `to_dict` described."""
-    kinds = {"LogFloor": LogFloor, "LogScore": LogScore, "Affine": Affine}
+    kinds = {item.__name__: item for item in (LogFloor, LogScore, LogOdds, Affine)}
     arguments = {key: value for key, value in description.items() if key != "kind"}
     return kinds[description["kind"]](**arguments)
 
@@ -240,5 +347,8 @@ def log_slope(transform: OutputTransform, output: Array) -> Array:
     """Logarithm of |dy/d output|, the Jacobian that makes evidences of different transforms comparable."""
     if isinstance(transform, LogFloor | LogScore):
         return -transform.forward(output)
+    if isinstance(transform, LogOdds):
+        score = np.clip(output, 0.0, transform.upper)
+        return np.log(1 / (score + transform.offset) + 1 / (transform.upper - score + transform.offset))
     assert isinstance(transform, Affine)
     return np.full(np.shape(output), -math.log(abs(transform.spread)))

@@ -13,7 +13,7 @@ from probscale.errors import NotPositiveDefiniteError
 from probscale.model.fitting import FitOutcome, fit_robustly
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.means import LawMean
-from probscale.model.transforms import Affine, LogScore, OutputTransform
+from probscale.model.transforms import Affine, LogOdds, LogScore, OutputTransform
 from probscale.runs import RunLog
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.options import FitOptions
@@ -91,7 +91,7 @@ def earlier_fit(start: CurveExpert | None, log: RunLog) -> Earlier | None:
 
 def _kind(transform: OutputTransform) -> str:
     """Kind of transform that a fit of scores chose."""
-    if isinstance(transform, LogScore):
+    if isinstance(transform, LogScore | LogOdds):
         return "score"
     return "linear" if isinstance(transform, Affine) else "auto"
 

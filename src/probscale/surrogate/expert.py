@@ -19,7 +19,7 @@ from probscale.model.outputs import OutputsProcess, errors_like, with_output
 from probscale.model.posterior import Component, CurveBlock, Tail
 from probscale.model.succession import Succession
 from probscale.model.tails import CURVES_BEYOND, FINALS_BEYOND, Beyond
-from probscale.model.transforms import LogScore, OutputTransform
+from probscale.model.transforms import LogOdds, LogScore, OutputTransform
 from probscale.runs import RunLog
 from probscale.surrogate.averaging import shares_at
 from probscale.surrogate.known_points import points_of, thinned
@@ -35,9 +35,10 @@ PREFIX_POINTS = 12
 def layout_of(encoder: Encoder, transform: OutputTransform | None = None) -> Layout:
     """Column layout of an encoder's rows, in the model's terms."""
     labels = tuple(
-        LabelBlock(item.name, item.code, item.text, item.level, item.lone) for item in encoder.labels
+        LabelBlock(item.name, item.code, item.text, item.level, item.lone, item.mirrored)
+        for item in encoder.labels
     )
-    growth = isinstance(transform, LogScore) and encoder.axis.curves
+    growth = isinstance(transform, LogScore | LogOdds) and encoder.axis.curves
     return Layout(encoder.continuous, encoder.sizes, encoder.progress, labels, encoder.run_column, growth)
 
 

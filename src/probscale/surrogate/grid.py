@@ -28,7 +28,13 @@ def config_layout(encoder: Encoder) -> Layout:
     dropped = len(encoder.progress)
     names = encoder.continuous[: len(encoder.continuous) - dropped]
     labels = tuple(
-        LabelBlock(item.name, item.code - dropped, tuple(c - dropped for c in item.text), item.level)
+        LabelBlock(
+            item.name,
+            item.code - dropped,
+            tuple(c - dropped for c in item.text),
+            item.level,
+            mirrored=item.mirrored,
+        )
         for item in encoder.labels
     )
     return Layout(names, tuple(i for i in encoder.sizes if i < len(names)), (), labels, None)

@@ -51,7 +51,8 @@ def unpack_encoder(
     """The encoder that `pack_encoder` described."""
     raw = data["features"]
     categorical = (
-        CategoricalField(item["name"], tuple(item["values"]), item["level"]) for item in raw["categorical"]
+        CategoricalField(item["name"], tuple(item["values"]), item["level"], tuple(item.get("of", ())))
+        for item in raw["categorical"]
     )
     features = FeatureMap(
         tuple(NumericField(**item) for item in raw["numeric"]),
