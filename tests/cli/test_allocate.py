@@ -68,6 +68,22 @@ def test_a_budget_is_spent_recorded_and_not_spent_again(workers, home, invoke, t
     assert paid(trainer) == pytest.approx(1e18)
 
 
+def test_a_larger_budget_goes_on_and_a_smaller_one_is_refused(home, invoke, trainer):
+    first = spend(invoke, home, trainer, "--strategy", "halving")
+    assert first.exit_code == 0, first.output
+    extra = ["--strategy", "halving", "--total", "2e18", "--json", trainer / "facts.json"]
+    more = spend(invoke, home, trainer, *extra)
+    assert more.exit_code == 0, more.output
+    assert "the budget grows from 1e+18 to 2e+18 FLOPs" in more.stderr
+    assert paid(trainer) == pytest.approx(2e18)
+    rungs = json.loads((trainer / "facts.json").read_text())["rungs"]
+    assert sum(rung["FLOPs"] for rung in rungs) == pytest.approx(2e18)
+    assert sorted({rung["total"] for rung in rungs}) == [1e18, 2e18]
+    less = spend(invoke, home, trainer, "--strategy", "halving")
+    assert less.exit_code == 2
+    assert "was given 2e+18 already" in less.output
+
+
 def test_what_it_observed_is_a_log_for_fit(home, invoke, trainer):
     assert (
         spend(invoke, home, trainer, "--strategy", "uniform", "--curves", trainer / "log.csv", "-q").output

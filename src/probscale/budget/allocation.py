@@ -196,7 +196,7 @@ def _drive(
 ) -> None:
     """Carry out or replay what each budget allows, in turn."""
     for number, stage in enumerate(budgets):
-        bench.total = stage.total
+        bench.given(stage.total)
         # The first draws as it would if it stayed the only one.
         generator = np.random.default_rng([seed, number] if number else seed)
         if bench.usable.any():

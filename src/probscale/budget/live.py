@@ -117,6 +117,12 @@ class LiveBench:
         price = self._cost(self.configs, step[:, None])[:, 0] - self.spent
         return sound & room & (price <= self.remaining * (1 + ROUNDING))
 
+    def given(self, total: float) -> None:
+        """Take a larger budget, with all that was paid before."""
+        if total != self.total:
+            self._watch({"event": "budget", "total": total, "before": self.total})
+        self.total = total
+
     def points(self, run: int) -> list[tuple[float, float]]:
         """Observed points, lower better."""
         sign = 1.0 if self.goal == "min" else -1.0

@@ -38,9 +38,13 @@ if TYPE_CHECKING:
 
 EXAMPLE = (
     "Example: `probscale allocate pool.csv --runner train.py:runner --total 1e15 --params N --workers 2 "
-    "--ledger alloc.jsonl`; killed or not, the same command again goes on from the ledger"
+    "--ledger alloc.jsonl`; killed or not, the same command again goes on from the ledger, and with a larger "
+    "`--total` from what was learnt and paid"
 )
 
+
+MOST_RUNGS = 20
+"""Decisions that are shown as a table; strategies that decide run by run take hundreds."""
 
 RunnerOption = Annotated[
     str,
@@ -59,7 +63,9 @@ ResolutionOption = Annotated[
         show_default=False,
     ),
 ]
-LedgerOption = Annotated[Path, typer.Option(help="File of events, to resume from.")]
+LedgerOption = Annotated[
+    Path, typer.Option(help="File of events, to resume from; a larger --total goes on from it too.")
+]
 WorkersOption = Annotated[
     int, typer.Option("-w", "--workers", help="Processes that train; 0 trains in this one.", min=0)
 ]
@@ -116,7 +122,8 @@ def allocate(
 ) -> None:
     """Train the configurations of POOL as the evidence says, until the budget is spent.
 
-    Every decision and outcome is in the ledger before the next step: the same command resumes after a kill.
+    Every decision and outcome is in the ledger before the next step: the same command resumes after a kill,
+    and with a larger --total goes on from what was learnt and paid.
     """
     asked = {
         **{"total": total, "axis": axis, "output": output, "goal": goal.value, "strategy": strategy},
@@ -158,10 +165,13 @@ def run_allocate(
         write_table(result.log.to_frame(), files["curves"])
     facts = {"best": result.best.config, "output": result.best.output, "spent": result.spent}
     facts |= {"lost": result.lost, "unit": cost.unit, "runs": records(table)}
+    facts |= {"rungs": records(result.table())}
     if files["summary"] is not None:
         write_json(facts, files["summary"])
     if not quiet:
         typer.echo(shown(table.sort_values(asked["output"], ascending=asked["goal"] == "min")))
+        if len(result.table()) <= MOST_RUNGS:
+            typer.echo(shown(result.table()))
         typer.echo(told(result, asked["output"], cost.unit))
         written = [str(path) for path in files.values() if path is not None]
         typer.echo(f"wrote {', '.join(written)}; every event is in {asked['ledger']}")
@@ -242,6 +252,9 @@ def line_of(event: Mapping[str, Any], unit: str) -> str:
         best = max(chances, key=chances.get, default=None)
         chance = "" if best is None else f"; run {best} is the best with probability {chances[best]:.2f}"
         return f"{event['kind']}: train run{'s' if len(runs) > 1 else ''} {names} for {price} {unit}{chance}"
+    if event["event"] == "budget":
+        before, total = (number(float(event[name])) for name in ("before", "total"))
+        return f"the budget grows from {before} to {total} {unit}; what was paid counts"
     if event["event"] == "failed":
         end = "given up" if event["final"] else "it is tried again"
         return f"run {event['run']} {event['problem']}: {event['message']}; {end}"
