@@ -46,6 +46,9 @@ STARTED_MASS = 0.7
 CAREFUL_MASS = 0.995
 """Mass of the default: .9 gains as much at small budgets, but at large ones it may drop the best run."""
 
+EXPONENTS = 0.34 + 0.28
+"""Sum of the exponents of size and data of the published law."""
+
 LADDER = (1 / 8, 1 / 5, 1 / 3)
 """Sizes of the ladder, as shares of the size that the prior favours."""
 
@@ -328,10 +331,18 @@ def size_prior(
 
 
 def size_weights(bench: Bench, spread: float) -> Array:
-    """Prior weight of each run by the distance of its size from √(total / 120), (runs,); the largest is 1."""
-    distance = size_distance(bench)
+    """Prior weight of each run by the distance of its size from √(C / 120), (runs,); the largest is 1.
+
+    Where runs were trained before, C differs between them: less of it costs what the squared distance costs
+    that loses as much.
+
+    Source: Hoffmann et al. 2022, approach 3: near the optimum of E + A/N^α + B/D^β a distance d in ln N costs
+    as much as a factor exp(½ (α + β) d²) of compute.
+    """
+    reach = np.log(bench.spent + bench.remaining)
+    squares = size_distance(bench) ** 2 + (reach.max() - reach) / (0.5 * EXPONENTS)
     # The pool may lie beyond the rule on one side: only differences within it matter.
-    return np.exp(-0.5 * (distance**2 - (distance**2).min()) / spread**2)
+    return np.exp(-0.5 * (squares - squares.min()) / spread**2)
 
 
 def ladder_orders(bench: Bench, runs: Sequence[int], weight: Array, budget: float) -> tuple[Order, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -208,12 +209,11 @@ class ExactState:
         precision = self.factor.inverse()
         residual = torch.empty_like(self.solved)
         variance = torch.empty_like(self.solved)
-        order = np.argsort(groups, kind="stable")
-        for block in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
-            index = torch.from_numpy(block).to(self.device)
-            factor, _ = cholesky(precision[index][:, index])
-            residual[index] = torch.cholesky_solve(self.solved[index][:, None], factor)[:, 0]
-            variance[index] = torch.cholesky_inverse(factor).diagonal()
+        for blocks in blocks_of(groups):
+            index = torch.from_numpy(blocks).to(self.device)
+            factor = _factors(precision[index[:, :, None], index[:, None, :]])
+            residual[index] = torch.cholesky_solve(self.solved[index][..., None], factor)[..., 0]
+            variance[index] = torch.cholesky_inverse(factor).diagonal(dim1=-2, dim2=-1)
         noise = self._process.noise(self._data.rows) / self._data.weight
         return residual.cpu(), (variance - noise).clamp_min(0.0).cpu()
 
@@ -280,3 +280,20 @@ def solve_exactly(
     factor, jitter = cholesky(covariance)
     solved = torch.cholesky_solve((here.y - mean)[:, None], factor)[:, 0]
     return ExactState(process, data, Triangle.whole(factor), solved, slopes, jitter)
+
+
+def blocks_of(groups: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    """Positions of the members of groups, one array (groups, size) for all groups of one size."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.r_[0, np.flatnonzero(np.diff(groups[order])) + 1]
+    sizes = np.diff(np.r_[starts, len(order)])
+    for size in np.unique(sizes):
+        yield order[starts[sizes == size][:, None] + np.arange(size)]
+
+
+def _factors(matrices: Tensor) -> Tensor:
+    """Cholesky factors of matrices, all at once unless one of them needs jitter."""
+    factor, info = torch.linalg.cholesky_ex(matrices)
+    if not bool(info.any()) and bool(torch.isfinite(factor).all()):
+        return factor
+    return torch.stack([cholesky(matrix)[0] for matrix in matrices])
