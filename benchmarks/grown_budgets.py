@@ -31,14 +31,8 @@ WAYS = ["half alone", "half, then the rest", "half, then best run"]
 def settings() -> Iterator[tuple[str, BudgetTask, int, float]]:
     """Log, task, runs in the pool, and budget: a share of the pool's full compute if at most 1."""
     for name in SETS:
-        for share in (0.05, 0.1, 0.2):
-            yield (
-                "LCBench",
-                lcbench_task(read(f"lcbench/{name}.parquet"), name),
-                64,
-                share,
-                [*PLAIN, "surrogate"],
-            )
+        task = lcbench_task(read(f"lcbench/{name}.parquet"), name)
+        yield from (("LCBench", task, 64, share) for share in (0.05, 0.1, 0.2))
     task = nanogpt_task(read("schram/nanogpt_large.parquet"))
     yield from (("nanoGPT", task, 20, total) for total in (2e19, 1e20))
     task = gemstones_task(read("gemstones/curves.parquet"))

@@ -71,6 +71,30 @@ def test_every_strategy_spends_what_it_counts_and_no_more_than_the_budget(tmp_pa
     assert COST.spent(result.log).sum() == pytest.approx(result.spent, rel=1e-9)
 
 
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory):
+    """Surrogate of what an earlier allocation observed: its runs are named as rows of a pool."""
+    result = spend(Trainer(), tmp_path_factory.mktemp("earlier"), strategy="uniform")
+    return ps.fit_surrogate(result.log, embedder=None)
+
+
+def test_what_one_allocation_learnt_forecasts_the_next(tmp_path, earlier):
+    pool = [{"N": 1.5 * config["N"], "lr": 1.1 * config["lr"]} for config in POOL]
+    result = spend(Trainer(), tmp_path, pool=pool, strategy="early_commitment", surrogate=earlier)
+    assert any(decision.prob_best for decision in result.decisions)
+    assert not any("because" in decision.note for decision in result.decisions)
+    assert result.spent == pytest.approx(1e4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"axis": "steps"}, "axis"), ({"output": "error"}, "output"), ({"goal": "max"}, "goal")],
+)
+def test_a_surrogate_of_something_else_is_refused(tmp_path, earlier, options, message):
+    with pytest.raises(ConfigError, match=f"the {message} of the surrogate's log"):
+        spend(Trainer(), tmp_path, surrogate=earlier, **options)
+
+
 def test_executors_change_nothing_but_the_order_of_events(tmp_path):
     results = []
     for name, executor in [("none", None), ("threads", ThreadPoolExecutor(3))]:

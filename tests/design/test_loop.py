@@ -141,6 +141,15 @@ def test_a_pool_that_names_runs_of_the_log_needs_no_more(small_log, true_loss, f
     assert log.equals(small_log)
 
 
+def test_what_one_loop_learnt_begins_the_next(whole, true_loss, flops, tmp_path):
+    fresh = pd.DataFrame({"N": [5e6, 7e6], "depth": 8.0})
+    log = loop_of(whole[0], fresh, Trainer(true_loss), flops, tmp_path / "a", growth=9.0).run()
+    assert {"pool 2 row 0", "pool row 0"} <= set(log.runs)
+    assert log.configs["N"]["pool 2 row 0"] == 5e6
+    points = log.points[log.points["run"].isin(whole[0].runs)]
+    assert len(points) == whole[0].n_points
+
+
 def test_failing_runs_are_recorded_retried_and_left_behind(small_log, pool, true_loss, flops, tmp_path):
     path = tmp_path / "a.jsonl"
     runner = Trainer(true_loss, broken=("pool row 1",), diverging=("pool row 3",))

@@ -19,6 +19,7 @@ from probscale.budget.history import history
 from probscale.budget.intake import (
     check_budget,
     check_describes,
+    check_earlier,
     check_options,
     fingerprint,
     params_column,
@@ -152,12 +153,13 @@ def allocate(
     Raises:
         BudgetError: if the budget or strategy is not accepted, the ledger belongs to other settings, was
             given more before or is in use, or no run gave a finite output.
-        ConfigError: if the pool is no table, or the cost does not accept it.
+        ConfigError: if the pool is no table, or the cost or the surrogate does not accept it.
         RunLogError: if a column of the pool cannot describe a run.
     """
     configs, cost, total = read_pool(pool), as_cost(cost), check_budget(total)
     maker = strategy_named(strategy)
-    check_options(runner, goal, seed, retries, surrogate)
+    check_options(runner, goal, seed, retries)
+    check_earlier(surrogate, configs, axis=axis, output=output, goal=goal)
     params = params_column(cost, configs)
     check_describes(configs, axis=axis, output=output, goal=goal, params=params)
     settings = {

@@ -106,12 +106,13 @@ def early_commitment(
     settings = settings or Commitment()
     alive = permuted(entrants(bench) if runs is None else runs, generator)
     chance: dict[int, float] = {}
+    why = ""
     warm, shared = earliest(forecaster) is not None, shares_of(bench)
     record = Record(trusted=warm or not settings.earned)
     if shared is level_orders:
         # A budget that grew: all that was observed says who competes.
         left, most = rungs.halving_rounds(len(alive), settings.eta), len(alive)
-        alive, chance = _survivors(bench, alive, forecaster, settings, record, left, generator, most)
+        alive, chance, why = _survivors(bench, alive, forecaster, settings, record, left, generator, most)
     elif warm and settings.screened:
         alive, chance = _screened(bench, alive, forecaster, settings, generator)
     rounds = rungs.halving_rounds(len(alive), settings.eta)
@@ -119,6 +120,7 @@ def early_commitment(
         orders = shared(bench, alive, bench.remaining / (rounds - number))
         expected = foreseen(bench, orders, forecaster, generator)
         note = {"forecast trusted": record.trusted, "spread": record.spread}
+        note |= {"because": why} if why else {}
         decision = Decision(orders, f"rung {number + 1} of {rounds}", tuple(alive), chance, note)
         alive = list((yield decision).kept)
         if len(alive) == 1:
@@ -126,7 +128,7 @@ def early_commitment(
         if expected is not None:
             record = record.after(expected, bench, settings.earned)
         left, most = rounds - number - 1, rungs.kept(len(alive), settings.eta)
-        alive, chance = _survivors(bench, alive, forecaster, settings, record, left, generator, most)
+        alive, chance, why = _survivors(bench, alive, forecaster, settings, record, left, generator, most)
 
 
 def _screened(
@@ -138,7 +140,7 @@ def _screened(
 ) -> tuple[list[int], dict[int, float]]:
     """Runs worth a start by what earlier runs tell of configurations, with the chances of all to be best."""
     start, draws = earliest(forecaster), drawn(bench, alive, forecaster, settings.horizon, generator)
-    if draws is None or start is None:
+    if isinstance(draws, ProbscaleError) or start is None:
         return alive, {}
     shares = chances(draws)
     likeliest = np.argsort(-shares, kind="stable")
@@ -171,24 +173,26 @@ def _survivors(
     rounds: int,
     generator: np.random.Generator,
     count: int,
-) -> tuple[list[int], dict[int, float]]:
-    """Runs that go on, at most `count`, with the chances of all to be best."""
+) -> tuple[list[int], dict[int, float], str]:
+    """Runs that go on, at most `count`, the chances of all to be best, and why there are none, if so."""
     observed = ranked(alive, best_outputs(bench)[alive])
-    draws = drawn(bench, alive, forecaster, settings.horizon, generator) if record.trusted else None
-    if draws is None:
-        return observed[:count], {}
+    if not record.trusted:
+        return observed[:count], {}, ""
+    draws = drawn(bench, alive, forecaster, settings.horizon, generator)
+    if isinstance(draws, ProbscaleError):
+        return observed[:count], {}, str(draws)
     centre = draws.mean(axis=0)
     shares = chances(centre + record.spread * (draws - centre))
     few = min(count, len(smallest_set(shares, settings.mass)))
     chance, predicted = probabilities(alive, shares), ranked(alive, centre)
     if settings.interleaved:
-        return interleaved(predicted, observed, few), chance
+        return interleaved(predicted, observed, few), chance, ""
     likeliest = sorted(predicted, key=lambda run: -chance[run])
     kept = with_leader(likeliest, observed[0], few, count)
     if not settings.generous:
-        return kept, chance
+        return kept, chance, ""
     surest = [*kept, *(run for run in observed if run not in kept)][:count]
-    return surest[: finishable(surest, bench, rounds, settings.eta, len(kept))], chance
+    return surest[: finishable(surest, bench, rounds, settings.eta, len(kept))], chance, ""
 
 
 def finishable(runs: Sequence[int], bench: Bench, rounds: int, eta: float, least: int) -> int:
@@ -220,11 +224,10 @@ def drawn(
     forecaster: Forecaster,
     share: float,
     generator: np.random.Generator,
-) -> Array | None:
-    """Draws of outputs at the horizon, (draws, runs); None where nothing can be forecast yet."""
+) -> Array | ProbscaleError:
+    """Draws of outputs at the horizon, (draws, runs); or why nothing can be forecast."""
     seed = int(generator.integers(2**31))
-    draws = forecast(forecaster, bench, runs, horizons(bench, runs, share), n=SAMPLES, seed=seed)
-    return None if isinstance(draws, ProbscaleError) else draws
+    return forecast(forecaster, bench, runs, horizons(bench, runs, share), n=SAMPLES, seed=seed)
 
 
 def interleaved(predicted: Sequence[int], observed: Sequence[int], count: int) -> list[int]:
@@ -268,9 +271,9 @@ def expected_improvement(
         if not able or bench.remaining <= NEGLIGIBLE * bench.total:
             return
         best = best_outputs(bench)
-        draws = drawn(bench, able, forecaster, 1.0, generator)
-        if draws is None:
-            scores, chance = best[able], {}
+        draws, note = drawn(bench, able, forecaster, 1.0, generator), {}
+        if isinstance(draws, ProbscaleError):
+            scores, chance, note = best[able], {}, {"because": str(draws)}
         else:
             # Where no draw improves on what is known, the order of the means decides.
             gains = np.maximum(best.min() - draws, 0.0).mean(axis=0) - 1e-9 * draws.mean(axis=0)
@@ -278,7 +281,7 @@ def expected_improvement(
         run = ranked(able, scores)[0]
         amount = bench.remaining * (step if number < most - 1 else 1.0)
         until = float(min(bench.spent[run] + amount, bench.ends[run]))
-        yield Decision((Order(run, until),), f"step {number + 1}", tuple(able), chance)
+        yield Decision((Order(run, until),), f"step {number + 1}", tuple(able), chance, note)
 
 
 def size_prior(
@@ -321,13 +324,15 @@ def size_prior(
     if not able:
         return
     draws = drawn(bench, able, forecaster, 1.0, generator)
-    shares = np.full(len(able), 1 / len(able)) if draws is None else chances(draws)
+    failed = isinstance(draws, ProbscaleError)
+    shares = np.full(len(able), 1 / len(able)) if failed else chances(draws)
     # A forecast from a few small runs is never so sure as to rule out what the prior favours.
     shares = (shares + 0.02) * weight[able]
     shares /= shares.sum()
     chosen = able[int(np.argmax(shares))]
     until = float(min(bench.spent[chosen] + bench.remaining, bench.ends[chosen]))
-    yield Decision((Order(chosen, until),), "commit", (chosen,), probabilities(able, shares))
+    note = {"because": str(draws)} if failed else {}
+    yield Decision((Order(chosen, until),), "commit", (chosen,), probabilities(able, shares), note)
 
 
 def size_weights(bench: Bench, spread: float) -> Array:

@@ -12,6 +12,7 @@ import pandas as pd
 from probscale.budget.bench import Array, Bench
 from probscale.errors import FitError, ProbscaleError
 from probscale.runs import RunLog
+from probscale.runs.pools import row_names
 
 if TYPE_CHECKING:
     from probscale.surrogate import CurveSurrogate
@@ -76,9 +77,9 @@ class JointForecaster:
 
     def sample(self, bench: Bench, runs: Sequence[int], compute: Array, n: int, seed: int) -> Array:
         """Draws; see `Forecaster.sample`."""
-        surrogate = self._updated(bench)
+        surrogate = self.updated(bench)
         roles = surrogate.log.roles
-        asked = _named(bench, roles.run).iloc[list(runs)]
+        asked = self.named(bench, roles.run).iloc[list(runs)]
         # Columns of costs alone were in no earlier log.
         asked = asked[[name for name in asked if name in {roles.run, *roles.described}]]
         at = bench.axis_at(runs, compute)[:, None]
@@ -89,7 +90,12 @@ class JointForecaster:
         centre = _sign(bench) * latent.mean[:, 0]
         return centre + self.spread * (draws - centre)
 
-    def _updated(self, bench: Bench) -> CurveSurrogate:
+    def updated(self, bench: Bench) -> CurveSurrogate:
+        """The surrogate with everything observed.
+
+        Raises:
+            FitError: if nothing was, and no earlier runs are known.
+        """
         fresh = self._fresh_points(bench)
         count = sum(map(len, self._used.values())) + sum(map(len, fresh.values()))
         if not count and self.surrogate is None:
@@ -106,6 +112,12 @@ class JointForecaster:
             self._take(fresh)
             self._current = current
         return self._current
+
+    def named(self, bench: Bench, run: str) -> pd.DataFrame:
+        """Configurations with run identifiers that no earlier run has."""
+        frame = bench.configs.copy()
+        frame[run] = row_names(len(frame), () if self.surrogate is None else self.surrogate.log.runs)
+        return frame
 
     def _take(self, fresh: dict[int, list[tuple[float, float]]]) -> None:
         for run, points in fresh.items():
@@ -142,7 +154,7 @@ class JointForecaster:
             roles["config"] = [name for name in columns if name != bench.params]
         output = roles["output"]
         outputs = [output] if isinstance(output, str) else list(output)
-        configs = _named(bench, roles["run"])
+        configs = self.named(bench, roles["run"])
         rows = [(run, at, _sign(bench) * y) for run, items in points.items() for at, y in items]
         table = configs.iloc[[run for run, _, _ in rows]].reset_index(drop=True)
         table[roles["axis"]] = [at for _, at, _ in rows]
@@ -186,13 +198,6 @@ def forecast(
     except ProbscaleError as error:
         return error
     return draws if np.isfinite(draws).all() else ProbscaleError("the forecast was not finite")
-
-
-def _named(bench: Bench, run: str) -> pd.DataFrame:
-    """Configurations with run identifiers that no earlier log has."""
-    frame = bench.configs.copy()
-    frame[run] = [f"pool row {row}" for row in range(len(frame))]
-    return frame
 
 
 def _sign(bench: Bench) -> float:

@@ -47,21 +47,17 @@ def check_budget(total: float) -> float:
     return float(total)
 
 
-def check_options(
-    runner: object, goal: str, seed: int, retries: int, surrogate: CurveSurrogate | None
-) -> None:
+def check_options(runner: object, goal: str, seed: int, retries: int) -> None:
     """Refuse arguments that would be found out only after something was paid.
 
     Raises:
         BudgetError: for a goal, seed, number of retries or runner that is not accepted.
-        ConfigError: for a surrogate that is none.
     """
     if goal not in ("min", "max"):
         raise BudgetError(f'goal is {goal!r}; accepted are "min" and "max"', goal=goal)
     for name, value in (("seed", seed), ("retries", retries)):
         if not isinstance(value, Integral) or value < 0:
             raise BudgetError(f"{name} is {value!r}; pass a whole number of at least 0", **{name: value})
-    check_surrogate(surrogate)
     check_runner(runner)
 
 
@@ -76,6 +72,41 @@ def check_surrogate(surrogate: CurveSurrogate | None) -> None:
             f"surrogate is a {type(surrogate).__name__}; pass what fit_surrogate or load_surrogate returned, "
             "or None"
         )
+
+
+def check_earlier(
+    surrogate: CurveSurrogate | None,
+    configs: pd.DataFrame,
+    *,
+    axis: str,
+    output: str | None,
+    goal: str | None,
+) -> None:
+    """Refuse a surrogate of other things than these runs; found later, it would be left aside in silence.
+
+    Args:
+        surrogate: Surrogate of earlier runs.
+        configs: The pool.
+        axis: Name of the axis.
+        output: Name of the output, if there is one.
+        goal: "min" or "max", if it is known.
+
+    Raises:
+        ConfigError: if its axis, output or goal is another, or it cannot forecast these configurations.
+    """
+    check_surrogate(surrogate)
+    if surrogate is None:
+        return
+    roles = surrogate.log.roles
+    asked = {"axis": (roles.axis, axis), "output": (roles.outputs[0], output), "goal": (roles.goal, goal)}
+    for name, (theirs, mine) in asked.items():
+        if mine is not None and theirs != mine:
+            raise ConfigError(
+                f"the {name} of the surrogate's log is {theirs!r}, and {mine!r} here; give both the same, or "
+                "leave the surrogate out"
+            )
+    known = configs[[column for column in configs if column in roles.described]]
+    surrogate.predict(known, [float(surrogate.log.points[roles.axis].max())])
 
 
 def params_column(cost: CostModel, configs: pd.DataFrame) -> str | None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from probscale.budget.bench import drive
 from probscale.budget.forecast import first_point
-from probscale.budget.intake import check_budget, check_surrogate, params_column, per_run, read_pool
+from probscale.budget.intake import check_budget, check_earlier, params_column, per_run, read_pool
 from probscale.budget.registry import Maker, StrategyMaker, strategy_named
 from probscale.budget.rungs import check_eta
 from probscale.budget.worlds import WorldBench, WorldForecaster, Worlds, imagined
@@ -111,7 +111,7 @@ def plan_budget(
     """
     configs, cost, total = read_pool(pool), as_cost(cost), check_budget(total)
     check_eta(eta)
-    check_surrogate(surrogate)
+    check_earlier(surrogate, configs, axis=axis, output=None, goal=None)
     maker = strategy_named(strategy)
     if worlds < 2:
         raise BudgetError(

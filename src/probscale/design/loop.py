@@ -27,7 +27,7 @@ from probscale.errors import BudgetError, ConfigError
 from probscale.ledger import Ledger, name_of
 from probscale.running import Increment, Outcome, Runner, Workers, advance, check_runner, unless_stalled
 from probscale.runs import RunLog
-from probscale.runs.pools import Configs
+from probscale.runs.pools import Configs, row_names
 from probscale.surrogate import CurveSurrogate, fit_surrogate
 
 Array = NDArray[np.float64]
@@ -251,7 +251,7 @@ def named_pool(pool: Configs, log: RunLog) -> pd.DataFrame:
     """
     frame = read_pool(pool, log).reset_index(drop=True)
     run = log.roles.run
-    fresh = [f"pool row {row}" for row in range(len(frame))]
+    fresh = row_names(len(frame), log.runs)
     if run not in frame:
         return frame.assign(**{run: fresh})
     given = frame[run].astype(object)

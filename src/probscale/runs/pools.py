@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -22,6 +22,24 @@ def pool_table(pool: Configs) -> pd.DataFrame:
     if not all(isinstance(name, str) for name in frame.columns):
         raise _no_table(pool, "the pool")
     return frame
+
+
+def row_names(count: int, taken: Collection[Any]) -> list[str]:
+    """Names for the rows of a pool that no known run has: a log may hold the rows of an earlier pool.
+
+    Args:
+        count: Rows.
+        taken: Names of known runs.
+
+    >>> row_names(2, ["a"]), row_names(2, ["pool row 1"])
+    (['pool row 0', 'pool row 1'], ['pool 2 row 0', 'pool 2 row 1'])
+    """
+    known, number = set(taken), 1
+    while True:
+        names = [f"pool {'' if number == 1 else f'{number} '}row {row}" for row in range(count)]
+        if known.isdisjoint(names):
+            return names
+        number += 1
 
 
 def config_table(given: pd.DataFrame | Sequence[Mapping[str, Any]], what: str) -> pd.DataFrame:
