@@ -53,8 +53,10 @@ def dense(surrogate, new):
 
 def scales(expert, rows, shape):
     """Calibrated factor on the standard deviation, (configs, points)."""
-    outside = expert.is_beyond(rows).reshape(shape).any(axis=1, keepdims=True)
-    return np.broadcast_to(np.where(outside, expert.beyond, 1.0) * expert.tail.scale, shape)
+    size, progress = (getattr(rows, name).numpy() for name in ("size", "progress"))
+    longer = np.clip((progress - expert.largest[1]) / 0.25, 0.0, 1.0)
+    outside = np.where(size > expert.largest[0] + 0.05, 1.0, longer).reshape(shape)
+    return np.exp(np.log(expert.beyond) * outside) * expert.tail.scale
 
 
 def test_latent_marginals_are_those_of_the_dense_solve(surrogate, new, dense):

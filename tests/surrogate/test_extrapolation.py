@@ -1,5 +1,7 @@
 """Folds that leave the largest sizes out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,3 +65,21 @@ def test_finals_of_runs_shorter_for_their_size_than_any_seen_leave_doubt():
     lower, upper = asked.interval(0.9)
     widths = (np.log(upper) - np.log(lower))[0]
     assert widths[0] > 1.5 * widths[1] > 1.5 * widths[2]
+
+
+def test_what_is_said_of_a_point_does_not_depend_on_which_others_are_asked():
+    """Beyond the longest run curves widen, and more and more, but not before it."""
+    frame = ps.simulate_runs("law", n_runs=14, points=8, seed=1).to_frame()
+    log = ps.RunLog.from_frame(frame, run="run", axis="tokens", output="loss", params="params")
+    surrogate = ps.fit_surrogate(log, embedder=None)
+    expert = surrogate.experts["all runs"]
+    twice = {"all runs": replace(expert, beyond=2.0 * float(np.mean(expert.tail.scale)))}
+    surrogate = replace(surrogate, experts=twice)
+    longest = float(frame.tokens.max())
+    at = longest * np.array([0.1, 0.999, 1.1, 1.5, 10.0])
+    asked = log.configs.drop(columns="tokens", errors="ignore").head(3)
+    whole = surrogate.predict(asked, at)
+    for point, value in enumerate(at):
+        alone = surrogate.predict(asked, [value])
+        np.testing.assert_allclose(alone.std[:, 0], whole.std[:, point], rtol=1e-8)
+        np.testing.assert_allclose(alone.quantile(0.05)[:, 0], whole.quantile(0.05)[:, point], rtol=1e-8)

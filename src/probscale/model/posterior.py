@@ -61,7 +61,7 @@ class Tail:
     Attributes:
         scale: Factor on all standard deviations; a number, one per configuration, (configs, 1), or one per
             point, (configs, points).
-        share: Share of runs that stray more; a number, or one per configuration, (configs, 1).
+        share: Share of runs that stray more; likewise.
         spread: Factor on the standard deviations of these; likewise.
     """
 

@@ -28,6 +28,9 @@ from probscale.surrogate.unseen import has_unseen
 
 Array = NDArray[np.float64]
 
+RAMP = 0.25
+"""E-folds of the axis over which the spread of curves grows to that beyond the longest run."""
+
 PREFIX_POINTS = 12
 """Points of an observed prefix that enter a prediction when the log was too long to hold it."""
 
@@ -61,23 +64,32 @@ def exceeds(rows: Rows, largest: tuple[float, float]) -> NDArray[np.bool_]:
     return (rows.size.numpy() > size + 0.05) | (rows.progress.numpy() > progress + 0.05)
 
 
-def run_tail(
-    tail: Tail, prefix: Tail, beyond: float, outside: NDArray[np.bool_], continued: NDArray[np.bool_]
-) -> Tail:
+def share_beyond(rows: Rows, largest: tuple[float, float]) -> Array:
+    """How much of the spread beyond the observed sizes points of curves take, from zero to one, (rows,).
+
+    All of it for larger models; along the axis more and more, so that a curve widens without a step and what
+    is said of a point does not depend on which others are asked for.
+    """
+    size, progress = largest
+    along = np.clip((rows.progress.numpy() - progress) / RAMP, 0.0, 1.0)
+    return np.where(rows.size.numpy() > size + 0.05, 1.0, along)
+
+
+def run_tail(tail: Tail, prefix: Tail, beyond: float, outside: Array, continued: NDArray[np.bool_]) -> Tail:
     """Spread of some runs, of engines that tell new runs from continued ones.
 
     Args:
         tail: Spread of new runs within the observed scales.
         prefix: Spread of continued runs.
         beyond: Factor on the spread of new runs outside these scales.
-        outside: Which runs lie outside, (runs,).
+        outside: How much of it points take, (runs, points).
         continued: Which runs are continued, (runs,).
     """
     scale, share, spread = (
         np.where(continued, getattr(prefix, name), getattr(tail, name))[:, None]
         for name in ("scale", "share", "spread")
     )
-    return Tail(scale * np.where(outside & ~continued, beyond, 1.0)[:, None], share, spread)
+    return Tail(scale * np.where(continued[:, None], 1.0, beyond**outside), share, spread)
 
 
 @dataclass(frozen=True)
@@ -201,6 +213,12 @@ class Expert:
             return outside
         return outside | ((rows.progress - rows.size).numpy() < scale.shortest - 0.05)
 
+    def outside(self, rows: Rows) -> Array:
+        """How much of the spread beyond the observed scales rows take, from zero to one, (rows,)."""
+        if self.encoder.axis.curves:
+            return share_beyond(rows, self.largest)
+        return self.is_beyond(rows).astype(np.float64)
+
     @property
     def outer(self) -> Tail:
         """Spread beyond the observed scales, without `beyond`."""
@@ -224,12 +242,12 @@ class Expert:
         return further_elsewhere(data, self.siblings.index, rows.x[:, -2].numpy())
 
     def _tail_for(self, rows: Rows, shape: tuple[int, int]) -> Tail:
-        outside = self.is_beyond(rows).reshape(shape).any(axis=1, keepdims=True)
+        outside = self.outside(rows).reshape(shape)
         scale = self.tail.scale
         if self.unseen is not None:
             new = has_unseen(self.states[0], rows).reshape(shape).any(axis=1, keepdims=True)
             scale = np.where(new, self.unseen, scale)
-        scale = np.where(outside, self.beyond, 1.0) * scale
+        scale = self.beyond**outside * scale
         if self.continued is not None:
             begun = self.is_continued(rows).reshape(shape).any(axis=1, keepdims=True)
             scale = np.where(begun, self.continued, scale)
@@ -237,7 +255,7 @@ class Expert:
             led = self.is_accompanied(rows).reshape(shape).any(axis=1, keepdims=True)
             scale = np.where(led, self.siblings.companion, scale)
         share, spread = (
-            np.where(outside, getattr(self.outer, name), getattr(self.tail, name))
+            outside * getattr(self.outer, name) + (1 - outside) * getattr(self.tail, name)
             for name in ("share", "spread")
         )
         return Tail(scale, share, spread)

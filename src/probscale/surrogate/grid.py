@@ -18,7 +18,7 @@ from probscale.model.means import Rows
 from probscale.model.posterior import Component, CurveBlock, Tail
 from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
-from probscale.surrogate.expert import exceeds, rows_of, run_tail
+from probscale.surrogate.expert import rows_of, run_tail, share_beyond
 
 Array = NDArray[np.float64]
 
@@ -107,7 +107,9 @@ class GridExpert:
         )
         last = self.rows(configs, runs, np.arange(len(configs)), at.max(axis=1))
         diverges = None if self.divergence is None else self.divergence.probability(last)
-        return CurveBlock(self.transform, (part,), self._tail_for(last, member >= 0), prob_diverge=diverges)
+        every = self.rows(configs, runs, np.repeat(np.arange(len(configs)), at.shape[1]), at.ravel())
+        tail = self._tail_for(share_beyond(every, self.largest).reshape(at.shape), member >= 0)
+        return CurveBlock(self.transform, (part,), tail, prob_diverge=diverges)
 
     def begun(self, log: RunLog, codes: Array) -> GridExpert:
         """The expert itself: all runs of a log are among its cells."""
@@ -142,8 +144,7 @@ class GridExpert:
         state = solve_grid(self.state.process, widened, self.state.device)
         return replace(self, state=state, grid=grid, members=members)
 
-    def _tail_for(self, rows: Rows, continued: NDArray[np.bool_]) -> Tail:
-        outside = exceeds(rows, self.largest)
+    def _tail_for(self, outside: Array, continued: NDArray[np.bool_]) -> Tail:
         return run_tail(self.tail, self.prefix_tail, self.beyond, outside, continued)
 
 
