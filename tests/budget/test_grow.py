@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probscale.budget import STRATEGIES, Decision, Order, plan_budget
+from probscale.budget import STRATEGIES, Decision, Order, allocate, plan_budget
 from probscale.budget.bench import equal_orders, level_orders
+from probscale.cost import FlopsCost
 from probscale.errors import BudgetError
 from probscale.ledger import read_ledger
 
@@ -126,6 +127,45 @@ def test_a_strategy_of_ones_own_spends_and_grows(tmp_path):
     assert "best_first" in read_ledger(tmp_path / "alloc.jsonl").settings["strategy"]
     with pytest.raises(BudgetError, match="other settings"):
         toy.run(tmp_path, strategy="halving", total=MORE)
+
+
+@pytest.mark.parametrize("strategy", ["halving", "early_commitment"])
+def test_a_plan_of_a_grown_budget_begins_where_the_ledger_stands(tmp_path, strategy):
+    first = toy.run(tmp_path, strategy=strategy)
+    options = {"cost": toy.COST, "axis": "step", "strategy": strategy, "eta": 2, "worlds": 12}
+    plan = plan_budget(toy.POOL, total=MORE, ledger=first.ledger, **options)
+    table = plan.table()
+    assert plan.spent == first.spent
+    assert (table["FLOPs"] * table["happens"]).sum() == pytest.approx(MORE - first.spent)
+    assert 0.3 < plan.prob_best <= 1.0
+    assert "given what the allocation observed" in plan.basis
+    more = toy.run(tmp_path, strategy=strategy, total=MORE)
+    assert more.table()["rung"].iloc[-1] in {*table["rung"], "left over"}
+    with pytest.raises(BudgetError, match="has paid"):
+        plan_budget(toy.POOL, total=toy.TOTAL, ledger=first.ledger, **options)
+    for other in ({"pool": toy.POOL[:5]}, {"cost": FlopsCost(params="N")}, {"axis": "tokens"}):
+        with pytest.raises(BudgetError, match=f"another.* {next(iter(other))}"):
+            plan_budget(**{"pool": toy.POOL, "total": MORE, "ledger": first.ledger, **options, **other})
+
+
+def test_a_plan_leaves_out_who_was_given_up(tmp_path):
+    def broken(config, until, state):
+        if config["id"] == 3:
+            raise RuntimeError("out of memory")
+        return toy.runner(str(tmp_path), 0.0, config, until, state)
+
+    options = {"cost": toy.COST, "axis": "step", "strategy": "uniform"}
+    first = allocate(toy.POOL, broken, total=toy.TOTAL, ledger=tmp_path / "a.jsonl", **options)
+    plan = plan_budget(toy.POOL, total=MORE, ledger=first.ledger, worlds=4, **options)
+    assert plan.table()["runs"].tolist() == [7]
+
+
+def test_who_has_ended_is_not_counted_as_dropped():
+    plan = plan_budget(
+        toy.POOL, total=1e5, cost=toy.COST, axis="step", strategy="asha", horizon=100.0, worlds=9
+    )
+    assert plan.prob_best == 1.0
+    assert (plan.table()["prob_best_kept"] == 1.0).all()
 
 
 class Paid:

@@ -141,6 +141,11 @@ def test_a_pool_that_names_runs_of_the_log_needs_no_more(small_log, true_loss, f
     assert log.equals(small_log)
 
 
+def test_a_budget_that_pays_for_nothing_is_refused(small_log, pool, true_loss, flops, tmp_path):
+    with pytest.raises(BudgetError, match="the cheapest action costs"):
+        loop_of(small_log, pool, Trainer(true_loss), flops, tmp_path / "a", budget=1.0).run()
+
+
 def test_what_one_loop_learnt_begins_the_next(whole, true_loss, flops, tmp_path):
     fresh = pd.DataFrame({"N": [5e6, 7e6], "depth": 8.0})
     log = loop_of(whole[0], fresh, Trainer(true_loss), flops, tmp_path / "a", growth=9.0).run()

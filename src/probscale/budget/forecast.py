@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 QUICK = {"iterations": 20, "rounds": 0, "subset": 200, "hurried": True}
 
 
+class Observed(Protocol):
+    """What was observed of the runs of a pool: the part of a `Bench` that surrogates are fitted to."""
+
+    @property
+    def configs(self) -> pd.DataFrame: ...  # noqa: D102
+    @property
+    def axis(self) -> str: ...  # noqa: D102
+    @property
+    def goal(self) -> str: ...  # noqa: D102
+    @property
+    def params(self) -> str | None: ...  # noqa: D102
+    def points(self, run: int) -> Sequence[tuple[float, float]]: ...  # noqa: D102
+
+
 class Forecaster(Protocol):
     """Draws of the outputs that runs would have at more compute."""
 
@@ -90,7 +104,7 @@ class JointForecaster:
         centre = _sign(bench) * latent.mean[:, 0]
         return centre + self.spread * (draws - centre)
 
-    def updated(self, bench: Bench) -> CurveSurrogate:
+    def updated(self, bench: Observed) -> CurveSurrogate:
         """The surrogate with everything observed.
 
         Raises:
@@ -113,7 +127,7 @@ class JointForecaster:
             self._current = current
         return self._current
 
-    def named(self, bench: Bench, run: str) -> pd.DataFrame:
+    def named(self, bench: Observed, run: str) -> pd.DataFrame:
         """Configurations with run identifiers that no earlier run has."""
         frame = bench.configs.copy()
         frame[run] = row_names(len(frame), () if self.surrogate is None else self.surrogate.log.runs)
@@ -123,7 +137,7 @@ class JointForecaster:
         for run, points in fresh.items():
             self._used[run] = self._used.get(run, []) + points
 
-    def _fresh_points(self, bench: Bench) -> dict[int, list[tuple[float, float]]]:
+    def _fresh_points(self, bench: Observed) -> dict[int, list[tuple[float, float]]]:
         """Points not used yet, thinned, of the runs that have any."""
         fresh: dict[int, list[tuple[float, float]]] = {}
         for run in range(len(bench.configs)):
@@ -134,7 +148,7 @@ class JointForecaster:
                 fresh[run] = thinned(points, self.points)
         return fresh
 
-    def _refitted(self, bench: Bench) -> CurveSurrogate:
+    def _refitted(self, bench: Observed) -> CurveSurrogate:
         from probscale.surrogate import FitOptions, fit_surrogate
 
         log, options = self._log(bench, self._used), FitOptions(**QUICK)
@@ -142,7 +156,7 @@ class JointForecaster:
             log, embedder=self.embedder, seed=self.seed, options=options, start=self._current
         )
 
-    def _log(self, bench: Bench, points: dict[int, list[tuple[float, float]]]) -> RunLog:
+    def _log(self, bench: Observed, points: dict[int, list[tuple[float, float]]]) -> RunLog:
         if self.surrogate is not None:
             roles = self.surrogate.log.roles.arguments()
         else:
@@ -200,5 +214,5 @@ def forecast(
     return draws if np.isfinite(draws).all() else ProbscaleError("the forecast was not finite")
 
 
-def _sign(bench: Bench) -> float:
+def _sign(bench: Observed) -> float:
     return 1.0 if bench.goal == "min" else -1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from probscale.budget.bench import drive
 from probscale.budget.forecast import first_point
 from probscale.budget.intake import check_budget, check_earlier, params_column, per_run, read_pool
+from probscale.budget.paid import Paid, read_paid
 from probscale.budget.registry import Maker, StrategyMaker, strategy_named
 from probscale.budget.rungs import check_eta
 from probscale.budget.worlds import WorldBench, WorldForecaster, Worlds, imagined
@@ -44,6 +46,7 @@ class BudgetPlan:
             share.
         rungs: Rows of `table`.
         basis: What the probabilities rest on.
+        spent: What was paid before, of the total.
     """
 
     strategy: str
@@ -54,6 +57,7 @@ class BudgetPlan:
     regret: float
     rungs: pd.DataFrame
     basis: str
+    spent: float = 0.0
 
     def table(self) -> pd.DataFrame:
         """One row per rung, in order of time.
@@ -85,6 +89,7 @@ def plan_budget(
     horizon: str | float | None = None,
     worlds: int = 200,
     seed: int = 0,
+    ledger: str | Path | None = None,
 ) -> BudgetPlan:
     """Play a strategy on imagined curves of the pool, and report what it does.
 
@@ -102,9 +107,12 @@ def plan_budget(
         horizon: Furthest axis value of a run: a number, or a column of the pool; None sets no end.
         worlds: Imagined outcomes.
         seed: Of the outcomes and the strategy's random choices.
+        ledger: Ledger of an allocation of the same pool that is to go on with this total: the curves are
+            drawn given all that it observed, and the plan begins where it stands.
 
     Raises:
-        BudgetError: if the budget, pool or strategy is not accepted.
+        BudgetError: if the budget or strategy is not accepted, or the ledger is of another allocation or has
+            paid the total already.
         ConfigError: if the cost does not accept the pool.
 
     Cost: O(worlds × decisions × runs).
@@ -119,17 +127,11 @@ def plan_budget(
         )
     params = params_column(cost, configs)
     last = per_run(configs, horizon, "horizon", np.inf)
-    drawn = imagined(
-        configs,
-        cost,
-        total,
-        axis=axis,
-        params=params,
-        last=last,
-        worlds=worlds,
-        surrogate=surrogate,
-        seed=seed,
-    )
+    paid = None
+    if ledger is not None:
+        paid = read_paid(ledger, configs, cost, total=total, axis=axis, params=params)
+    means = {"surrogate": surrogate, "seed": seed, "paid": paid}
+    drawn = imagined(configs, cost, total, axis=axis, params=params, last=last, worlds=worlds, **means)
     earliest = None if surrogate is None else first_point(surrogate.log)
     forecaster = WorldForecaster(drawn, earliest) if maker.forecasts else None
     games = [_played(drawn, number, maker, forecaster, eta, seed) for number in range(worlds)]
@@ -144,8 +146,15 @@ def plan_budget(
         float(won[:, 0].mean()),
         float(won[:, 1].mean()),
         _rungs(games, axis, unit, total),
-        IMAGINED if surrogate is None else DRAWN,
+        _basis(surrogate, paid),
+        0.0 if paid is None else float(paid.spent.sum()),
     )
+
+
+def _basis(surrogate: CurveSurrogate | None, paid: Paid | None) -> str:
+    if paid is not None:
+        return f"{DRAWN} given what the allocation observed"
+    return IMAGINED if surrogate is None else DRAWN
 
 
 def _played(
@@ -169,9 +178,9 @@ def _rungs(games: list[WorldBench], axis: str, unit: str, total: float) -> pd.Da
     """Means over games of decisions of the same kind."""
     rows: list[dict[str, object]] = []
     for number, game in enumerate(games):
-        best, spent = int(np.argmin(game.final())), np.zeros(len(game.configs))
+        best, spent = int(np.argmin(game.final())), game.begun
         for step, (decision, paid) in enumerate(zip(game.decisions, game.paid, strict=True)):
-            spent = spent + paid
+            before, spent = spent, spent + paid
             runs = [order.run for order in decision.orders if paid[order.run] > 0]
             if not runs:
                 continue
@@ -180,7 +189,9 @@ def _rungs(games: list[WorldBench], axis: str, unit: str, total: float) -> pd.Da
                 {
                     **{_GAME: number, _STEP: step, "rung": decision.kind, "runs": len(runs)},
                     **{axis: np.median(reach), f"{axis} (least)": reach.min()},
-                    **{f"{axis} (most)": reach.max(), unit: paid.sum(), _KEPT: best in decision.kept},
+                    **{f"{axis} (most)": reach.max(), unit: paid.sum()},
+                    # A run that has ended is out of the race, but not dropped.
+                    _KEPT: best in decision.kept or before[best] >= game.ends[best] * (1 - 1e-9),
                 }
             )
     table = pd.DataFrame(rows)

@@ -11,6 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probscale.budget.bench import Array, Bench, Decision
+from probscale.budget.forecast import JointForecaster
+from probscale.budget.paid import Paid
 from probscale.cost import CostModel
 from probscale.errors import FitError
 
@@ -33,6 +35,9 @@ class Worlds:
         params: Column of sizes, if the cost has one.
         in_flops: Whether compute is counted in FLOPs.
         total: Budget.
+        spent: Compute paid before, (runs,).
+        reach: Most compute that each run may have within the budget, (runs,).
+        stopped: Runs that may not be trained further, (runs,).
         price: Compute at each point, (runs, points), rising.
         at: Axis value at each point, (runs, points).
         outputs: Lower better, (worlds, runs, points).
@@ -43,6 +48,9 @@ class Worlds:
     params: str | None
     in_flops: bool
     total: float
+    spent: Array
+    reach: Array
+    stopped: NDArray[np.bool_]
     price: Array
     at: Array
     outputs: Array
@@ -59,32 +67,43 @@ def imagined(
     worlds: int,
     surrogate: CurveSurrogate | None,
     seed: int,
+    paid: Paid | None = None,
 ) -> Worlds:
     """Curves of a pool drawn from a surrogate of earlier runs, or without one from power laws.
 
     Runs that differ in size, with costs in FLOPs, follow the published Chinchilla law with a log-normal
     balance of its terms (standard deviation .5, shared) and of each run (.05). Other runs follow 1 + a +
-    b·t^−.28 with a and b log-normal per run (.25 and .1).
+    b·t^−.28 with a and b log-normal per run (.25 and .1). What an allocation has `paid` for already is taken
+    as observed; without a surrogate one is fitted to it.
 
     Source: Hoffmann et al. 2022, approach 3, for the law.
     """
-    price = np.tile(total * np.geomspace(FIRST, 1.0, POINTS), (len(configs), 1))
+    spent = np.zeros(len(configs)) if paid is None else paid.spent
+    reach = spent + (total - float(spent.sum()))
+    price = reach[:, None] * np.geomspace(FIRST, 1.0, POINTS)
     ends = np.where(
         np.isfinite(last), cost(configs, np.where(np.isfinite(last), last, 0.0)[:, None])[:, 0], np.inf
     )
     price = np.minimum(price, ends[:, None] * np.linspace(1 - 1e-9, 1, POINTS))
     at = cost.axis_at(configs, price)
+    asked = configs
+    if paid is not None:
+        forecaster = JointForecaster(surrogate, seed=seed)
+        surrogate = forecaster.updated(paid)
+        asked = forecaster.named(paid, surrogate.log.roles.run)
     if surrogate is not None:
         sign = 1.0 if surrogate.log.roles.goal == "min" else -1.0
         # Columns that only costs need are not configuration.
         known = {surrogate.log.roles.run, *surrogate.log.roles.described}
-        asked = configs[[name for name in configs if name in known]]
+        asked = asked[[name for name in asked if name in known]]
         outputs = sign * surrogate.predict(asked, at).latent().sample(worlds, seed=seed)
     else:
         sized = params is not None and cost.unit == "FLOPs"
         sizes = configs[params].to_numpy(dtype=np.float64) if sized else None
         outputs = _power_laws(at, sizes, worlds, np.random.default_rng(seed))
-    return Worlds(configs, axis, params, cost.unit == "FLOPs", total, price, at, outputs)
+    stopped = np.zeros(len(configs), dtype=bool) if paid is None else paid.stopped
+    flops = cost.unit == "FLOPs"
+    return Worlds(configs, axis, params, flops, total, spent, reach, stopped, price, at, outputs)
 
 
 def _power_laws(at: Array, sizes: Array | None, worlds: int, generator: np.random.Generator) -> Array:
@@ -111,11 +130,16 @@ class WorldBench:
         self.params = worlds.params
         self.in_flops = worlds.in_flops
         self.total = worlds.total
-        self.spent: Array = np.zeros(len(worlds.configs))
+        self.spent: Array = worlds.spent.copy()
         self.decisions: list[Decision] = []
         self.paid: list[Array] = []
         self._worlds = worlds
         self._curves = worlds.outputs[number]
+
+    @property
+    def begun(self) -> Array:
+        """Compute paid for each run before the game."""
+        return self._worlds.spent
 
     @property
     def remaining(self) -> float:
@@ -126,12 +150,12 @@ class WorldBench:
     def ends(self) -> Array:
         """Compute at which runs end; those that the whole budget does not finish have none."""
         last = self._worlds.price[:, -1]
-        return np.where(last < self.total * (1 - 1e-6), last, np.inf)
+        return np.where(last < self._worlds.reach * (1 - 1e-6), last, np.inf)
 
     @property
     def usable(self) -> NDArray[np.bool_]:
-        """Which runs are unfinished."""
-        return self.spent < self.ends * (1 - 1e-9)
+        """Which runs are unfinished and may go on."""
+        return (self.spent < self.ends * (1 - 1e-9)) & ~self._worlds.stopped
 
     def points(self, run: int) -> list[tuple[float, float]]:
         """Points paid for; the last is where the run stands."""

@@ -35,6 +35,15 @@ EXAMPLE = (
 
 WorldsOption = Annotated[int, typer.Option(help="Imagined outcomes behind the probabilities.", min=2)]
 
+GoesOn = Annotated[
+    Path | None,
+    typer.Option(
+        help="Ledger of an allocation of POOL that is to go on with this total: the plan begins where it "
+        "stands, given what it observed.",
+        show_default=False,
+    ),
+]
+
 
 @readable
 def plan(
@@ -48,6 +57,7 @@ def plan(
     surrogate: Warm = None,
     costs: PlannedCosts,
     worlds: WorldsOption = 200,
+    ledger: GoesOn = None,
     out: Table = Path("plan.csv"),
     embedder: EmbedderName = "default",
     seed: Seed = 0,
@@ -70,7 +80,7 @@ def plan(
     cost, frame = costs.model(), read_table(pool)
     earlier = warm_surrogate(surrogate, embedder)
     with working(f"imagining {worlds} outcomes of {len(frame):,} runs", quiet=quiet):
-        options = {"strategy": strategy, "surrogate": earlier, "eta": eta, "axis": axis}
+        options = {"strategy": strategy, "surrogate": earlier, "eta": eta, "axis": axis, "ledger": ledger}
         ends = number_or_column(horizon)
         found = plan_budget(frame, total=total, cost=cost, horizon=ends, worlds=worlds, seed=seed, **options)
     write_table(found.table(), out)
@@ -92,8 +102,10 @@ def told(found: BudgetPlan) -> str:
     """A plan in words."""
     from probscale.cli.tables import number
 
+    paid = f", {number(found.spent)} of them paid" if found.spent else ""
     return (
-        f"{found.strategy} with {number(found.total)} {found.unit}, over outcomes drawn from {found.basis}:\n"
+        f"{found.strategy} with {number(found.total)} {found.unit}{paid}, over outcomes drawn from "
+        f"{found.basis}:\n"
         f"  the run that is best with the whole budget is found with probability {found.prob_best:.2f}; the "
         f"result is {found.regret:.1%} above it on average"
     )

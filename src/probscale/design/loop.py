@@ -21,7 +21,7 @@ from probscale.design.actions import OVERHEAD, Actions
 from probscale.design.criteria import Value, find_criterion
 from probscale.design.pool import Constraints, Depths, actions_of, depths_of, grid_of, read_pool
 from probscale.design.progress import Event, Progress
-from probscale.design.suggest import greedy, situation_of
+from probscale.design.suggest import greedy, nothing_left, situation_of
 from probscale.encode.embedders import Embedder
 from probscale.errors import BudgetError, ConfigError
 from probscale.ledger import Ledger, name_of
@@ -100,7 +100,8 @@ class ActiveLoop:
         """Spend the budget; returns the log with everything that was learnt.
 
         Raises:
-            BudgetError: if the budget is not positive, or the ledger belongs to another loop or is in use.
+            BudgetError: if the budget is not positive or pays for no action, or the ledger belongs to another
+            loop or is in use.
             ConfigError: if pool, criterion or constraints are not accepted.
         """
         self._check()
@@ -171,6 +172,8 @@ class ActiveLoop:
         actions = self._actions(progress)
         left = self.budget - progress.spent
         if not actions.within(left).legal.any():
+            if not progress.turns:
+                raise BudgetError(nothing_left(actions.within(left)), budget=self.budget)
             return []
         seed = self.seed + progress.turns
         situation = situation_of(surrogate, progress.pool, actions, targets=self.targets, seed=seed)
