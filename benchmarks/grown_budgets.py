@@ -95,10 +95,11 @@ def main() -> None:
         "Gemstones runs."
     )
     reading = (
-        "On LCBench a budget that grows ends within about one per cent of one known from the start, or below; all of "
-        "the rest on the best run of the first half leaves halving, ASHA and the surrogate 8 to 9 % above. On nanoGPT "
-        "the default has committed by then to a size that is too small for the whole budget, and what that costs is "
-        "not won back: it goes on with that run, as the last column does."
+        "On LCBench a budget that grows ends within about one per cent of one known from the start, or "
+        "below; all of the rest on the best run of the first half leaves halving, ASHA and the surrogate "
+        "8 to 9 % above. On nanoGPT the default has committed by then to a size that is too small for the "
+        "whole budget, and what that costs is not won back: it goes on with that run, as the last column "
+        "does."
     )
     header = ["log", "strategy", "games", *WAYS]
     write_page("grown_budgets", "Budgets that grow", [note, markdown(header, rows), reading])
