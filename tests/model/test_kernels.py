@@ -141,7 +141,7 @@ def test_gradients_stay_finite_on_coinciding_rows(kernel, repeated):
 
 
 def test_deviations_of_few_runs_wane_along_the_axis_within_its_reach():
-    layout = Layout(("width", "step"), axis=(1,), run=2, wanes=True)
+    layout = Layout(("width", "step"), axis=(1,), run=2, wanes=1.0)
     kernel = CurveKernel(layout, scale=0.3)
     x = torch.tensor([[0.0, at, 0.0] for at in (-9.0, -2.0, 0.0, 1.0, 2.0, 9.0)], dtype=torch.float64)
     shared = [term for term in kernel.terms if type(term).__name__ == "AxisTerm"]
@@ -154,6 +154,15 @@ def test_deviations_of_few_runs_wane_along_the_axis_within_its_reach():
         factor = (kernel(x, diag=True).numpy() - common) / flat
     np.testing.assert_allclose(np.log(factor) / 2, [0.25, 0.25, 0.25, -0.125, -0.75, -0.75], rtol=ALGEBRA)
     np.testing.assert_allclose(np.diag(dense(kernel, x)), factor * flat + common, rtol=ALGEBRA)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_the_less_waning_is_believed_the_nearer_its_prior_is_to_nothing(share):
+    kernel = CurveKernel(Layout(("width", "step"), axis=(1,), run=2, wanes=share), scale=0.3)
+    (wane, bend), start = (kernel.waning.get_submodule(f"{name}_prior") for name in ("wane", "bend")), -0.5
+    np.testing.assert_allclose([float(wane.loc), float(bend.loc)], [share * start, 0.0], rtol=ALGEBRA)
+    np.testing.assert_allclose([float(wane.scale), float(bend.scale)], share * 0.15, rtol=ALGEBRA)
+    np.testing.assert_allclose(float(kernel.waning.get_parameter("wane")), share * start, rtol=ALGEBRA)
 
 
 def test_deviations_of_scores_grow_along_the_axis_and_what_all_share_does_not():

@@ -178,13 +178,18 @@ def test_laws_of_curves_break_beyond_the_sizes_alone(asked):
     np.testing.assert_allclose(slopes[:, -1], 0.03 * beyond, rtol=ALGEBRA, atol=1e-15)
 
 
-@pytest.mark.parametrize(("onset", "std"), [(-5.0, 1.0), (0.0, 1.0), (1.9, 1.0), (4.0, 2.0)])
-def test_an_onset_much_later_than_expected_widens_its_prior(asked, onset, std):
+@pytest.mark.parametrize(
+    ("onset", "reach", "std"),
+    [(-5.0, 1.0, 1.0), (1.9, 1.0, 1.0), (4.0, 1.0, 2.0), (4.0, 3.0, 2.0), (4.0, 3.75, 1.5), (4.0, 4.5, 1.0)],
+)
+def test_an_onset_much_later_than_expected_widens_its_prior_where_little_comes_after(
+    asked, onset, reach, std
+):
     scale = LawScale(16.0, 20.0, 2.0, 2.6, True, True, onset=18.0)
     mean, plain = LawMean(LogFloor(0.5), scale), LawMean(LogFloor(0.5), scale)
     for law in (mean, plain):
         law.get_parameter("onset").data.fill_(onset)
-    mean.give_way()
+    mean.give_way(18.0 + onset + reach)
     index = mean.names.index("onset")
     with torch.no_grad():
         wide, narrow = (law.linearised(asked)[1].numpy() for law in (mean, plain))
@@ -192,13 +197,13 @@ def test_an_onset_much_later_than_expected_widens_its_prior(asked, onset, std):
     np.testing.assert_array_equal(np.delete(wide, index, 1), np.delete(narrow, index, 1))
     # What is saved and what restarts receive is the state of the module.
     plain.load_state_dict(mean.state_dict())
-    assert plain.prior()[1][index] == std
+    assert plain.prior()[1][index] == mean.prior()[1][index]
 
 
 def test_laws_without_curves_have_no_onset_to_give_way(make_law):
     mean = LawMean(LogFloor(0.5), LawScale(16.0, 20.0, 2.0, 2.6, True, True))
     before = mean.prior()[1]
-    mean.give_way()
+    mean.give_way(21.0)
     np.testing.assert_array_equal(mean.prior()[1], before)
 
 

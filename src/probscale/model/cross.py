@@ -52,7 +52,7 @@ def term_names(kernel: CurveKernel) -> tuple[str, ...]:
 
 
 def _gain(kernel: CurveKernel, x: Tensor) -> Tensor:
-    return kernel._gain(x) if kernel.growing else x.new_ones(len(x))
+    return kernel.gain(x) if kernel.growing else x.new_ones(len(x))
 
 
 @singledispatch

@@ -376,7 +376,7 @@ class CurveKernel(LogParameterKernel):
         self.growing: tuple[int, ...] = layout.axis[:1] if layout.growth or layout.wanes else ()
         if layout.growth:
             self.declare("growth", 0.3, 0.3, 0.3)
-        self.waning = Waning() if layout.wanes else None
+        self.waning = Waning(layout.wanes) if layout.wanes else None
         if shift.slope.numel():
             self.register_prior(
                 "shift_prior",
@@ -388,12 +388,12 @@ class CurveKernel(LogParameterKernel):
         """Sum over the terms."""
         parts = [term(x1, x2, diag=diag) for term in self.terms]
         if self.growing:
-            gain = self._gain(x1) * self._gain(x2) if diag else self._gain(x1)[:, None] * self._gain(x2)
+            gain = self.gain(x1) * self.gain(x2) if diag else self.gain(x1)[:, None] * self.gain(x2)
             pairs = zip(parts, self.terms, strict=True)
             parts = [part if isinstance(term, AxisTerm) else gain * part for part, term in pairs]
         return torch.stack(parts).sum(0) if diag else functools.reduce(torch.add, parts)
 
-    def _gain(self, x: Tensor) -> Tensor:
+    def gain(self, x: Tensor) -> Tensor:
         """Size of deviations along the axis, (rows,)."""
         if self.waning is not None:
             return self.waning(x[:, self.growing[0]])

@@ -42,7 +42,7 @@ class Layout:
         labels: Blocks of the categorical fields.
         run: Column of the run's code, or None when every run has a single point.
         growth: Whether deviations of tasks and runs may grow along the axis: scores all start at nothing.
-        wanes: Whether deviations wane along the axis: those of few runs of a loss.
+        wanes: How surely deviations wane along the axis, 0 to 1: those of few runs of a loss do.
     """
 
     continuous: tuple[str, ...]
@@ -51,7 +51,7 @@ class Layout:
     labels: tuple[LabelBlock, ...] = ()
     run: int | None = None
     growth: bool = False
-    wanes: bool = False
+    wanes: float = 0.0
 
     @property
     def others(self) -> tuple[int, ...]:

@@ -163,6 +163,9 @@ ONSET_STD = 1.0
 SURPRISE = 2.0
 """How many standard deviations from its centre an onset may lie before its prior gives way."""
 
+NEAR, FAR = 3.0, 4.5
+"""E-folds of the axis beyond the onset: a prior gives way to logs that end before, not to those after."""
+
 BREAKS = ("size_break", "progress_break")
 """Slopes that may change beyond the observed sizes; curves show how they go on along the axis."""
 
@@ -252,19 +255,26 @@ class LawMean(CurveMean):
             wanted = short if name == SHORT_BREAK else std
             getattr(self, f"{name}_prior").scale.fill_(max(wanted, NO_BREAK))
 
-    def give_way(self) -> None:
-        """Widen the prior of the onset where the law, fitted alone, has it later than expected.
+    def give_way(self, last: float) -> None:
+        """Widen the prior of the onset where the law, fitted alone, has it late and little comes after.
 
         Where a log holds the beginnings of runs only, the axis value at which loss begins to follow a power
         law may lie e-folds beyond where a prior of whole curves looks for it, and a kernel that could explain
-        the fall as well would let the prior have its way.
+        the fall as well would let the prior have its way. Whole curves tell the power law by what follows
+        the onset, and the more of that there is the less the prior gives way.
+
+        Args:
+            last: Logarithm of the last axis value observed.
 
         Source: a heavy-tailed prior as a mixture of normal ones, the scale at what the value asks for.
         """
-        if "onset" not in self.names:
+        if "onset" not in self.names or self.scale.onset is None:
             return
         value = float(self.get_parameter("onset").detach())
-        self.get_buffer("onset_prior.scale").fill_(max(ONSET_STD, value / SURPRISE))
+        reach = last - self.scale.onset - value
+        share = min(max((FAR - reach) / (FAR - NEAR), 0.0), 1.0)
+        wanted = max(ONSET_STD, value / SURPRISE)
+        self.get_buffer("onset_prior.scale").fill_(ONSET_STD + share * (wanted - ONSET_STD))
 
     @property
     def break_std(self) -> float:

@@ -24,14 +24,18 @@ class Waning(Module):
     Runs differ most while they learn at different paces and least near the end. A kernel that is as large
     everywhere takes what few runs say of the end for chance, and foretells larger runs with intervals
     several times too wide.
+
+    Args:
+        share: How much of this is believed, 0 to 1: of less, priors of both parameters are nearer to nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = 1.0) -> None:
         super().__init__()
         for name, mean in (("wane", WANE), ("bend", BEND)):
-            start = torch.tensor(mean, dtype=torch.float64)
+            start = torch.tensor(share * mean, dtype=torch.float64)
             self.register_parameter(name, torch.nn.Parameter(start.clone()))
-            self.register_prior(f"{name}_prior", NormalPrior(start, torch.full_like(start, SHAPE_STD)), name)
+            prior = NormalPrior(start, torch.full_like(start, share * SHAPE_STD))
+            self.register_prior(f"{name}_prior", prior, name)
 
     def forward(self, axis: Tensor) -> Tensor:
         """Factors at standardised axis values, same shape."""

@@ -336,10 +336,14 @@ def _process_of(state: ExactState, x: Tensor) -> CurveProcess:
 
 def _run_covariance(process: CurveProcess, blocks: Tensor) -> Tensor:
     """Covariance of run deviations within blocks; zero without such a term."""
-    terms = [term for term in process.kernel.terms if isinstance(term, RunTerm)]
+    kernel = process.kernel
+    terms = [term for term in kernel.terms if isinstance(term, RunTerm)]
     if not terms:
         return blocks.new_zeros(*blocks.shape[:-1], blocks.shape[-2])
-    return torch.vmap(lambda x: terms[0](x, x))(blocks)
+    alone = torch.vmap(lambda x: terms[0](x, x))(blocks)
+    if not kernel.growing:
+        return alone
+    return alone * _outer(kernel.gain(blocks.flatten(0, -2)).reshape(blocks.shape[:-1]))
 
 
 def _outer(mask: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,7 +27,6 @@ from probscale.model.fitting import (
     threads_for,
 )
 from probscale.model.gp import CurveProcess, Observations
-from probscale.model.layout import Layout
 from probscale.model.means import Believed, CurveMean, LawMean, curve_mean
 from probscale.model.posterior import Tail
 from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, LogFloor
@@ -38,6 +36,7 @@ from probscale.surrogate.continuation import continuation_scale
 from probscale.surrogate.earlier import Earlier
 from probscale.surrogate.expert import Expert, expected_beyond, layout_of
 from probscale.surrogate.extrapolation import extrapolation_break, extrapolation_factor
+from probscale.surrogate.few_runs import new_run_factor, wanes
 from probscale.surrogate.floors import with_floors
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
@@ -52,9 +51,6 @@ Array = NDArray[np.float64]
 MOST_CLASSIFIED = 1_500
 FEWEST_GRID_RUNS = 12
 """Runs from which on the effects of a grid are known well enough to do without a law's prior."""
-
-FEW_RUNS = 8
-"""Runs up to which deviations are taken to wane along the axis, and an onset stays where it is expected."""
 
 MOST_AVERAGED = 1_500
 """Points of a grid from which on a plane does without a law."""
@@ -311,30 +307,9 @@ def _fitted_mean(
         scale = points.law_scale
         mean = curve_mean(points.transform, scale, points.data.y, kind, believed).to(options.place)
         spread = fit_mean(mean, data)
-    if isinstance(mean, LawMean) and len(points.diverged) > FEW_RUNS:
-        mean.give_way()
+    if isinstance(mean, LawMean):
+        mean.give_way(float(data.rows.progress.max()))
     return mean, spread
-
-
-def new_run_factor(points: Prepared, mean: CurveMean) -> float:
-    """How much further than the runs it was fitted to a new run lies from the mean of curves.
-
-    Few runs lie close to a law of as many parameters, and a kernel as small as that promises too much.
-
-    Source: final prediction error, Akaike 1969, with runs in place of points.
-    """
-    if not points.encoder.axis.curves:
-        return 1.0
-    return math.sqrt(1.0 + sum(p.numel() for p in mean.parameters()) / len(np.unique(points.codes)))
-
-
-def wanes(layout: Layout, points: Prepared) -> bool:
-    """Whether deviations wane along the axis: in logs of few runs of a loss, over few coordinates.
-
-    More runs tell for themselves how the kernel has to be, and finals of ten were foretold no better so.
-    """
-    few = len(points.diverged) <= FEW_RUNS
-    return few and layout.has_few_coordinates and isinstance(points.transform, LogFloor) and not layout.growth
 
 
 def _breaks(mean: CurveMean) -> list[torch.nn.Parameter]:

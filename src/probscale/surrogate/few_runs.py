@@ -1,0 +1,44 @@
+"""What priors say while a log holds few runs, and how that fades as runs are added."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from probscale.model.layout import Layout
+from probscale.model.means import CurveMean
+from probscale.model.transforms import LogFloor
+from probscale.surrogate.prepare import Prepared
+
+FEW_RUNS, MANY_RUNS = 8, 14
+"""Runs up to which deviations are taken to wane along the axis, and runs at which that has faded."""
+
+
+def new_run_factor(points: Prepared, mean: CurveMean) -> float:
+    """How much further than the runs it was fitted to a new run lies from the mean of curves.
+
+    Few runs lie close to a law of as many parameters, and a kernel as small as that promises too much.
+
+    Source: final prediction error, Akaike 1969, with runs in place of points.
+    """
+    if not points.encoder.axis.curves:
+        return 1.0
+    return math.sqrt(1.0 + sum(p.numel() for p in mean.parameters()) / len(np.unique(points.codes)))
+
+
+def wanes(layout: Layout, points: Prepared) -> float:
+    """How surely deviations wane along the axis, 0 to 1: in logs of few runs of a loss, over few coordinates.
+
+    More runs tell for themselves how the kernel has to be.
+    """
+    suits = layout.has_few_coordinates and isinstance(points.transform, LogFloor) and not layout.growth
+    return fewness(len(points.diverged)) if suits else 0.0
+
+
+def fewness(runs: int) -> float:
+    """One for so few runs that priors decide, zero for so many that they tell for themselves.
+
+    In between it falls by the same with every run, so that no single run makes forecasts jump.
+    """
+    return min(max((MANY_RUNS - runs) / (MANY_RUNS - FEW_RUNS), 0.0), 1.0)
