@@ -160,9 +160,9 @@ def test_deviations_of_few_runs_wane_along_the_axis_within_its_reach():
 def test_the_less_waning_is_believed_the_nearer_its_prior_is_to_nothing(share):
     kernel = CurveKernel(Layout(("width", "step"), axis=(1,), run=2, wanes=share), scale=0.3)
     (wane, bend), start = (kernel.waning.get_submodule(f"{name}_prior") for name in ("wane", "bend")), -0.5
-    np.testing.assert_allclose([float(wane.loc), float(bend.loc)], [share * start, 0.0], rtol=ALGEBRA)
-    np.testing.assert_allclose([float(wane.scale), float(bend.scale)], share * 0.15, rtol=ALGEBRA)
-    np.testing.assert_allclose(float(kernel.waning.get_parameter("wane")), share * start, rtol=ALGEBRA)
+    np.testing.assert_allclose([wane.loc.item(), bend.loc.item()], [share * start, 0.0], rtol=ALGEBRA)
+    np.testing.assert_allclose([wane.scale.item(), bend.scale.item()], share * 0.15, rtol=ALGEBRA)
+    np.testing.assert_allclose(kernel.waning.get_parameter("wane").item(), share * start, rtol=ALGEBRA)
 
 
 def test_deviations_of_scores_grow_along_the_axis_and_what_all_share_does_not():

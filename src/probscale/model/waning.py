@@ -31,6 +31,7 @@ class Waning(Module):
 
     def __init__(self, share: float = 1.0) -> None:
         super().__init__()
+        self.share = share
         for name, mean in (("wane", WANE), ("bend", BEND)):
             start = torch.tensor(share * mean, dtype=torch.float64)
             self.register_parameter(name, torch.nn.Parameter(start.clone()))

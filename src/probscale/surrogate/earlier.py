@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +12,8 @@ from probscale.encode.encoder import Encoder
 from probscale.errors import NotPositiveDefiniteError
 from probscale.model.fitting import FitOutcome, fit_robustly
 from probscale.model.gp import CurveProcess, Observations
+from probscale.model.kernels import CurveKernel
+from probscale.model.layout import Layout
 from probscale.model.means import LawMean
 from probscale.model.transforms import Affine, LogOdds, LogScore, OutputTransform
 from probscale.runs import RunLog
@@ -69,7 +71,7 @@ class Earlier:
         """Fit a process from where the earlier one ended; None where that says nothing about this one."""
         known = [state.process for state in self.expert.states]
         before = next((each for each in known if type(each.mean) is type(process.mean)), known[0])
-        if type(before) is not CurveProcess or before.layout != process.layout:
+        if type(before) is not CurveProcess or not _alike(before.layout, process.layout):
             return None
         kept = {name: value.clone() for name, value in process.state_dict().items()}
         try:
@@ -100,6 +102,7 @@ def _begin(process: CurveProcess, before: CurveProcess, data: Observations) -> N
     """Kernel and noise of another process, and its mean where that explains the data better."""
     _copy(before.kernel, process.kernel)
     _copy(before.noise, process.noise)
+    _fade(before.kernel, process.kernel)
     # The law of finals is not fitted jointly: it stays where robust regression puts it.
     if not process.layout.axis or process.mean.names != before.mean.names:
         return
@@ -111,10 +114,23 @@ def _begin(process: CurveProcess, before: CurveProcess, data: Observations) -> N
 
 
 def _copy(source: torch.nn.Module, target: torch.nn.Module) -> None:
-    """Give one module the parameters of another; priors stay."""
+    """Give one module the parameters of another where it has them; priors stay."""
     known = dict(source.named_parameters())
     for name, parameter in target.named_parameters():
-        parameter.data = known[name].detach().to(parameter.device).clone()
+        if name in known:
+            parameter.data = known[name].detach().to(parameter.device).clone()
+
+
+def _fade(source: CurveKernel, target: CurveKernel) -> None:
+    """Bring what was learnt of waning as near to nothing as its prior has come since."""
+    if source.waning is not None and target.waning is not None:
+        for parameter in target.waning.parameters():
+            parameter.data = parameter.data * (target.waning.share / source.waning.share)
+
+
+def _alike(before: Layout, now: Layout) -> bool:
+    """Whether two layouts differ at most in how surely deviations wane, which fades with every run."""
+    return replace(before, wanes=now.wanes) == now
 
 
 @torch.no_grad()
