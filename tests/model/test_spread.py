@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import ndtri
@@ -10,6 +12,7 @@ from probscale.model.spread import (
     ALONG,
     CurveSpread,
     Foretold,
+    LengthTrend,
     begun_weights,
     fit_factors,
     mixture_quantile,
@@ -38,6 +41,25 @@ def test_factors_may_differ_along_a_run():
     true = np.array([0.7, 0.8, 1.2, 1.5])
     found = np.exp(fit_factors(points(true, new_weights(v))))
     assert found == pytest.approx(true, rel=0.25)
+
+
+def test_factors_may_fall_with_the_length_of_a_run():
+    longer = np.random.default_rng(2).uniform(-1.5, 1.5, 4_000)
+    hats = np.column_stack([np.ones(4_000), longer])
+    found = fit_factors(points(np.exp([0.2, -0.4]), hats), slopes=1)
+    assert found == pytest.approx([0.2, -0.4], abs=0.06)
+
+
+def test_runs_longer_than_most_spread_like_the_longest_that_are_common():
+    lengths = np.log(np.geomspace(1e3, 1e5, 101))
+    trend = replace(LengthTrend.over(lengths), new=-0.4, begun=0.1)
+    spread = replace(CurveSpread.plain(), length=trend)
+    v, seen = np.full((4, 2), 0.5), np.array([np.nan, np.nan, np.nan, 0.2])
+    asked = np.log([1e4, 1e5, 1e9, 1e9])
+    middle, long, longest, begun = spread.factors(v, seen, np.zeros(4), asked)[:, 0]
+    assert middle == pytest.approx(1.0)
+    assert longest == long == pytest.approx(np.exp(-0.4 * 0.45 * np.log(100)), rel=1e-9)
+    assert begun == pytest.approx(np.exp(0.1 * 0.45 * np.log(100)), rel=1e-9)
 
 
 def test_without_points_that_say_much_factors_stay_near_one():
@@ -80,7 +102,7 @@ def test_new_and_begun_runs_have_factors_of_their_own():
     plain = CurveSpread.plain()
     spread = CurveSpread(plain.new + np.log(2.0), plain.begun)
     v = np.linspace(0.1, 1.0, 5)[None].repeat(2, axis=0)
-    factors = spread.factors(v, np.array([np.nan, 0.5]), np.array([0, 7]))
+    factors = spread.factors(v, np.array([np.nan, 0.5]), np.array([0, 7]), np.zeros(2))
     assert factors[0] == pytest.approx(np.full(5, 2.0))
     assert factors[1] == pytest.approx(np.ones(5))
     assert new_weights(ALONG) == pytest.approx(np.eye(len(ALONG)))

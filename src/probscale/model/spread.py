@@ -39,7 +39,37 @@ PRIOR_STD = 0.5
 STEP_STD = 0.25
 """Prior standard deviation of the difference of each from this mean."""
 
+SLOPE_STD = 0.3
+"""Prior standard deviation of what an e-fold of length adds to log factors."""
+
 _SMOOTH = 0.1
+
+
+@dataclass(frozen=True)
+class LengthTrend:
+    """How factors differ between short and long runs: short ones stray more from what is expected.
+
+    Attributes:
+        low: Logarithm of the length up to which runs count as equally short.
+        high: The same for long ones.
+        new: What an e-fold of length adds to the log factors of new runs.
+        begun: The same for begun ones.
+    """
+
+    low: float = 0.0
+    high: float = 0.0
+    new: float = 0.0
+    begun: float = 0.0
+
+    @classmethod
+    def over(cls, lengths: Array) -> LengthTrend:
+        """No trend as yet, over the logarithms of the lengths of runs, (runs,)."""
+        low, high = np.quantile(lengths, [0.05, 0.95])
+        return cls(float(low), float(high))
+
+    def beyond_middle(self, lengths: Array) -> Array:
+        """E-folds by which runs are longer than those in the middle, within the observed, (runs,)."""
+        return np.clip(lengths, self.low, self.high) - (self.low + self.high) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +79,12 @@ class CurveSpread:
     Attributes:
         new: Logarithms for runs that have shown nothing, at `ALONG`, (4,).
         begun: Logarithms for begun runs, at `SEEN` × `AHEAD`, then what `COUNTS` add, (13,).
+        length: What the length of a run adds.
     """
 
     new: Array
     begun: Array
+    length: LengthTrend = LengthTrend()
 
     @classmethod
     def plain(cls) -> CurveSpread:
@@ -67,25 +99,27 @@ class CurveSpread:
 
     def described(self) -> dict[str, float]:
         """Typical factors of begun runs: midway through the rest by how much was seen, and at the end."""
-        told = []
+        told, middle = [], np.array([(self.length.low + self.length.high) / 2])
         for seen, ahead, count in ((0.35, 0.4, 4), (0.6, 0.4, 15), (0.85, 0.4, 60), (0.6, 1.0, 15)):
             v = np.array([seen + ahead * (1 - seen)])
-            told.append(self.factors(v[None], np.array([seen]), np.array([count])).item())
+            told.append(self.factors(v[None], np.array([seen]), np.array([count]), middle).item())
         return dict(zip(("little seen", "half seen", "most seen", "end"), told, strict=True))
 
-    def factors(self, v: Array, seen: Array, count: Array) -> Array:
+    def factors(self, v: Array, seen: Array, count: Array, lengths: Array) -> Array:
         """Factors on standard deviations, (runs, points).
 
         Args:
             v: Progress of the asked points, (runs, points).
             seen: Progress up to which each run was seen, (runs,); NaN for new ones.
             count: Number of points seen, (runs,).
+            lengths: Logarithms of the ends of the runs, (runs,).
         """
-        until, number = (np.broadcast_to(part[:, None], v.shape).ravel() for part in (seen, count))
+        longer = self.length.beyond_middle(lengths)
+        until, number, longer = (np.broadcast_to(p[:, None], v.shape).ravel() for p in (seen, count, longer))
         begun = np.isfinite(until)
-        out = np.empty(v.size)
-        out[~begun] = new_weights(v.ravel()[~begun]) @ self.new
-        out[begun] = begun_weights(v.ravel()[begun], until[begun], number[begun]) @ self.begun
+        out = longer * np.where(begun, self.length.begun, self.length.new)
+        out[~begun] += new_weights(v.ravel()[~begun]) @ self.new
+        out[begun] += begun_weights(v.ravel()[begun], until[begun], number[begun]) @ self.begun
         return np.exp(out).reshape(v.shape)
 
 
@@ -193,7 +227,7 @@ def mixture_quantile(points: Foretold, q: float) -> Array:
     return 0.5 * (low + high)
 
 
-def fit_factors(points: Foretold, centre: float = OPTIMISM) -> Array:
+def fit_factors(points: Foretold, centre: float = OPTIMISM, slopes: int = 0) -> Array:
     """Log factors under which intervals of left-out points hold what they promise, (factors,).
 
     Quantile regression of the needed log factor on the hats, at the 50 % and 90 % levels together; a prior
@@ -202,11 +236,12 @@ def fit_factors(points: Foretold, centre: float = OPTIMISM) -> Array:
     Args:
         points: Left-out points.
         centre: Prior mean of the mean log factor.
+        slopes: How many of the last hats are no weights but multiply slopes, expected to be zero.
 
     Source: Koenker and Bassett 1978, the check function smoothed as by Fernandes et al. 2021.
     """
     targets = [(level, needed(points, level)) for level in LEVELS]
-    count = points.hats.shape[1]
+    count = points.hats.shape[1] - slopes
 
     def objective(p: Array) -> tuple[float, Array]:
         fitted = points.hats @ p
@@ -215,11 +250,12 @@ def fit_factors(points: Foretold, centre: float = OPTIMISM) -> Array:
             left = (target - fitted) / _SMOOTH
             loss += float(points.say @ (_SMOOTH * (level * left + np.logaddexp(0.0, -left))))
             slope -= points.say * (level - expit(-left))
-        mean = p.mean()
-        apart = (p - mean) / STEP_STD
-        prior = 0.5 * float(apart @ apart) + 0.5 * ((mean - centre) / PRIOR_STD) ** 2
+        mean, steep = p[:count].mean(), p[count:] / SLOPE_STD
+        apart = (p[:count] - mean) / STEP_STD
+        prior = 0.5 * float(apart @ apart + steep @ steep) + 0.5 * ((mean - centre) / PRIOR_STD) ** 2
         pull = apart / STEP_STD + (mean - centre) / PRIOR_STD**2 / count
-        return loss + prior, points.hats.T @ slope + pull
+        return loss + prior, points.hats.T @ slope + np.append(pull, steep / SLOPE_STD)
 
-    best = minimize(objective, np.zeros(count), jac=True, method="L-BFGS-B", bounds=[(-1.5, 2.0)] * count)
+    start, bounds = np.zeros(count + slopes), [(-1.5, 2.0)] * (count + slopes)
+    best = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds)
     return np.asarray(best.x, dtype=np.float64)

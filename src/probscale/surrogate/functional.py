@@ -282,7 +282,7 @@ class FunctionalExpert:
         known = [self.observed.get(run) for run in runs]
         last = np.array([np.nan if run is None else run.at[-1] for run in known])
         count = np.array([0 if run is None else len(run.at) for run in known])
-        factors = self.spread.factors(v, self.clock.read(last, horizons), count)
+        factors = self.spread.factors(v, self.clock.read(last, horizons), count, rows.progress.numpy())
         factors = factors * np.where(exceeds(rows, self.largest) & (count == 0), self.beyond, 1.0)[:, None]
         if self.unseen is not None:
             new = has_unseen(self.scores.states[0], rows) & (count == 0)

@@ -103,5 +103,6 @@ def _foretold(
         where = where[judged_positions(0, len(where))]
         v = curves.v[where]
         views = outlooks_of(expert.basis, expert.deviations, v, None, location[i], variance[i], deviation)
-        wide = expert.spread.factors(v[None], np.array([np.nan]), np.zeros(1))[0]
+        length = curves.rows.progress[[run]].numpy()
+        wide = expert.spread.factors(v[None], np.array([np.nan]), np.zeros(1), length)[0]
         yield foretold(views, residual[where], np.ones((len(where), 1)), wide)

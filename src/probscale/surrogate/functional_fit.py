@@ -172,10 +172,15 @@ def functional_report(
                 **dict(
                     zip(("early", "middle", "late", "end"), np.exp(expert.spread.new).tolist(), strict=True)
                 ),
+                "per e-fold of length": float(np.exp(expert.spread.length.new)),
                 "typical run": typical,
                 "unstable share": float(kinds.weights[kinds.kinds[:, 1] > 4].sum()),
             },
-            "continued runs": {**expert.spread.described(), "trust": kinds.trust},
+            "continued runs": {
+                **expert.spread.described(),
+                "trust": kinds.trust,
+                **({"memory": kinds.memory} if np.isfinite(kinds.memory) else {}),
+            },
             "beyond": {
                 "scale": expert.beyond,
                 **({} if offset is None else {"offset of a size": offset.std}),

@@ -15,7 +15,7 @@ from probscale.encode.warming import Warming
 from probscale.model.baseline import Baseline
 from probscale.model.basis import Basis
 from probscale.model.scores import ScoreProcesses
-from probscale.model.spread import CurveSpread
+from probscale.model.spread import CurveSpread, LengthTrend
 from probscale.model.straying import RunDeviations
 from probscale.model.transforms import transform_from
 from probscale.runs import Roles
@@ -56,10 +56,12 @@ def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> 
         "clock": asdict(expert.clock),
         "transform": expert.transform.to_dict(),
         "trust": expert.deviations.trust,
+        "memory": expert.deviations.memory if np.isfinite(expert.deviations.memory) else None,
         "anneals": None if expert.annealing is None else asdict(expert.annealing),
         "warms": None if expert.warming is None else asdict(expert.warming),
         "remainder": [expert.basis.correlated, expert.basis.length, expert.basis.rest],
         "processes": described,
+        "length": asdict(expert.spread.length),
         "beyond": expert.beyond,
         "unseen": expert.unseen,
         "size_default": expert.size_default,
@@ -104,8 +106,12 @@ def unpack_functional(
         centre=array("centre"),
         basis=Basis(*(array(f"basis/{key}") for key in _BASIS), *data["remainder"]),
         scores=ScoreProcesses(tuple(states), array("members"), array("excess")),
-        deviations=RunDeviations(*(array(f"deviations/{key}") for key in _DEVIATIONS), trust=data["trust"]),
-        spread=CurveSpread(array("spread/new"), array("spread/begun")),
+        deviations=RunDeviations(
+            *(array(f"deviations/{key}") for key in _DEVIATIONS),
+            trust=data["trust"],
+            memory=data.get("memory") or np.inf,
+        ),
+        spread=CurveSpread(array("spread/new"), array("spread/begun"), LengthTrend(**data.get("length", {}))),
         beyond=data["beyond"],
         unseen=data["unseen"],
         size_default=data["size_default"],
