@@ -46,8 +46,11 @@ def test_factors_may_differ_along_a_run():
 def test_factors_may_fall_with_the_length_of_a_run():
     longer = np.random.default_rng(2).uniform(-1.5, 1.5, 4_000)
     hats = np.column_stack([np.ones(4_000), longer])
-    found = fit_factors(points(np.exp([0.2, -0.4]), hats), slopes=1)
+    some = points(np.exp([0.2, -0.4]), hats)
+    found = fit_factors(replace(some, say=100 * some.say), slopes=1)
     assert found == pytest.approx([0.2, -0.4], abs=0.06)
+    # Few runs must not take accidents for a trend.
+    assert -0.1 < fit_factors(replace(some, say=0.01 * some.say), slopes=1)[1] < 0
 
 
 def test_runs_longer_than_most_spread_like_the_longest_that_are_common():
