@@ -81,19 +81,9 @@ class Basis:
         scale = np.sqrt(np.outer(self.noise_at(v), self.noise_at(other)) * self.correlated)
         return scale * np.exp(-np.abs(v[:, None] - other[None]) / self.length)
 
-    def covariance(self, v: Array, memory: float = np.inf) -> Array:
-        """Covariance of the remainder of one run, (points, points).
-
-        Args:
-            v: Progress of the points, ascending, (points,).
-            memory: Progress over which points fade: variances grow by a factor e with each such distance from
-                the last point.
-        """
-        covariance = self.remainder(v, v) + np.diag((1 - self.correlated) * self.noise_at(v))
-        if np.isinf(memory):
-            return covariance
-        faded = np.exp(0.5 * (v[-1] - v) / memory)
-        return covariance * np.outer(faded, faded)
+    def covariance(self, v: Array) -> Array:
+        """Covariance of the remainder of one run, (points, points)."""
+        return self.remainder(v, v) + np.diag((1 - self.correlated) * self.noise_at(v))
 
     def information(self, v: Array, residual: Array) -> tuple[Array, Array]:
         """What the points of a run say about its scores: precision (functions²) and its product with them."""

@@ -169,40 +169,30 @@ class Passage:
 
 
 def passage(
-    basis: Basis,
-    v: Array,
-    seen: tuple[Array, Array],
-    mean: Array,
-    trust: float = 1.0,
-    memory: float = np.inf,
-    rough: float = 1.0,
+    basis: Basis, v: Array, seen: Array, residual: Array, mean: Array, trust: float = 1.0, rough: float = 1.0
 ) -> Passage:
     """What the observed points of a run say; exact given what other runs say.
 
     Args:
         basis: Basis functions and remainder.
         v: Progress of the asked points, (points,).
-        seen: Progress of the observed points, and their values without baseline and centre, (observed,) each.
+        seen: Progress of the observed points, (observed,).
+        residual: Observed values without baseline and centre, (observed,).
         mean: Scores expected from the other runs, (scores,).
         trust: Factor on the information of the observed points.
-        memory: Progress over which what they say of the scores fades; see `Basis.covariance`.
         rough: Factor on the remainder that `basis` holds; towards the end it fades to one.
 
     Cost: O(observed³).
     """
-    passed, residual = seen
-    design, fade = basis.at(passed), _calming(basis, v, rough)
-    across = fade[:, None] * basis.remainder(v, passed)
-    gain = np.linalg.solve(basis.covariance(passed) / trust, np.column_stack([design, residual, across.T]))
+    design, fade = basis.at(seen), _calming(basis, v, rough)
+    across = fade[:, None] * basis.remainder(v, seen)
+    gain = np.linalg.solve(basis.covariance(seen) / trust, np.column_stack([design, residual, across.T]))
     scores = len(mean)
-    told = gain
-    if np.isfinite(memory):
-        told = np.linalg.solve(basis.covariance(passed, memory) / trust, np.column_stack([design, residual]))
     return Passage(
         across @ gain[:, scores],
         basis.at(v) - across @ gain[:, :scores],
-        design.T @ told[:, :scores],
-        design.T @ (told[:, scores] - told[:, :scores] @ mean),
+        design.T @ gain[:, :scores],
+        design.T @ (gain[:, scores] - gain[:, :scores] @ mean),
         basis.remainder(v, v) * np.outer(fade, fade) - across @ gain[:, scores + 1 :],
         (1 - basis.correlated) * basis.noise_at(v) * fade**2,
     )
@@ -257,8 +247,7 @@ def outlooks_of(
     out, passages = [], {}
     for (scale, rough), weight in zip(runs.kinds[keep], weights[keep] / weights[keep].sum(), strict=True):
         if rough not in passages:
-            how = runs.trust, runs.memory, float(rough)
-            passages[rough] = passage(basis.roughened(rough), v, seen, mean, *how)
+            passages[rough] = passage(basis.roughened(rough), v, *seen, mean, runs.trust, rough)
         view = passages[rough].outlook(mean, runs.root(prior, scale), shared)
         out.append(replace(view, weight=float(weight)))
     return out

@@ -40,9 +40,9 @@ STEP_STD = 0.25
 """Prior standard deviation of the difference of each from this mean."""
 
 SLOPE_STD = 0.05
-"""Prior standard deviation of what an e-fold of length adds to log factors. Runs left out of the whole fit ask
-for half of what those that shaped it do (StepLaw .15 to .2 in place of .32, so that points and runs are both
-covered); this much caution halves it for the 400 runs that judge."""
+"""Prior standard deviation of what an e-fold of length adds to log factors. Runs left out of the whole fit
+ask for half of what those that shaped it do (StepLaw .15 to .2 in place of .32, so that points and runs are
+both covered); this much caution halves it for the 400 runs that judge."""
 
 _SMOOTH = 0.1
 

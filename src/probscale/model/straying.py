@@ -46,8 +46,6 @@ class RunDeviations:
             process claims beyond them, far from all runs, is its own honest doubt.
         fresh: The same for runs that have shown nothing, as their single points suggest, (kinds,).
         trust: How many independent points a point of a prefix counts for.
-        memory: Progress over which what a point of a prefix says of the scores fades: how a run sets out says
-            less of where it goes than what it did last.
     """
 
     pattern: Array
@@ -56,7 +54,6 @@ class RunDeviations:
     typical: Array
     fresh: Array
     trust: float = 1.0
-    memory: float = np.inf
 
     @cached_property
     def half(self) -> Array:
@@ -106,18 +103,18 @@ class Shown:
         )
 
 
-def shown_by(basis: Basis, v: Array, residual: Array, memory: float = np.inf) -> tuple[Shown, Shown]:
-    """Summaries of a run's points, taken for a calm run and for an unstable one; see `Basis.covariance`.
+def shown_by(basis: Basis, v: Array, residual: Array) -> tuple[Shown, Shown]:
+    """Summaries of a run's points, taken for a calm run and for an unstable one.
 
     Cost: O(points³).
     """
     unit = replace(basis.roughened(UNSTABLE), noise=basis.noise)
-    return _summary(basis, v, residual, memory), _summary(unit, v, residual, memory)
+    return _summary(basis, v, residual), _summary(unit, v, residual)
 
 
-def _summary(basis: Basis, v: Array, residual: Array, memory: float) -> Shown:
+def _summary(basis: Basis, v: Array, residual: Array) -> Shown:
     design = basis.at(v)
-    factor = np.linalg.cholesky(basis.covariance(v, memory))
+    factor = np.linalg.cholesky(basis.covariance(v))
     white = np.linalg.solve(factor, np.column_stack([design, residual]))
     scores, last = white[:, :-1], white[:, -1]
     volume = 2 * float(np.log(factor.diagonal()).sum())

@@ -40,8 +40,8 @@ def told_by(
     prior = variance + deviation
     weights = kinds_given(runs, every, mean, prior)
     still = settled(basis, *seen)
-    if not still.all() or np.isfinite(runs.memory):
-        every = shown_by(basis, seen[0][still], seen[1][still], runs.memory)
+    if not still.all():
+        every = shown_by(basis, seen[0][still], seen[1][still])
     calm, unstable = (part.tempered(runs.trust) for part in every)
     precision, moment = np.zeros(len(mean)), np.zeros(len(mean))
     for (scale, rough), weight in zip(runs.kinds, weights, strict=True):

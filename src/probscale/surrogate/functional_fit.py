@@ -176,11 +176,7 @@ def functional_report(
                 "typical run": typical,
                 "unstable share": float(kinds.weights[kinds.kinds[:, 1] > 4].sum()),
             },
-            "continued runs": {
-                **expert.spread.described(),
-                "trust": kinds.trust,
-                **({"memory": kinds.memory} if np.isfinite(kinds.memory) else {}),
-            },
+            "continued runs": {**expert.spread.described(), "trust": kinds.trust},
             "beyond": {
                 "scale": expert.beyond,
                 **({} if offset is None else {"offset of a size": offset.std}),
