@@ -182,18 +182,15 @@ class CurveBlock:
     def quantile(self, q: float) -> Array:
         """The output that is undercut with probability q, (configs, points)."""
         target = q if self.transform.rising else 1 - q
-        normals = self.gaussians()
+        normals = [(w, m, np.sqrt(np.maximum(v, 1e-300))) for w, m, v in self.gaussians()]
         z = float(ndtri(target))
-        each = np.stack([m + z * np.sqrt(v) for _, m, v in normals])
+        each = np.stack([m + z * std for _, m, std in normals])
         if len(normals) == 1:
             return self.transform.inverse(each[0])
         low, high = each.min(axis=0), each.max(axis=0)
         for _ in range(_BISECTIONS):
             middle = 0.5 * (low + high)
-            mass = sum(
-                (w * ndtr((middle - m) / np.sqrt(np.maximum(v, 1e-300))) for w, m, v in normals),
-                np.zeros(self.shape),
-            )
+            mass = sum((w * ndtr((middle - m) / std) for w, m, std in normals), np.zeros(self.shape))
             low, high = np.where(mass < target, middle, low), np.where(mass < target, high, middle)
         return self.transform.inverse(0.5 * (low + high))
 
