@@ -8,7 +8,7 @@ import pytest
 
 from probscale.budget.bench import Decision, Order, drive
 from probscale.budget.registry import STRATEGIES
-from probscale.errors import BudgetError
+from probscale.errors import BudgetError, ConfigError
 from probscale.evaluate.replay.budget import (
     BudgetTask,
     ReplayBench,
@@ -19,6 +19,7 @@ from probscale.evaluate.replay.budget import (
     play,
     replay_budgets,
 )
+from probscale.evaluate.replay.spenders import spenders_named
 
 
 def family(runs=12, points=20, seed=0, sized=True):
@@ -185,3 +186,12 @@ def test_replays_are_paired_and_resume(tmp_path):
     ]
     row = again[(again.seed == 1)].set_index("strategy")["output"]
     assert row[["halving, eta 2", "uniform"]].tolist() == direct
+
+
+def test_names_with_commas_are_listed_apart_and_the_nearest_first():
+    with pytest.raises(
+        ConfigError, match=r"did you mean 'halving, eta 2' or 'halving, eta 3'\? known are .*'asha, eta 2', "
+    ):
+        spenders_named(["halving"], sized=True)
+    with pytest.raises(ConfigError, match="did you mean 'uniform'"):
+        spenders_named(["unifrom"], sized=True)

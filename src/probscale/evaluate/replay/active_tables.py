@@ -23,6 +23,7 @@ from probscale.evaluate.replay.active_tasks import (
     gemstones_task,
     nanogpt_task,
 )
+from probscale.evaluate.replay.spenders import listed
 from probscale.ledger import Ledger
 
 Array = NDArray[np.float64]
@@ -112,7 +113,7 @@ def replay_loaded(
     named = {strategy.name: strategy for strategy in known}
     unknown = [name for name in strategies or () if name not in named]
     if unknown:
-        raise ConfigError(f"{game} has no strategy {unknown[0]!r}; it has {', '.join(named)}")
+        raise ConfigError(f"{game} has no strategy {unknown[0]!r}; {listed(unknown[0], list(named))}")
     wanted = [(name, int(seed)) for seed in seeds for name in strategies or named]
     ledger = None if store is None else Ledger(store, settings={"game": game, "growth": growth})
     done: dict[tuple[str, int], list[dict[str, Any]]] = {}

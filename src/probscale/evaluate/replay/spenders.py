@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,15 @@ def spenders_named(names: Sequence[str] | None, *, sized: bool) -> dict[str, Str
     """
     unknown = [name for name in names or () if name not in SPENDERS]
     if unknown:
-        raise ConfigError(f"there is no strategy {unknown[0]!r} to replay; known are {', '.join(SPENDERS)}")
+        raise ConfigError(f"there is no strategy {unknown[0]!r} to replay; {listed(unknown[0], SPENDERS)}")
     chosen = names or [name for name in SPENDERS if sized or name not in SIZED]
     return {name: SPENDERS[name] for name in chosen}
+
+
+def listed(name: str, known: Collection[str]) -> str:
+    """What a message says of names, some of which hold commas: those like one, then all."""
+    close = (
+        difflib.get_close_matches(name, known, n=2) or [each for each in known if each.startswith(name)][:2]
+    )
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    return f"{hint}known are {', '.join(map(repr, known))}"
