@@ -168,6 +168,32 @@ def test_who_has_ended_is_not_counted_as_dropped():
     assert (plan.table()["prob_best_kept"] == 1.0).all()
 
 
+def test_a_strategy_may_ask_for_all_that_is_left(tmp_path):
+    def second(bench, generator):
+        yield Decision((Order(1, float("inf")),), "all")
+
+    result = toy.run(tmp_path, strategy=second)
+    assert result.runs["spent"].tolist() == [0, result.spent, *[0] * 6]
+
+
+@pytest.mark.parametrize(
+    ("decision", "message"),
+    [
+        (3, "must yield a Decision"),
+        (Decision((Order(0, 9.0), Order(0, 9.0)), "twice"), "'twice' orders run 0; runs are numbered 0 to 7"),
+        (Decision((Order(8, 9.0),), "beyond"), "orders run 8"),
+        (Decision((Order(1, float("nan")),), "lost"), "to compute nan"),
+    ],
+)
+def test_a_strategy_that_decides_nonsense_is_told_so(tmp_path, decision, message):
+    def mistaken(bench, generator):
+        yield decision
+
+    with pytest.raises(BudgetError, match=message):
+        toy.run(tmp_path, strategy=mistaken)
+    assert toy.paid(tmp_path) == 0
+
+
 class Paid:
     """What the sharing of compute needs of a bench."""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from probscale.errors import BudgetError
 
 Array = NDArray[np.float64]
 
@@ -116,6 +119,34 @@ class Bench(Protocol):
 
 Strategy: TypeAlias = Generator[Decision, Decision, None]
 """Yields decisions and receives each as it was carried out; the bench has changed by then."""
+
+
+def check_decision(decision: object, runs: int) -> Decision:
+    """A decision that a bench of so many runs can carry out.
+
+    Raises:
+        BudgetError: if it is none, names a run twice or one that is not there, or asks for no compute.
+    """
+    if not isinstance(decision, Decision):
+        raise BudgetError(
+            f"the strategy yielded a {type(decision).__name__}; it must yield a Decision, such as "
+            'Decision((Order(0, 1e18),), "first")'
+        )
+    numbers = [order.run for order in decision.orders]
+    for order in decision.orders:
+        if not (isinstance(order.run, Integral) and 0 <= order.run < runs and numbers.count(order.run) == 1):
+            raise BudgetError(
+                f"{decision.kind!r} orders run {order.run!r}; runs are numbered 0 to {runs - 1}, each at "
+                "most once in a decision",
+                run=order.run,
+            )
+        if not order.until >= 0:
+            raise BudgetError(
+                f"{decision.kind!r} orders run {order.run} to compute {order.until}; give what it is to cost "
+                "from its start, or infinity for all that is left",
+                run=order.run,
+            )
+    return decision
 
 
 def best_outputs(bench: Bench) -> Array:

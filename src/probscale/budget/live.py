@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probscale.budget.bench import NEGLIGIBLE, Array, Decision, Order
+from probscale.budget.bench import NEGLIGIBLE, Array, Decision, Order, check_decision
 from probscale.cost import CostModel
 from probscale.ledger import Ledger
 from probscale.running import Increment, Outcome, Workers, advance, unless_stalled
@@ -154,6 +154,7 @@ class LiveBench:
 
     def _planned(self, number: int, decision: Decision) -> dict[str, Any]:
         """Record of a decision: targets on the axis, together within the budget."""
+        check_decision(decision, len(self.runs))
         left, orders = self.remaining, []
         for order in decision.orders:
             run = self.runs[order.run]

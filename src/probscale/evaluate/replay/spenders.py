@@ -74,8 +74,7 @@ def spenders_named(names: Sequence[str] | None, *, sized: bool) -> dict[str, Str
 
 def listed(name: str, known: Collection[str]) -> str:
     """What a message says of names, some of which hold commas: those like one, then all."""
-    close = (
-        difflib.get_close_matches(name, known, n=2) or [each for each in known if each.startswith(name)][:2]
-    )
+    begun = [each for each in known if name and each.startswith(name)]
+    close = begun[:2] or difflib.get_close_matches(name, known, n=2)
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
     return f"{hint}known are {', '.join(map(repr, known))}"
