@@ -123,14 +123,25 @@ def test_what_is_said_of_few_runs_fades_by_the_same_with_every_run():
 
 @pytest.mark.parametrize(("last", "widened"), [(2e10, True), (1e12, False)])
 @pytest.mark.parametrize("runs", [4, 10])
-def test_an_onset_that_comes_late_is_believed_where_a_log_ends_soon_after_it(runs, last, widened):
+def test_an_onset_that_comes_late_is_believed_where_runs_end_soon_after_it(runs, last, widened):
     at = np.geomspace(1e7, last, 12)
+    assert (onset_std([at] * runs) > 1.1) == widened
+
+
+def test_few_runs_that_go_on_for_longer_do_not_tell_the_onset_of_the_rest():
+    short, long = np.geomspace(1e7, 2e10, 12), np.geomspace(1e7, 1e12, 12)
+    assert onset_std([long, short, short, short, short]) > 1.1
+    assert onset_std([short, long, long, long, long]) == 1.0
+
+
+def onset_std(ends):
+    """Prior standard deviation of the onset, of runs with a late onset that are observed at given tokens."""
     frames = []
-    for run in range(runs):
+    for run, at in enumerate(ends):
         size = 1e7 * 1.6**run
         loss = 1.7 + 400 / size**0.34 + 2000 / (at + 3e9) ** 0.33
         frames.append(pd.DataFrame({"run": f"{run}", "tokens": at, "loss": loss, "params": size}))
     log = ps.RunLog.from_frame(pd.concat(frames), run="run", axis="tokens", output="loss", params="params")
     surrogate = ps.fit_surrogate(log, embedder=None, seed=0, options=FitOptions(rounds=1, iterations=2))
     mean = next(iter(surrogate.experts.values())).states[0].process.mean
-    assert (mean.prior()[1][mean.names.index("onset")] > 1.1) == widened
+    return float(mean.prior()[1][mean.names.index("onset")])

@@ -264,7 +264,7 @@ class LawMean(CurveMean):
         the onset, and the more of that there is the less the prior gives way.
 
         Args:
-            last: Logarithm of the last axis value observed.
+            last: Logarithm of the axis value at which the typical run ends.
 
         Source: a heavy-tailed prior as a mixture of normal ones, the scale at what the value asks for.
         """

@@ -36,7 +36,7 @@ from probscale.surrogate.continuation import continuation_scale
 from probscale.surrogate.earlier import Earlier
 from probscale.surrogate.expert import Expert, expected_beyond, layout_of
 from probscale.surrogate.extrapolation import extrapolation_break, extrapolation_factor
-from probscale.surrogate.few_runs import new_run_factor, wanes
+from probscale.surrogate.few_runs import new_run_factor, typical_end, wanes
 from probscale.surrogate.floors import with_floors
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
@@ -308,7 +308,7 @@ def _fitted_mean(
         mean = curve_mean(points.transform, scale, points.data.y, kind, believed).to(options.place)
         spread = fit_mean(mean, data)
     if isinstance(mean, LawMean):
-        mean.give_way(float(data.rows.progress.max()))
+        mean.give_way(typical_end(points))
     return mean, spread
 
 
