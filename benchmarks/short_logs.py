@@ -142,9 +142,9 @@ def onsets(seeds: range) -> list[list[object]]:
     for task, counts in (
         (nanogpt_small(), (4, 8)),
         (log_spaced(parameter_golf()), (4, 8, 14)),
-        (tasks.nanogpt("T1"), (4, 8, 14)),
+        (tasks.nanogpt("T1"), (4, 14)),
     ):
-        for cut in _cuts(task, (0.02, 0.1, 0.2, 0.5, 1.0), counts, seeds):
+        for cut in _cuts(task, (0.02, 0.1, 0.2, 0.5), counts, seeds):
             late, reach = reach_of(cut)
             if late <= means.SURPRISE:
                 continue
@@ -168,7 +168,7 @@ def fading(seeds: range) -> list[list[object]]:
     rows = []
     for runs in (8, 10, 12):
         found = []
-        for task in (*logs, tasks.nanogpt("T1")):
+        for task in logs:
             for cut in _cuts(task, (0.3, 1.0), (runs,), seeds):
                 each = []
                 for share in (0.0, 1 / 3, 2 / 3, 1.0):
