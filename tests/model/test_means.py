@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from probscale.laws import find_law
-from probscale.model.means import LawMean, LawScale, PlaneMean, Rows, curve_mean
+from probscale.model.bent import BentMean
+from probscale.model.mean_choice import curve_mean
+from probscale.model.means import LawMean, LawScale, PlaneMean, Rows
 from probscale.model.repeats import UniqueData, effective, overfitting, repeat_priors
 from probscale.model.transforms import Affine, LogFloor
 from tolerances import ALGEBRA
@@ -67,9 +69,10 @@ def test_curves_of_all_sizes_begin_alike_where_the_law_says_so():
     np.testing.assert_allclose(ended, plainly, rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["law", "plane"])
+@pytest.mark.parametrize("kind", ["law", "plane", "bent"])
 def test_linearisation_is_that_of_finite_differences(make_law, scramble, asked, kind):
-    mean = make_law() if kind == "law" else PlaneMean(make_law().scale, level=0.3, spread=0.7)
+    plain = {"plane": PlaneMean, "bent": BentMean}
+    mean = make_law() if kind == "law" else plain[kind](make_law().scale, level=0.3, spread=0.7)
     mean = scramble(mean, seed=8)
     values, (location, std) = mean.values().detach(), mean.prior()
     with torch.no_grad():
@@ -216,6 +219,19 @@ def test_a_plane_is_linear_in_logarithms(asked, make_law):
     np.testing.assert_allclose(plane(asked).detach(), expected, rtol=ALGEBRA)
 
 
+@pytest.mark.parametrize("exponent", [0.3, 1e-6, 0.0, -0.2])
+def test_a_bent_plane_is_a_power_law_and_straight_where_the_exponent_is_zero(asked, make_law, exponent):
+    mean = BentMean(make_law().scale, level=1.0, spread=1.0)
+    with torch.no_grad():
+        for name, value in (("size_slope", 0.3), ("progress_slope", 0.2), ("size_bend", exponent)):
+            mean.get_parameter(name).fill_(value)
+        mean.progress_bend.fill_(0.0)
+    size = asked.size - 16
+    power = size if exponent == 0 else (1 - torch.exp(-exponent * size)) / exponent
+    expected = 1 + 0.3 * power + 0.2 * (asked.progress - 20)
+    np.testing.assert_allclose(mean(asked).detach(), expected, rtol=1e-7)
+
+
 def test_a_law_goes_with_a_logarithm_and_a_plane_with_the_rest(make_law):
     scale, y = make_law().scale, torch.tensor([0.1, 0.5, 0.7], dtype=torch.float64)
     assert isinstance(curve_mean(LogFloor(0.5), scale, y), LawMean)
@@ -223,6 +239,9 @@ def test_a_law_goes_with_a_logarithm_and_a_plane_with_the_rest(make_law):
     plane = curve_mean(Affine(0.0, 1.0), scale, y)
     assert isinstance(plane, PlaneMean)
     assert plane.described()["level"] == pytest.approx(0.5)
+    finals = replace(scale, onset=None)
+    assert isinstance(curve_mean(Affine(0.0, 1.0), finals, y), BentMean)
+    assert isinstance(curve_mean(Affine(0.0, 1.0), finals, y, "plane"), PlaneMean)
 
 
 def test_rows_can_be_taken_and_joined(asked):

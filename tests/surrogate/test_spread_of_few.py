@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 import probscale as ps
 from probscale.encode.encoder import fit_encoder
-from probscale.model.means import curve_mean
+from probscale.model.mean_choice import curve_mean
 from probscale.surrogate.few_runs import FEW_RUNS, MANY_RUNS, fewness, new_run_factor
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import prepare

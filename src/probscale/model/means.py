@@ -15,7 +15,7 @@ from torch import Tensor
 from probscale.laws import find_law
 from probscale.model.law_prior import CURVES_PRIOR, FINALS_PRIOR, LawPrior
 from probscale.model.repeats import REPEATS, UniqueData, effective, overfitting, repeat_priors
-from probscale.model.transforms import LogFloor, OutputTransform
+from probscale.model.transforms import LogFloor
 
 
 @dataclass(frozen=True)
@@ -365,27 +365,3 @@ class PlaneMean(CurveMean):
         size = rows.size - self.scale.size
         progress = rows.progress - self.scale.progress
         return values[0] + values[1] * size + values[2] * progress
-
-
-def curve_mean(
-    transform: OutputTransform,
-    scale: LawScale,
-    y: Tensor,
-    kind: str = "law",
-    believed: Believed | None = None,
-) -> CurveMean:
-    """Mean function that goes with a transform: "law" where one describes the output, else "plane".
-
-    Args:
-        transform: Output to the modelled scale.
-        scale: Centre.
-        y: Modelled values.
-        kind: "law" or "plane".
-        believed: What is believed of the size term.
-    """
-    if kind == "law" and isinstance(transform, LogFloor):
-        law = LawMean(transform, scale)
-        if believed is not None and scale.varies_in_size:
-            law.believe(believed(scale))
-        return law
-    return PlaneMean(scale, level=float(y.median()), spread=max(float(y.std()), 1e-3) if len(y) > 1 else 1.0)

@@ -27,7 +27,8 @@ from probscale.model.fitting import (
     threads_for,
 )
 from probscale.model.gp import CurveProcess, Observations
-from probscale.model.means import Believed, CurveMean, LawMean, curve_mean
+from probscale.model.mean_choice import curve_mean
+from probscale.model.means import Believed, CurveMean, LawMean
 from probscale.model.posterior import Tail
 from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, LogFloor
 from probscale.runs import RunLog

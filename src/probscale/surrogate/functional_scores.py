@@ -12,7 +12,8 @@ from probscale.model.basis import Basis
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights, threads_for
 from probscale.model.gp import CurveProcess, Observations
-from probscale.model.means import Believed, LawScale, curve_mean
+from probscale.model.mean_choice import curve_mean
+from probscale.model.means import Believed, LawScale
 from probscale.model.scores import ScoreProcesses, Sites, sites_of
 from probscale.surrogate.expert import layout_of
 from probscale.surrogate.functional_curves import Curves

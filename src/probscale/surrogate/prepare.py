@@ -15,7 +15,8 @@ from probscale.encode.fields import label
 from probscale.model.divergence import divergence_threshold
 from probscale.model.fitting import fit_mean
 from probscale.model.gp import Observations
-from probscale.model.means import CurveMean, LawScale, Rows, curve_mean
+from probscale.model.mean_choice import curve_mean
+from probscale.model.means import CurveMean, LawScale, Rows
 from probscale.model.repeats import UniqueData
 from probscale.model.transforms import LogFloor, OutputTransform, choose_transform
 from probscale.runs import RunLog

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from probscale.encode.encoder import Encoder
+from probscale.model.bent import BentMean
 from probscale.model.gp import CurveProcess
 from probscale.model.latent import LatentColumns, LatentProcess, LatentTasks, LevelMean
 from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean
@@ -27,7 +28,7 @@ def describe_process(process: CurveProcess) -> dict[str, Any]:
     if isinstance(process, LatentProcess):
         shape = list(process.tasks.get_parameter("deviation").shape)
         return {"kind": "LatentProcess", "columns": asdict(process.tasks.columns), "tasks": shape}
-    assert isinstance(mean, LawMean | PlaneMean)
+    assert isinstance(mean, LawMean | PlaneMean | BentMean)
     scale, wanes = asdict(mean.scale), process.layout.wanes
     described, offset = {"kind": type(mean).__name__, "scale": scale, "wanes": wanes}, offset_of(process)
     return described if offset is None else described | {"offset": offset.described()}
@@ -49,7 +50,8 @@ def build_process(description: dict[str, Any], encoder: Encoder, transform: Outp
         assert isinstance(transform, LogFloor)
         mean: CurveMean = LawMean(transform, scale)
     else:
-        mean = PlaneMean(scale, level=0.0, spread=1.0)
+        plain = BentMean if description["kind"] == "BentMean" else PlaneMean
+        mean = plain(scale, level=0.0, spread=1.0)
     layout = replace(layout_of(encoder, transform), wanes=float(description.get("wanes", 0.0)))
     process = CurveProcess(layout, mean, scale=0.1, noise=0.01)
     offset = description.get("offset")

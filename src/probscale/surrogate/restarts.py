@@ -14,7 +14,8 @@ from probscale.errors import NotPositiveDefiniteError
 from probscale.model.fitting import FitOutcome, fit_robustly, held, threads_for
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.layout import Layout
-from probscale.model.means import LawScale, curve_mean
+from probscale.model.mean_choice import curve_mean
+from probscale.model.means import LawScale
 from probscale.model.transforms import OutputTransform
 
 SPREAD = 0.7
