@@ -17,6 +17,7 @@ from probscale.cli.options import (
     EmbedderName,
     Ends,
     Eta,
+    Goal,
     GoalName,
     Pool,
     PoolAxis,
@@ -55,7 +56,6 @@ RunnerOption = Annotated[
     ),
 ]
 OutputOption = Annotated[str, typer.Option(help="Name of the measured output.")]
-GoalOption = Annotated[GoalName, typer.Option(help="Whether small or large outputs are good.")]
 ResolutionOption = Annotated[
     str | None,
     typer.Option(
@@ -99,7 +99,7 @@ def allocate(
     total: Total,
     axis: PoolAxis = "tokens",
     output: OutputOption = "loss",
-    goal: GoalOption = GoalName.min,
+    goal: Goal = GoalName.min,
     strategy: StrategyName = "surrogate",
     eta: Eta = 3.0,
     horizon: Ends = None,
