@@ -37,6 +37,18 @@ def test_a_loaded_surrogate_can_go_on_learning(surrogate, file, log, new):
     np.testing.assert_allclose(one.mean, two.mean, rtol=1e-10)
 
 
+def test_what_was_conditioned_survives_to_the_last_digit_of_its_draws(surrogate, log, new, tmp_path):
+    frame = log.to_frame().drop(columns="diverged")
+    for part, name in enumerate(("one more", "another")):
+        piece = frame.iloc[8 * part : 8 * part + 8].assign(run=name)
+        surrogate = surrogate.condition(ps.RunLog.from_frame(piece, **log.roles.arguments()))
+    surrogate.save(tmp_path / "more.safetensors")
+    loaded = ps.load_surrogate(tmp_path / "more.safetensors")
+    one, two = (s.predict(new.configs, new.at) for s in (surrogate, loaded))
+    np.testing.assert_allclose(one.mean, two.mean, rtol=1e-12)
+    np.testing.assert_allclose(one.sample(3, seed=1), two.sample(3, seed=1), rtol=1e-11)
+
+
 def test_another_process_gives_the_same_numbers(surrogate, file, new):
     file.with_suffix(".json").write_text(json.dumps(new.configs.to_dict(orient="records")))
     code = (

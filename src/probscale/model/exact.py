@@ -61,6 +61,7 @@ class ExactState:
         solved: That covariance solved against the residuals.
         slopes: Standard deviations along the mean's parameters at the observations, (rows, parameters).
         jitter: Relative jitter the factorisation took.
+        pieces: How many observations each extension brought, in order; what came before was solved at once.
     """
 
     process: CurveProcess
@@ -69,6 +70,7 @@ class ExactState:
     solved: Tensor
     slopes: Tensor
     jitter: float
+    pieces: tuple[int, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -86,7 +88,7 @@ class ExactState:
     def on(self, device: torch.device) -> ExactState:
         """The same posterior with its algebra on another device."""
         parts = (self.factor.to(device), self.solved.to(device), self.slopes.to(device))
-        return ExactState(self.process, self.data, *parts, self.jitter)
+        return ExactState(self.process, self.data, *parts, self.jitter, self.pieces)
 
     @torch.no_grad()
     def look(self, rows: Rows) -> Look:
@@ -131,6 +133,7 @@ class ExactState:
             solved=solved,
             slopes=torch.cat([self.slopes, look.slopes]),
             jitter=max(self.jitter, jitter),
+            pieces=(*self.pieces, len(more)),
         )
 
     @torch.no_grad()
