@@ -193,11 +193,9 @@ posterior lets one believe; with one size left no fold can judge what is claimed
 98 % of Marin's points there lie in 90 % intervals. What makes these so wide is how laws differ
 between the sources of three public logs (`model.beliefs`).
 
-Seconds above were taken beside four other jobs on two cores (as the load tells); with a load of
-1.8 the fit before took 72 s and the 1,000 curves 3.2 s. A prefix had taken .25 s idle and .33 to
-.47 s with a load of 2.5, and takes .07 s there: factors grow without a copy, each row is looked
-at once, and new runs join a log without a walk over its columns. Surrogates that were conditioned
-share the factors of the one before."""
+Seconds above were taken beside one to two other jobs on two cores. A prefix had taken .25 s
+idle: factors grow without a copy, each row is looked at once, and new runs join a log without a
+walk over its columns. Surrogates that were conditioned share the factors of the one before."""
 
 
 if __name__ == "__main__":
