@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import probscale as ps
+from probscale.surrogate.latent import latent_orders
 
 LANGUAGES = "abcdef"
 
@@ -50,3 +51,8 @@ def test_it_survives_a_file(asked_back, tmp_path):
     asked = test[["src", "tgt"]].drop_duplicates()
     at = [1e4, 1e6]
     np.testing.assert_allclose(again.predict(asked, at).mean, surrogate.predict(asked, at).mean, rtol=1e-10)
+
+
+def test_latent_tasks_are_told_apart_by_the_levels_alone(asked_back):
+    orders = dict(latent_orders(asked_back[0].experts["all runs"].encoder))
+    assert list(orders) == [("src", "tgt"), ("tgt", "src")]

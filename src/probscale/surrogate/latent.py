@@ -139,9 +139,10 @@ def latent_expert(points: Prepared, process: LatentProcess, device: torch.device
 def latent_orders(encoder: Encoder) -> Iterator[tuple[tuple[str, ...], LatentColumns]]:
     """Orders of the hierarchy to compare: either of the first two levels may have latent positions."""
     layout = layout_of(encoder)
-    levels = [block for name in encoder.roles.levels for block in layout.labels if block.name == name]
+    labels = [block for block in layout.labels if not block.mirrored]
+    levels = [block for name in encoder.roles.levels for block in labels if block.name == name]
     for task in levels[:2]:
-        others = [block for block in layout.labels if block is not task]
+        others = [block for block in labels if block is not task]
         names = tuple(block.name for block in others)
         members = tuple(block.code for block in others)
         if not any(block.level for block in others) and layout.run is not None:
