@@ -226,11 +226,7 @@ class ExactState:
 
         Cost: O(rows² × block), then O(block³).
         """
-        block = torch.from_numpy(index).to(self.device)
-        columns = self.solved.new_zeros(len(self.data), len(block))
-        columns[block, torch.arange(len(block), device=self.device)] = 1.0
-        half = self.factor.forward(columns)
-        factor, _ = cholesky(half.mT @ half)
+        block, factor = self._precision_of(index)
         residual = torch.cholesky_solve(self.solved[block][:, None], factor)[:, 0]
         variance = torch.cholesky_inverse(factor).diagonal()
         return (-0.5 * (residual.square() / variance + torch.log(2 * torch.pi * variance))).cpu().numpy()
@@ -241,14 +237,18 @@ class ExactState:
 
         Cost: O(rows³), then O(block³).
         """
+        block, factor = self._precision_of(index)
+        white = torch.linalg.solve_triangular(factor, self.solved[block][:, None], upper=False)
+        constant = 0.5 * len(block) * float(np.log(2 * np.pi))
+        return float(-0.5 * white.square().sum() + factor.diagonal().log().sum()) - constant
+
+    def _precision_of(self, index: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        """Some observations, and the factor of their block of the inverse covariance."""
         block = torch.from_numpy(index).to(self.device)
         columns = self.solved.new_zeros(len(self.data), len(block))
         columns[block, torch.arange(len(block), device=self.device)] = 1.0
         half = self.factor.forward(columns)
-        factor, _ = cholesky(half.mT @ half)
-        white = torch.linalg.solve_triangular(factor, self.solved[block][:, None], upper=False)
-        constant = 0.5 * len(block) * float(np.log(2 * np.pi))
-        return float(-0.5 * white.square().sum() + factor.diagonal().log().sum()) - constant
+        return block, cholesky(half.mT @ half)[0]
 
     @torch.no_grad()
     def log_evidence(self) -> float:

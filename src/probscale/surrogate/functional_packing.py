@@ -106,7 +106,7 @@ def unpack_functional(
         basis=Basis(*(array(f"basis/{key}") for key in _BASIS), *data["remainder"]),
         scores=ScoreProcesses(tuple(states), array("members"), array("excess")),
         deviations=RunDeviations(*(array(f"deviations/{key}") for key in _DEVIATIONS), trust=data["trust"]),
-        spread=CurveSpread(array("spread/new"), array("spread/begun"), LengthTrend(**data.get("length", {}))),
+        spread=CurveSpread(array("spread/new"), array("spread/begun"), LengthTrend(**data["length"])),
         beyond=data["beyond"],
         unseen=data["unseen"],
         size_default=data["size_default"],

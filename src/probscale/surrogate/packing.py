@@ -52,7 +52,7 @@ def unpack_encoder(
     """The encoder that `pack_encoder` described."""
     raw = data["features"]
     categorical = (
-        CategoricalField(item["name"], tuple(item["values"]), item["level"], tuple(item.get("of", ())))
+        CategoricalField(item["name"], tuple(item["values"]), item["level"], tuple(item["of"]))
         for item in raw["categorical"]
     )
     features = FeatureMap(
@@ -127,7 +127,8 @@ def unpack_state(
     rows = unpack_rows(prefix, tensors)
     data = Observations(rows, tensors[f"{prefix}/y"], tensors[f"{prefix}/weight"])
     # Extended as it was: draws follow the factor, of which another order of sums changes the ninth digit.
-    ends = np.cumsum([0, *description.get("pieces", ())]) + len(data) - sum(description.get("pieces", ()))
+    pieces = description["pieces"]
+    ends = np.cumsum([len(data) - sum(pieces), *pieces])
     state = solve_exactly(process, data.take(torch.arange(ends[0])), device)
     for start, end in itertools.pairwise(ends.tolist()):
         state = state.extend(data.take(torch.arange(start, end)))

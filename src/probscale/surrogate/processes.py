@@ -52,7 +52,7 @@ def build_process(description: dict[str, Any], encoder: Encoder, transform: Outp
     else:
         plain = BentMean if description["kind"] == "BentMean" else PlaneMean
         mean = plain(scale, level=0.0, spread=1.0)
-    layout = replace(layout_of(encoder, transform), wanes=float(description.get("wanes", 0.0)))
+    layout = replace(layout_of(encoder, transform), wanes=float(description["wanes"]))
     process = CurveProcess(layout, mean, scale=0.1, noise=0.01)
     offset = description.get("offset")
     return process if offset is None else with_offsets(process, SizeOffset(**offset))
