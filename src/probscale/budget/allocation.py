@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from probscale.budget.bench import Decision, drive
-from probscale.budget.history import history
+from probscale.budget.history import cost_column, history
 from probscale.budget.intake import (
     check_budget,
     check_describes,
@@ -227,8 +227,6 @@ def _concluded(bench: LiveBench, ledger: Ledger, output: str, unit: str, *, kept
         }
     )
     first = float(ledger.settings["total"])
-    # A cost that counts the axis itself has a column of its own all the same.
-    unit = unit if unit != bench.axis else f"{bench.axis} in all"
     return AllocationResult(
         winner,
         spent,
@@ -237,7 +235,7 @@ def _concluded(bench: LiveBench, ledger: Ledger, output: str, unit: str, *, kept
         runs,
         tuple(bench.decisions),
         ledger.path if kept else None,
-        history(ledger.events(), first=first, axis=bench.axis, unit=unit),
+        history(ledger.events(), first=first, axis=bench.axis, unit=cost_column(unit, bench.axis)),
     )
 
 

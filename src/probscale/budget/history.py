@@ -9,6 +9,11 @@ import numpy as np
 import pandas as pd
 
 
+def cost_column(unit: str, axis: str) -> str:
+    """Column of what decisions cost: a cost that counts the axis itself has one of its own all the same."""
+    return unit if unit != axis else f"{axis} in all"
+
+
 def history(events: Sequence[Mapping[str, Any]], *, first: float, axis: str, unit: str) -> pd.DataFrame:
     """One row per decision that trained something, oldest first; see `AllocationResult.table`.
 
@@ -16,7 +21,7 @@ def history(events: Sequence[Mapping[str, Any]], *, first: float, axis: str, uni
         events: Events of a ledger.
         first: Budget in its header.
         axis: Name of the axis.
-        unit: Unit of the cost.
+        unit: Column of what decisions cost; see `cost_column`.
     """
     paid: dict[int, float] = {}
     for event in events:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from probscale.budget.bench import drive
 from probscale.budget.forecast import first_point
+from probscale.budget.history import cost_column
 from probscale.budget.intake import check_budget, check_earlier, params_column, per_run, read_pool
 from probscale.budget.paid import Paid, read_paid
 from probscale.budget.registry import Maker, StrategyMaker, strategy_named
@@ -136,8 +137,7 @@ def plan_budget(
     forecaster = WorldForecaster(drawn, earliest) if maker.forecasts else None
     games = [_played(drawn, number, maker, forecaster, eta, seed) for number in range(worlds)]
     won = np.array([_won(game) for game in games])
-    # A cost that counts the axis itself has a column of its own all the same.
-    unit = cost.unit if cost.unit != axis else f"{axis} in all"
+    unit = cost_column(cost.unit, axis)
     return BudgetPlan(
         name_of(strategy),
         total,
