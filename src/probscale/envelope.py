@@ -40,15 +40,16 @@ class Crossings:
         Returns:
             Shape (..., curves, costs).
         """
-        left = np.take_along_axis(values, np.broadcast_to(self.left, (*values.shape[:-1], self.width)), -1)
-        right = np.take_along_axis(values, np.broadcast_to(self.right, (*values.shape[:-1], self.width)), -1)
-        mixed = left + self.share * (right - left)
-        return np.where(self.reachable, mixed, np.nan)
-
-    @property
-    def width(self) -> int:
-        """Number of costs."""
-        return self.left.shape[1]
+        values = np.asarray(values, dtype=np.float64)
+        # Gathered from one axis of (curves × points), several times as fast as along each curve.
+        flat = values.reshape(*values.shape[:-2], -1)
+        first = np.arange(len(self.left))[:, None] * self.points
+        if np.isin(self.share, (0.0, 1.0)).all():
+            found = np.take(flat, first + np.where(self.share == 1.0, self.right, self.left), axis=-1)
+        else:
+            left, right = (np.take(flat, first + place, axis=-1) for place in (self.left, self.right))
+            found = left + self.share * (right - left)
+        return found if self.reachable.all() else np.where(self.reachable, found, np.nan)
 
     def spread(self, weights: Array) -> Array:
         """Weights given to curves at costs, moved to the points they are interpolated from.
@@ -106,7 +107,8 @@ def best_of(values: Array, goal: str = "min") -> tuple[Array, NDArray[np.intp]]:
         Best values, NaN where no curve has one, and positions, both (..., costs).
     """
     sign = 1.0 if goal == "min" else -1.0
-    comparable = np.where(np.isnan(values), np.inf, sign * values)
+    comparable = sign * values
+    comparable[np.isnan(comparable)] = np.inf
     position = comparable.argmin(axis=-2)
     best = np.take_along_axis(comparable, position[..., None, :], -2)[..., 0, :]
     return np.where(np.isinf(best), np.nan, sign * best), position

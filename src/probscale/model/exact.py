@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -155,28 +155,47 @@ class ExactState:
 
         Cost: O(observations² × (rows + others) + observations × rows × others).
         """
+        if others is rows:
+            return self.joint(rows, self.look(rows))
         rows, others = rows.to(self.device), others.to(self.device)
         _, cross, slopes = self._against(rows)
         left = self.factor.forward(cross)
-        if others is rows:
-            return (self._process.kernel(rows.x) + slopes @ slopes.mT - left.mT @ left).cpu()
         _, cross_others, slopes_others = self._against(others)
         right = self.factor.forward(cross_others)
         prior = self._process.kernel(rows.x, others.x) + slopes @ slopes_others.mT
         return (prior - left.mT @ right).cpu()
 
     @torch.no_grad()
-    def draw(self, rows: Rows, generator: np.random.Generator, n: int) -> np.ndarray:
+    def joint(self, rows: Rows, look: Look) -> Tensor:
+        """Joint latent covariance of rows of which `look` is known, (rows, rows)."""
+        prior = self._process.kernel(rows.to(self.device).x) + look.slopes @ look.slopes.mT
+        return (prior - look.left.mT @ look.left).cpu()
+
+    @torch.no_grad()
+    def draw(
+        self,
+        rows: Rows,
+        generator: np.random.Generator,
+        n: int,
+        covariance: Callable[[], Tensor] | None = None,
+    ) -> np.ndarray:
         """Joint latent deviations from the posterior mean, (n, rows).
 
         Beyond `LANDMARKS` rows, rows are drawn jointly given a spread subset of them, and independently
         beyond what the subset explains: marginals stay exact.
 
+        Args:
+            rows: Rows.
+            generator: Source of chance.
+            n: Number of draws.
+            covariance: Gives the joint covariance of the rows, where that may be known already.
+
         Cost: O(rows³) up to `LANDMARKS` rows, then O(rows × LANDMARKS²).
         """
         count = len(rows)
         if count <= LANDMARKS:
-            factor, _ = cholesky(_floored(self.covariance(rows, rows)))
+            known = self.covariance(rows, rows) if covariance is None else covariance()
+            factor, _ = cholesky(_floored(known))
             return generator.standard_normal((n, count)) @ factor.numpy().T
         chosen = torch.from_numpy(np.sort(generator.permutation(count)[:LANDMARKS]))
         landmarks = rows.take(chosen)

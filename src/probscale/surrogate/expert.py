@@ -16,10 +16,11 @@ from probscale.model.gp import CurveProcess, Observations
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.means import Rows
 from probscale.model.outputs import OutputsProcess, errors_like, with_output
-from probscale.model.posterior import Component, CurveBlock, Tail
+from probscale.model.posterior import CurveBlock, Tail
 from probscale.model.succession import Succession
 from probscale.model.tails import CURVES_BEYOND, FINALS_BEYOND, Beyond
 from probscale.model.transforms import LogOdds, LogScore, OutputTransform
+from probscale.model.view import component_of
 from probscale.runs import RunLog
 from probscale.surrogate.averaging import shares_at
 from probscale.surrogate.known_points import points_of, thinned
@@ -192,7 +193,7 @@ class Expert:
                 shares_at(self.weights, self.takeover, rows.progress.numpy().reshape(count, points))
             )
         parts = [
-            _component(state, rows, weight, (count, points))
+            component_of(state, rows, weight, (count, points))
             for state, weight in zip(self.states, weights, strict=True)
         ]
         diverges = None
@@ -366,24 +367,3 @@ def further_elsewhere(data: Rows, output: int, runs: Array) -> NDArray[np.bool_]
     ends = np.full((2, len(codes)), -np.inf)
     np.maximum.at(ends, ((~own).astype(np.intp), position), data.progress.numpy())
     return np.isin(runs, codes[ends[1] > ends[0] + 1e-9])
-
-
-def _component(state: ExactState, rows: Rows, weight: float | Array, shape: tuple[int, int]) -> Component:
-    location, variance = state.marginals(rows)
-    with torch.no_grad():
-        noise = state.process.noise(rows)
-
-    def draw(generator: np.random.Generator, n: int) -> Array:
-        return state.draw(rows, generator, n).reshape(n, *shape)
-
-    def covariance() -> Array:
-        return state.covariance(rows, rows).numpy()
-
-    return Component(
-        weight,
-        location.numpy().reshape(shape),
-        variance.numpy().reshape(shape),
-        noise.numpy().reshape(shape),
-        draw,
-        covariance,
-    )
