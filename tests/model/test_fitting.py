@@ -8,19 +8,13 @@ import torch
 from scipy import stats
 from scipy.optimize import minimize
 
-from probscale.model.fitting import (
-    fit_mean,
-    fit_process,
-    fit_robustly,
-    held,
-    leave_one_out,
-    predict_dense,
-    robust_weights,
-)
+from probscale.model.fitting import fit_process, fit_robustly, held
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.layout import Layout
+from probscale.model.mean_fit import fit_mean
 from probscale.model.means import LawMean, LawScale, PlaneMean, Rows
 from probscale.model.transforms import LogFloor
+from probscale.model.weighing import leave_one_out, predict_dense, robust_weights
 from tolerances import ALGEBRA, EXACT
 
 OUTLIERS = np.arange(50, 66, 3)

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from probscale.model.kernels import AnovaTerm, CurveKernel, LabelCorrelation, RunTerm, SizeShift, matern52
+from probscale.model.kernels import CurveKernel
 from probscale.model.layout import LabelBlock, Layout
+from probscale.model.matern import matern52
+from probscale.model.shift import SizeShift
+from probscale.model.terms import AnovaTerm, LabelCorrelation, RunTerm
 from tolerances import ALGEBRA, EXACT
 
 
@@ -202,3 +205,12 @@ def test_effects_of_a_few_coordinates_are_a_product_of_smooth_parts_and_over_a_g
     np.testing.assert_allclose(dense(term, x), expected, rtol=1e-9)
     with torch.no_grad():
         np.testing.assert_allclose(term(x, diag=True).numpy(), expected.diagonal(), rtol=1e-9)
+
+
+def test_values_found_in_rows_once_are_looked_for_again_when_the_rows_change(layout, rows_of):
+    kernel, x = CurveKernel(layout), rows_of(layout, 40, seed=3).x
+    if layout.axis:
+        x[:, layout.axis[0]] = x[:, layout.axis[0]].sign()  # few places, shared by many rows
+    kernel(x)
+    x[:20] = x[20:].clone()
+    np.testing.assert_allclose(kernel(x).detach(), kernel(x.clone()).detach(), rtol=EXACT)

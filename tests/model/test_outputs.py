@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from probscale.model.borrowing import Model, borrow
 from probscale.model.cross import crossed_terms, term_names
 from probscale.model.exact import solve_exactly
-from probscale.model.fitting import Model, borrow
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.linking import LinkObjective, fit_links, fixed_parts
 from probscale.model.means import LawScale, PlaneMean

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import probscale as ps
-from probscale.model.kernels import RunTerm
+from probscale.model.terms import RunTerm
 from probscale.surrogate.typical import typical
 
 AT = np.array([1e8, 1e9, 4e9])

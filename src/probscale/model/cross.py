@@ -14,26 +14,25 @@ from functools import singledispatch
 import torch
 from torch import Tensor
 
-from probscale.model.kernels import (
+from probscale.model.kernels import CurveKernel
+from probscale.model.matern import matern52, squared_distances
+from probscale.model.terms import (
     AdditiveTerm,
     AnovaTerm,
     AxisKernel,
     AxisTerm,
-    CurveKernel,
     LabelCorrelation,
     LevelTerm,
     LogParameterKernel,
     RunTerm,
     SharedTerm,
     TaskTerm,
-    matern52,
-    squared_distances,
 )
 
 
 def crossed_terms(first: CurveKernel, second: CurveKernel, x1: Tensor, x2: Tensor) -> list[Tensor]:
     """Covariance of rows of the first output with rows of the second, term by term, if fully correlated."""
-    gain = _gain(first, x1)[:, None] * _gain(second, x2)
+    gain = first.gain(x1)[:, None] * second.gain(x2)
     out = []
     for one, other in zip(first.terms, second.terms, strict=True):
         part = crossed(one, other, x1, x2)
@@ -49,10 +48,6 @@ def term_names(kernel: CurveKernel) -> tuple[str, ...]:
         f"level {term.correlation.block.name}" if isinstance(term, LevelTerm) else plain[type(term)]
         for term in kernel.terms
     )
-
-
-def _gain(kernel: CurveKernel, x: Tensor) -> Tensor:
-    return kernel.gain(x) if kernel.growing else x.new_ones(len(x))
 
 
 @singledispatch

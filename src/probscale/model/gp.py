@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from gpytorch import Module
@@ -83,6 +84,8 @@ class Noise(Module):
 class CurveProcess(Module):
     """Mean, kernel and noise of a log's curves on the modelled scale."""
 
+    _declared: list[tuple[Module, Any, Any]] | None = None
+
     def __init__(self, layout: Layout, mean: CurveMean, *, scale: float, noise: float) -> None:
         super().__init__()
         self.layout = layout
@@ -92,7 +95,10 @@ class CurveProcess(Module):
 
     def log_prior(self) -> Tensor:
         """Log density of the current parameters under their priors."""
-        found = [(closure(module), prior) for _, module, prior, closure, _ in self.named_priors()]
+        if self._declared is None:
+            # Walking through all modules takes as long as the sums of a small log.
+            self._declared = [(module, prior, value) for _, module, prior, value, _ in self.named_priors()]
+        found = [(value(module), prior) for module, prior, value in self._declared]
         value = torch.cat([each.reshape(-1) for each, _ in found])
         location, std = (
             torch.cat([getattr(prior, name).expand(each.shape).reshape(-1) for each, prior in found])

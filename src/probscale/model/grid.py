@@ -19,8 +19,9 @@ from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from probscale.model.gp import NOISE_FLOOR
-from probscale.model.kernels import CurveKernel, matern52
+from probscale.model.kernels import CurveKernel
 from probscale.model.layout import Layout
+from probscale.model.matern import matern52
 
 INDUCING = 6
 """Points along the axis that carry the bends which configurations share."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from probscale.model.layout import LabelBlock
 from probscale.model.matern import scaled_matern
@@ -38,20 +39,24 @@ def by_value(
     """
     if min(len(x1), len(x2)) <= FEW_ROWS:
         return alike(x1, x2)
-    x = x1 if x1 is x2 else torch.cat([x1, x2])
-    found = values_of(x, blocks) if learnt and not x.requires_grad and x.device.type == "cpu" else None
+    found = None
+    if learnt and not (x1.requires_grad or x2.requires_grad) and x1.device.type == "cpu":
+        found = _remembered(x1, x2, tuple(blocks), lambda x: values_of(x, blocks))
     if found is None:
         return alike(x1, x2)
     table, member = found
     return _expanded(alike(table, table), member, len(x1), len(x2))
 
 
-def matern_by_place(a1: Tensor, a2: Tensor, width: Tensor, variance: Tensor, learnt: bool) -> Tensor:
+def matern_by_place(
+    x1: Tensor, x2: Tensor, axis: tuple[int, ...], width: Tensor, variance: Tensor, learnt: bool
+) -> Tensor:
     """Matérn-5/2 covariance of axis values, computed once per pair of those that runs share where few.
 
     Args:
-        a1: Axis values, (rows, coordinates).
-        a2: Others.
+        x1: Rows.
+        x2: Others.
+        axis: Columns with the axis values.
         width: Lengthscales.
         variance: A number.
         learnt: Whether parameters are learnt; else rows may be differentiated, one by one.
@@ -60,15 +65,37 @@ def matern_by_place(a1: Tensor, a2: Tensor, width: Tensor, variance: Tensor, lea
     def along(b1: Tensor, b2: Tensor) -> Tensor:
         return scaled_matern(b1 / width, b2 / width, variance, learnt)
 
-    if not learnt or a1.requires_grad or a1.device.type != "cpu":
-        return along(a1, a2)
-    a = torch.cat([a1, a2])
+    columns = list(axis)
+    found = None
+    if learnt and not x1.requires_grad and x1.device.type == "cpu":
+        found = _remembered(x1, x2, axis, lambda x: _places(x[:, columns]))
+    if found is None or FEWER * len(found[0]) > min(len(x1), len(x2)):
+        return along(x1[:, columns], x2[:, columns])
+    table, member = found
+    return _expanded(along(table, table), member, len(x1), len(x2))
+
+
+Values = tuple[Tensor, Tensor] | None
+
+_KNOWN = WeakTensorKeyDictionary()
+"""Of rows that are asked for again and again, while their parameters are fitted: the values found in them."""
+
+
+def _remembered(x1: Tensor, x2: Tensor, key: Hashable, find: Callable[[Tensor], Values]) -> Values:
+    """Values found in two sets of rows together; of rows with themselves they are looked for once."""
+    if x1 is not x2:
+        return find(torch.cat([x1, x2]))
+    known = _KNOWN.setdefault(x1, {})
+    if key not in known or known[key][0] != x1._version:
+        known[key] = x1._version, find(x1)
+    return known[key][1]
+
+
+def _places(a: Tensor) -> Values:
+    """Distinct axis values, and which of them each row has; None where there are more than `MOST_VALUES`."""
     which = _combinations(a.unbind(dim=1))
     count = int(which.max()) + 1
-    if count > MOST_VALUES or FEWER * count > min(len(a1), len(a2)):
-        return along(a1, a2)
-    table, member = _members(a, which, count)
-    return _expanded(along(table, table), member, len(a1), len(a2))
+    return None if count > MOST_VALUES else _members(a, which, count)
 
 
 def values_of(x: Tensor, blocks: Sequence[LabelBlock]) -> tuple[Tensor, Tensor] | None:

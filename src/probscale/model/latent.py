@@ -18,9 +18,10 @@ from gpytorch import Module
 from torch import Tensor
 
 from probscale.model.gp import NOISE_FLOOR, CurveProcess, Noise
-from probscale.model.kernels import LogParameterKernel, squared_distances
 from probscale.model.layout import Layout
+from probscale.model.matern import squared_distances
 from probscale.model.means import CurveMean, Rows
+from probscale.model.terms import LogParameterKernel
 
 SQRT3 = math.sqrt(3.0)
 

@@ -60,10 +60,6 @@ class LinkObjective:
         """Those of the correlations."""
         return self.links.parameters()
 
-    def zero_grad(self) -> None:
-        """Forget gradients."""
-        self.links.zero_grad()
-
     def log_prior(self) -> Tensor:
         """Log density of the correlations under their prior."""
         return self.links.log_prior()

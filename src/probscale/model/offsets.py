@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from probscale.model.gp import CurveProcess
-from probscale.model.kernels import LogParameterKernel
+from probscale.model.terms import LogParameterKernel
 
 
 class SizeOffset(LogParameterKernel):

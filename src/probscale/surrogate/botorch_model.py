@@ -25,9 +25,9 @@ from torch import Tensor
 from probscale.errors import ConfigError, NotPositiveDefiniteError, ShapeError
 from probscale.model.exact import ExactState
 from probscale.model.gp import CurveProcess
-from probscale.model.kernels import RunTerm
 from probscale.model.means import Rows
 from probscale.model.outputs import OutputsProcess
+from probscale.model.terms import RunTerm
 from probscale.runs.pools import Configs
 from probscale.surrogate.curves import CurveExpert
 from probscale.surrogate.expert import Expert

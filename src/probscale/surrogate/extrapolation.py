@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from probscale.model.fitting import threads_for
+from probscale.model.devices import threads_for
 from probscale.model.means import SHORT_BREAK, LawMean
 from probscale.model.posterior import Tail
 from probscale.model.tails import Beyond, fit_beyond, fit_break

@@ -14,23 +14,18 @@ from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
 from probscale.errors import NotPositiveDefiniteError
+from probscale.model.borrowing import Model, borrow
+from probscale.model.devices import threads_for
 from probscale.model.divergence import DivergenceModel, fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.fitting import (
-    FitOutcome,
-    Model,
-    borrow,
-    fit_mean,
-    fit_robustly,
-    held,
-    robust_weights,
-    threads_for,
-)
+from probscale.model.fitting import FitOutcome, fit_robustly, held
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.mean_choice import curve_mean
+from probscale.model.mean_fit import fit_mean
 from probscale.model.means import Believed, CurveMean, LawMean
 from probscale.model.posterior import Tail
 from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, LogFloor
+from probscale.model.weighing import robust_weights
 from probscale.runs import RunLog
 from probscale.surrogate.averaging import Mixture, alone, averaged, mixture_tail
 from probscale.surrogate.continuation import continuation_scale

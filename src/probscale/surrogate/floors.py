@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.fitting import fit_mean
 from probscale.model.gp import CurveProcess
 from probscale.model.law_prior import FINALS_PRIOR
+from probscale.model.mean_fit import fit_mean
 from probscale.model.means import LawMean
 from probscale.surrogate.averaging import Mixture, alone
 from probscale.surrogate.expert import Expert, layout_of

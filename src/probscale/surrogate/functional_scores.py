@@ -9,12 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from probscale.model.basis import Basis
+from probscale.model.devices import threads_for
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.fitting import FitOutcome, fit_mean, fit_robustly, robust_weights, threads_for
+from probscale.model.fitting import FitOutcome, fit_robustly
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.mean_choice import curve_mean
+from probscale.model.mean_fit import fit_mean
 from probscale.model.means import Believed, LawScale
 from probscale.model.scores import ScoreProcesses, Sites, sites_of
+from probscale.model.weighing import robust_weights
 from probscale.surrogate.expert import layout_of
 from probscale.surrogate.functional_curves import Curves
 from probscale.surrogate.options import FitOptions

@@ -12,8 +12,9 @@ from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
 from probscale.errors import FitError
+from probscale.model.devices import threads_for
 from probscale.model.divergence import fit_divergence
-from probscale.model.fitting import FitOutcome, fit_process, threads_for
+from probscale.model.fitting import FitOutcome, fit_process
 from probscale.model.gp import CurveProcess
 from probscale.model.grid import INDUCING, GridData, GridProcess
 from probscale.model.grid_posterior import GridQuery, solve_grid

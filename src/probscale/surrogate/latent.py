@@ -13,10 +13,11 @@ from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
 from probscale.errors import FitError
+from probscale.model.devices import threads_for
 from probscale.model.divergence import fit_divergence
 from probscale.model.evidence import laplace_evidence
 from probscale.model.exact import solve_exactly
-from probscale.model.fitting import FitOutcome, fit_process, threads_for
+from probscale.model.fitting import FitOutcome, fit_process
 from probscale.model.gp import Observations
 from probscale.model.latent import LATENT_DIMENSIONS, LatentColumns, LatentProcess, LatentTasks, LevelMean
 from probscale.model.latent_bound import LatentBound

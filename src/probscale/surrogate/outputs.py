@@ -14,8 +14,10 @@ from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder
 from probscale.errors import FitError
+from probscale.model.borrowing import Model
+from probscale.model.devices import threads_for
 from probscale.model.exact import solve_exactly
-from probscale.model.fitting import FitOutcome, Model, threads_for
+from probscale.model.fitting import FitOutcome
 from probscale.model.gp import Observations
 from probscale.model.linking import fit_links
 from probscale.model.means import Rows

@@ -13,9 +13,9 @@ from probscale.encode.columns import plain_name
 from probscale.encode.encoder import Encoder
 from probscale.encode.fields import label
 from probscale.model.divergence import divergence_threshold
-from probscale.model.fitting import fit_mean
 from probscale.model.gp import Observations
 from probscale.model.mean_choice import curve_mean
+from probscale.model.mean_fit import fit_mean
 from probscale.model.means import CurveMean, LawScale, Rows
 from probscale.model.repeats import UniqueData
 from probscale.model.transforms import LogFloor, OutputTransform, choose_transform

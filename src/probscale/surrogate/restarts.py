@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from probscale.errors import NotPositiveDefiniteError
-from probscale.model.fitting import FitOutcome, fit_robustly, held, threads_for
+from probscale.model.devices import threads_for
+from probscale.model.fitting import FitOutcome, fit_robustly, held
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.layout import Layout
 from probscale.model.mean_choice import curve_mean

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.kernels import LabelCorrelation
 from probscale.model.layout import LabelBlock
 from probscale.model.means import Rows
+from probscale.model.terms import LabelCorrelation
 from probscale.surrogate.unseen import new_values
 
 MOST_RENEWED = 1000

@@ -6,7 +6,7 @@ import copy
 from dataclasses import replace
 
 from probscale.model.exact import ExactState
-from probscale.model.kernels import RunTerm
+from probscale.model.terms import RunTerm
 from probscale.surrogate.curves import CurveExpert, CurveSurrogate
 from probscale.surrogate.expert import Expert
 

@@ -1,0 +1,57 @@
+"""Robust regression of a mean function alone, before any kernel."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from probscale.model.devices import threads_for
+from probscale.model.gp import Observations
+from probscale.model.means import CurveMean
+from probscale.model.weighing import LEAST_SPREAD, STUDENT_DEGREES, spread_of
+
+Array = NDArray[np.float64]
+
+MOST_SPREAD = 1e3
+REACH = 6.0
+"""How far raw parameters may move."""
+
+
+def fit_mean(mean: CurveMean, data: Observations, *, iterations: int = 100) -> float:
+    """Move a mean's parameters to where they explain the data alone, robustly.
+
+    A mean that starts at its prior leaves the trend to the kernel, which then cannot extrapolate it.
+
+    Returns:
+        Robust standard deviation of what the mean leaves over: the natural scale of the kernel.
+
+    Source: Student-t regression, its scale fitted along: Lange, Little and Taylor 1989.
+    """
+    parameters = [mean.get_parameter(name) for name in mean.names]
+    location, std = mean.prior()
+
+    def objective(flat: Array) -> tuple[float, Array]:
+        # One leaf for all parameters: the tape of so small a problem costs more than its arithmetic.
+        leaf = torch.tensor(flat, device=location.device, requires_grad=True)
+        values, log_scale = leaf[:-1], leaf[-1]
+        residual = (data.y - mean.evaluate(values, data.rows)) * torch.exp(-log_scale)
+        robust = torch.log1p(residual.square() / STUDENT_DEGREES).sum() * (STUDENT_DEGREES + 1) / 2
+        value = robust + len(data) * log_scale + 0.5 * ((values - location) / std).square().sum()
+        (slopes,) = torch.autograd.grad(value, leaf)
+        return float(value.item()), slopes.cpu().numpy()
+
+    with torch.no_grad():
+        first = spread_of(data.y - mean(data.rows))
+    start = np.concatenate([*(p.detach().cpu().numpy().ravel() for p in parameters), [math.log(first)]])
+    bounds = [(x - REACH, x + REACH) for x in start[:-1]] + [(math.log(LEAST_SPREAD), math.log(MOST_SPREAD))]
+    options = {"maxiter": iterations}
+    with threads_for(0):  # Vectors alone: threads would wait for each other longer than they work.
+        result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    for parameter, value in zip(parameters, result.x[:-1], strict=True):
+        parameter.data.fill_(float(value))
+    with torch.no_grad():
+        return spread_of(data.y - mean(data.rows))

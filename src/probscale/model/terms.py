@@ -1,0 +1,330 @@
+"""Terms of the covariance of curves: shared, per label, per run.
+
+All kernels read rows laid out by `Layout`. Raw parameters are logarithms with normal priors, so that the
+maximum a posteriori fit is regularised wherever the data say nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import torch
+from gpytorch.kernels import Kernel
+from gpytorch.priors import NormalPrior
+from torch import Tensor
+
+from probscale.model.gradients import additive_covariance
+from probscale.model.labels import by_value, matern_by_place
+from probscale.model.layout import LabelBlock, Layout
+from probscale.model.matern import matern52, scaled_matern, squared_distances
+from probscale.model.shift import SizeShift
+
+TREND = math.log(0.3)
+"""Prior logarithm of the trend of an effect, per coordinate, beside its smooth part."""
+
+SIZE_RESERVE = 1.4
+"""How much smaller, in e-folds, the main effects of sizes are expected to be."""
+
+RELEVANCE, APART = 0.0, -3.0
+"""Prior logit of the share of task deviations that labels tell apart, and where one value was seen."""
+
+MIX, MIX_STD = 0.0, 1.5
+"""Prior of the logit of the share that texts have in the likeness of two labels."""
+
+NEAR = 0.6
+"""Prior distance at which texts are near, in root mean squares of the distance to their mean."""
+
+
+class LogParameterKernel(Kernel):
+    """A kernel whose raw parameters carry normal priors and whose covariances are dense.
+
+    Where parameters are learnt, gradients are those of `gradients`; a kernel whose parameters are frozen, to
+    differentiate with respect to rows or to map over batches, is left to automatic differentiation.
+    """
+
+    @property
+    def learnt(self) -> bool:
+        """Whether any parameter is learnt."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
+    def declare(
+        self, name: str, start: float | Tensor, mean: float | Tensor, std: float, size: int = 1
+    ) -> None:
+        """Register parameter `name` of `size` numbers, with its starting value and its prior."""
+        value = torch.as_tensor(start, dtype=torch.float64).expand(size).clone()
+        self.register_parameter(name, torch.nn.Parameter(value))
+        location = torch.as_tensor(mean, dtype=torch.float64).clone()
+        prior = NormalPrior(location, torch.full_like(location, std))
+        self.register_prior(f"{name}_prior", prior, name)
+
+    def __call__(self, x1: Tensor, x2: Tensor | None = None, diag: bool = False, **params: Any) -> Tensor:
+        """Dense covariance (rows, rows), or its diagonal."""
+        covariance = self.forward(x1, x1 if x2 is None else x2, diag=diag)
+        assert isinstance(covariance, Tensor)
+        return covariance
+
+
+class AxisKernel(LogParameterKernel):
+    """A kernel with a part that varies along the axis, over the columns `axis`."""
+
+    axis: tuple[int, ...]
+
+    def along(self, name: str, x1: Tensor, x2: Tensor, variance: Tensor | None = None) -> Tensor:
+        """Matérn-5/2 covariance along the axis; parameter `name` holds its lengthscales."""
+        raw = self.get_parameter(name)
+        width = torch.exp(raw)
+        variance = width.new_ones(()) if variance is None else variance
+        return matern_by_place(x1, x2, self.axis, width, variance, raw.requires_grad)
+
+
+class LabelCorrelation(LogParameterKernel):
+    """Correlation of two labels: a mix of equality and closeness of their texts.
+
+    R = (1 - mix) 1(same label) + mix exp(-|t - t'|² / 2ℓ²); without text, equality alone. A label never seen
+    in the fit is then an ordinary input, near the labels whose texts resemble its own.
+    """
+
+    def __init__(self, block: LabelBlock) -> None:
+        super().__init__()
+        self.block = block
+        if block.text:
+            self.declare("mix", MIX, MIX, MIX_STD)
+            self.declare("text_scale", math.log(NEAR), math.log(NEAR), 0.5)
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Correlations of the labels of two sets of rows."""
+        if diag:
+            return x1.new_ones(x1.shape[0])
+        same = (x1[:, self.block.code, None] == x2[None, :, self.block.code]).to(x1.dtype)
+        if not self.block.text:
+            return same
+        mix = torch.sigmoid(self.get_parameter("mix"))
+        columns = list(self.block.text)
+        squared = squared_distances(x1[:, columns], x2[:, columns])
+        close = torch.exp(-0.5 * squared / torch.exp(2 * self.get_parameter("text_scale")))
+        return (1 - mix) * same + mix * close
+
+
+class SharedTerm(LogParameterKernel):
+    """Matérn-5/2 over all coordinates: what every task has in common."""
+
+    def __init__(self, layout: Layout, shift: SizeShift, *, scale: float) -> None:
+        super().__init__()
+        self.shift = shift
+        self.declare("scale", math.log(scale / 2), math.log(scale), 1.0)
+        self.declare("width", math.log(4.0), math.log(4.0), 0.8, len(layout.continuous))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Scaled Matérn covariance."""
+        variance = torch.exp(2 * self.get_parameter("scale"))
+        if diag:
+            return variance.expand(x1.shape[0])
+        raw = self.get_parameter("width")
+        width = torch.exp(raw)
+        return scaled_matern(self.shift(x1) / width, self.shift(x2) / width, variance, raw.requires_grad)
+
+
+class AdditiveTerm(LogParameterKernel):
+    """One Matérn-5/2 per configuration coordinate.
+
+    What width does at one depth it then does at another: effects learnt along the margins of a grid carry
+    over to its corners.
+
+    Source: functional analysis of variance, e.g. Durrande et al. 2012, truncated at main effects.
+    """
+
+    def __init__(self, layout: Layout, shift: SizeShift, *, scale: float) -> None:
+        super().__init__()
+        self.shift = shift
+        self.columns = range(len(layout.continuous))
+        # Sizes have the law already: a second trend of their own must earn its place.
+        centre = torch.full((len(self.columns),), math.log(scale), dtype=torch.float64)
+        centre[list(layout.sizes)] -= SIZE_RESERVE
+        self.declare("scale", centre - math.log(2.0), centre, 0.7, len(self.columns))
+        self.declare("width", math.log(4.0), math.log(4.0), 0.8, len(self.columns))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Sum over coordinates of their covariance."""
+        variance = torch.exp(2 * self.get_parameter("scale"))
+        if diag:
+            return variance.sum().expand(x1.shape[0])
+        raw = self.get_parameter("width")
+        z1, z2 = self.shift(x1) / torch.exp(raw), self.shift(x2) / torch.exp(raw)
+        if raw.requires_grad:
+            return additive_covariance(z1, z2, variance)
+        parts = [
+            weight * matern52((z1[:, column, None] - z2[None, :, column]).square())
+            for column, weight in zip(self.columns, variance, strict=True)
+        ]
+        return sum(parts[1:], parts[0])
+
+
+class AnovaTerm(AxisKernel):
+    """Functional analysis of variance: every subset of configuration coordinates, varying along the axis.
+
+    s² Π_j (1 + a_j² [M(z_j) + b_j² z_j z'_j]) / (1 + a_j²) × M(axis): what width does at one depth it then
+    does, in part, at another; effects learnt along the margins of a grid carry over to its corners, and its
+    trends go on beyond what was seen. Elsewhere b = 0: few scattered runs take accidents for trends.
+
+    Source: Durrande et al. 2012, eq. 7, with Matérn-5/2 and linear factors.
+    """
+
+    def __init__(self, layout: Layout, shift: SizeShift, *, scale: float) -> None:
+        super().__init__()
+        self.shift = shift
+        self.axis = layout.axis
+        self.columns = [i for i in range(len(layout.continuous)) if i not in layout.axis]
+        self.declare("scale", math.log(scale), math.log(scale), 1.0)
+        self.declare("weight", 0.0, 0.0, 1.0, len(self.columns))
+        self.declare("width", math.log(4.0), math.log(4.0), 0.8, len(self.columns))
+        self.trending = layout.is_small_grid
+        if self.trending:
+            self.declare("trend", TREND, TREND, 1.0, len(self.columns))
+        self.declare("axis_width", 0.0, 0.0, 0.7, len(layout.axis))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Scaled product over coordinates."""
+        variance = torch.exp(2 * self.get_parameter("scale"))
+        trends = self.trends()
+        if diag:
+            z = self.shift(x1)[:, self.columns] * trends
+            return variance * (1 + torch.sigmoid(2 * self.get_parameter("weight")) * z.square()).prod(dim=1)
+        total = self.along("axis_width", x1, x2, variance)
+        columns, raw = list(self.columns), self.get_parameter("width")
+        widths = torch.exp(raw)
+        z1, z2 = (self.shift(x)[:, columns] / widths for x in (x1, x2))
+        shares = torch.sigmoid(2 * self.get_parameter("weight"))
+        for j, share in enumerate(shares):
+            part = scaled_matern(z1[:, [j]], z2[:, [j]], share, raw.requires_grad)
+            if self.trending:
+                steep = trends[j] * widths[j]
+                part = part + share * torch.outer(steep * z1[:, j], steep * z2[:, j])
+            total = total * (part + (1 - share))
+        return total
+
+    def trends(self) -> Tensor:
+        """Slope b of each coordinate, zero where there are no trends, (coordinates,)."""
+        width = self.get_parameter("width")
+        return torch.exp(self.get_parameter("trend")) if self.trending else torch.zeros_like(width)
+
+
+class AxisTerm(AxisKernel):
+    """What all curves do along the axis beyond their mean, whatever their configuration."""
+
+    def __init__(self, layout: Layout, *, scale: float) -> None:
+        super().__init__()
+        self.axis = layout.axis
+        self.declare("scale", math.log(scale / 2), math.log(scale), 1.0)
+        self.declare("width", math.log(0.7), math.log(0.7), 0.7, len(layout.axis))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Matérn covariance along the axis."""
+        variance = torch.exp(2 * self.get_parameter("scale"))
+        if diag:
+            return variance.expand(x1.shape[0])
+        return self.along("width", x1, x2, variance)
+
+
+class TaskTerm(LogParameterKernel):
+    """Matérn-5/2 over all coordinates, correlated over labels: how tasks deviate from what they share.
+
+    Each label enters as (1 - relevance) + relevance · R, so that labels that do not matter are switched off.
+    """
+
+    def __init__(
+        self, layout: Layout, shift: SizeShift, labels: list[LabelCorrelation], *, scale: float
+    ) -> None:
+        super().__init__()
+        labels = [label for label in labels if not label.block.mirrored]
+        self.matern = SharedTerm(layout, shift, scale=scale)
+        self.labels = torch.nn.ModuleList(labels)
+        self.blocks = [label.block for label in labels]
+        if labels:
+            lone = torch.tensor([block.lone is not None for block in self.blocks])
+            start, centre = (torch.where(lone, APART, each).double() for each in (1.5, RELEVANCE))
+            self.declare("relevance", start, centre, 1.5, len(labels))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Product of the Matérn covariance and the label correlations."""
+        covariance = self.matern(x1, x2, diag=diag)
+        if diag or not len(self.labels):
+            return covariance
+        return covariance * by_value(self._alike, self.blocks, x1, x2, self.learnt)
+
+    def _alike(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """How alike the labels of two sets of rows are, all together."""
+        relevance = torch.sigmoid(self.get_parameter("relevance"))
+        pairs = zip(relevance, self.labels, strict=True)
+        parts = [1 - weight + weight * label(x1, x2) for weight, label in pairs]
+        return functools.reduce(torch.mul, parts)
+
+
+class LevelTerm(AxisKernel):
+    """Offset of each label, or from its only value seen, constant or slowly varying along the axis."""
+
+    def __init__(self, layout: Layout, correlation: LabelCorrelation, *, scale: float) -> None:
+        super().__init__()
+        self.correlation = correlation
+        self.axis = layout.axis
+        self.declare("scale", math.log(scale / 2), math.log(scale), 1.0)
+        if layout.axis:
+            self.declare("drift", math.log(scale / 2), math.log(scale), 1.0)
+            self.declare("width", math.log(2.0), math.log(2.0), 0.7, len(layout.axis))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Label correlation times a constant plus a Matérn covariance along the axis."""
+        constant = torch.exp(2 * self.get_parameter("scale"))
+        drift = torch.exp(2 * self.get_parameter("drift")) if self.axis else torch.zeros_like(constant)
+        if diag:
+            return (constant + drift) * self._differs(x1)
+        blocks = [self.correlation.block]
+        if not self.axis:
+            return by_value(lambda a, b: constant * self._alike(a, b), blocks, x1, x2, self.learnt)
+        alike = by_value(self._alike, blocks, x1, x2, self.learnt)
+        return (constant + self.along("width", x1, x2, drift)) * alike
+
+    def _alike(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Correlation of the offsets of two sets of rows."""
+        alike = self.correlation(x1, x2)
+        if self.correlation.block.lone is None:
+            return alike
+        return alike * torch.outer(self._differs(x1), self._differs(x2))
+
+    def _differs(self, x: Tensor) -> Tensor:
+        """One where a row has an offset, zero at the only value seen, which the mean describes, (rows,)."""
+        block = self.correlation.block
+        return (x[:, block.code] != (math.nan if block.lone is None else block.lone)).to(x.dtype)
+
+
+class RunTerm(AxisKernel):
+    """Deviation of each run from what its configuration says: an offset plus a curve of its own.
+
+    Attributes:
+        fresh: Whether runs that were never observed, those with negative codes, deviate too.
+    """
+
+    def __init__(self, layout: Layout, *, scale: float) -> None:
+        super().__init__()
+        self.fresh = True
+        if layout.run is None:
+            raise ValueError("a run term needs a run column")
+        self.run = layout.run
+        self.axis = layout.axis
+        self.declare("scale", math.log(scale / 2), math.log(scale), 1.0)
+        self.declare("drift", math.log(scale / 2), math.log(scale), 1.0)
+        self.declare("width", math.log(1.0), math.log(1.0), 0.7, len(layout.axis))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Covariance within runs, zero between them."""
+        constant = torch.exp(2 * self.get_parameter("scale"))
+        drift = torch.exp(2 * self.get_parameter("drift"))
+        if diag:
+            return (constant + drift) * self._deviates(x1).to(x1.dtype)
+        same = (x1[:, self.run, None] == x2[None, :, self.run]) & self._deviates(x1)[:, None]
+        return same.to(x1.dtype) * (constant + self.along("width", x1, x2, drift))
+
+    def _deviates(self, x: Tensor) -> Tensor:
+        """Which rows belong to runs that deviate, (rows,)."""
+        return x[:, self.run] >= (-math.inf if self.fresh else 0.0)
