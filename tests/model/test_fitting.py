@@ -174,3 +174,12 @@ def test_held_parameters_stay_and_are_free_again_afterwards(make_law):
         fit_process(process, simulated(), iterations=5)
     np.testing.assert_array_equal(process.mean.values().detach(), before)
     assert all(parameter.requires_grad for parameter in process.parameters())
+
+
+def test_the_objective_of_a_fit_counts_the_priors_of_parameters_that_stay(make_law):
+    process, data = fresh(make_law), simulated()
+    process.noise.get_parameter("level").requires_grad_(False)
+    outcome = fit_process(process, data, iterations=6)
+    with torch.no_grad():
+        expected = float(process.log_likelihood(data) + process.log_prior())
+    assert outcome.objective == pytest.approx(expected, rel=1e-10)

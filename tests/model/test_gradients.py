@@ -5,7 +5,13 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from probscale.model.gradients import additive_covariance, log_normal, matern_covariance
+from probscale.model.gradients import (
+    additive_covariance,
+    log_normal,
+    matern_covariance,
+    still_covariance,
+    still_product,
+)
 from probscale.model.kernels import CurveKernel
 from probscale.model.matern import matern52, squared_distances
 from tolerances import ALGEBRA, EXACT
@@ -55,6 +61,51 @@ def test_matern_and_its_gradients_are_those_of_elementary_steps(columns, apart):
     z2 = numbers(7, columns, seed=1) if apart else z1
     inputs = z1, z2, torch.tensor(0.7, dtype=torch.float64)
     assert_alike(matern_covariance, plain_matern, inputs)
+
+
+def differences(z):
+    return (z.mT[:, :, None] - z.mT[:, None, :]).square()
+
+
+def test_covariance_of_rows_that_stay_and_its_gradients_are_those_of_elementary_steps():
+    z = numbers(9, 3)
+    inputs = numbers(3, seed=2).exp(), torch.tensor(0.7, dtype=torch.float64)
+    assert_alike(
+        lambda widths, variance: still_covariance(differences(z), widths, variance),
+        lambda widths, variance: plain_matern(z / widths, z / widths, variance),
+        inputs,
+    )
+
+
+def test_a_product_over_coordinates_and_its_gradients_are_those_of_elementary_steps():
+    z = numbers(9, 3)
+    inputs = numbers(9, 9, seed=1), numbers(3, seed=2).exp(), torch.sigmoid(numbers(3, seed=3))
+
+    def plain(base, widths, shares):
+        for j, share in enumerate(shares):
+            scaled = z[:, [j]] / widths[j]
+            base = base * (1 - share + plain_matern(scaled, scaled, share))
+        return base
+
+    assert_alike(
+        lambda base, widths, shares: still_product(base, differences(z), widths, shares), plain, inputs
+    )
+
+
+@pytest.mark.parametrize("rows", [5, 40])
+def test_a_covariance_of_rows_with_themselves_has_the_gradients_of_one_with_equal_rows(
+    layout, rows_of, scramble, rows
+):
+    kernel, x = scramble(CurveKernel(layout, scale=0.3), seed=4), rows_of(layout, rows, seed=5).x
+    weight = numbers(rows, rows, seed=6)
+    found = []
+    for other in (x, x.clone()):
+        covariance = kernel(x, other)
+        learnt = [p for p in kernel.parameters() if p.requires_grad]
+        slopes = torch.autograd.grad((weight * covariance).sum(), learnt, allow_unused=True)
+        found.append([covariance.detach(), *(slope for slope in slopes if slope is not None)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9)
 
 
 def test_a_sum_over_coordinates_and_its_gradients_are_those_of_elementary_steps():

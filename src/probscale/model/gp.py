@@ -107,6 +107,17 @@ class CurveProcess(Module):
         constant = 0.5 * len(value) * math.log(2 * math.pi)
         return -0.5 * ((value - location) / std).square().sum() - std.log().sum() - constant
 
+    def prior_of(self, parameters: list[torch.nn.Parameter]) -> tuple[Tensor, Tensor]:
+        """Prior means and standard deviations of numbers of parameters, in turn; infinite without a prior."""
+        location = {parameter: torch.zeros_like(parameter) for parameter in parameters}
+        std = {parameter: torch.full_like(parameter, math.inf) for parameter in parameters}
+        for _, module, prior, value, _ in self.named_priors():
+            each = value(module)
+            if each in location:
+                location[each], std[each] = prior.loc.expand(each.shape), prior.scale.expand(each.shape)
+        flat = (torch.cat([known[p].reshape(-1) for p in parameters]).detach() for known in (location, std))
+        return next(flat), next(flat)
+
     def log_likelihood(self, data: Observations) -> Tensor:
         """Log marginal likelihood of the observations on the modelled scale.
 

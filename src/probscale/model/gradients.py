@@ -31,6 +31,29 @@ def matern_covariance(z1: Tensor, z2: Tensor, variance: Tensor) -> Tensor:
     return _result(_Matern.apply(z1, z2, variance))
 
 
+def still_covariance(squared: Tensor, widths: Tensor, variance: Tensor) -> Tensor:
+    """Variance times the Matérn-5/2 correlation of rows that stay where they are, (rows, rows).
+
+    Args:
+        squared: Squared differences of the rows, (coordinates, rows, rows).
+        widths: Lengthscales, one per coordinate.
+        variance: A number.
+    """
+    return _result(_Still.apply(squared, widths, variance))
+
+
+def still_product(base: Tensor, squared: Tensor, widths: Tensor, shares: Tensor) -> Tensor:
+    """A covariance times, per coordinate, one minus a share plus the share's Matérn-5/2 correlation.
+
+    Args:
+        base: (rows, rows).
+        squared: Squared differences of rows that stay where they are, (coordinates, rows, rows).
+        widths: Lengthscales, one per coordinate.
+        shares: One per coordinate.
+    """
+    return _result(_StillProduct.apply(base, squared, widths, shares))
+
+
 def additive_covariance(z1: Tensor, z2: Tensor, variances: Tensor) -> Tensor:
     """Sum over coordinates of a variance times the Matérn-5/2 correlation along each, (rows, rows).
 
@@ -103,6 +126,54 @@ class _Matern(Function):
         # d correlation / d squared distance is -5/6 of the slope.
         factor = -5 / 3 * variance
         return factor * first, factor * second, _inner(grad, covariance) / variance
+
+
+class _Still(Function):
+    @staticmethod
+    def forward(ctx: Any, squared: Tensor, widths: Tensor, variance: Tensor) -> Tensor:
+        flat = squared.reshape(len(widths), -1)
+        distance = ((5 / widths.square()) @ flat).sqrt_().reshape(squared.shape[1:])
+        correlation, slope = _matern_of(distance)
+        covariance = correlation.mul_(variance)
+        ctx.save_for_backward(flat, widths, variance, covariance, slope)
+        return covariance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        flat, widths, variance, covariance, slope = ctx.saved_tensors
+        pulled = flat @ (grad * slope).reshape(-1)
+        return None, 5 / 3 * variance * pulled / widths**3, _inner(grad, covariance) / variance
+
+
+class _StillProduct(Function):
+    @staticmethod
+    def forward(ctx: Any, base: Tensor, squared: Tensor, widths: Tensor, shares: Tensor) -> Tensor:
+        total, before, kept = base, [], []
+        for each, width, share in zip(squared, widths.tolist(), shares.tolist(), strict=True):
+            correlation, slope = _matern_of(each.sqrt().mul_(SQRT5 / width))
+            loss = correlation.sub_(1)
+            before.append(total)
+            total = torch.addcmul(total, total, loss, value=share)
+            kept += [loss, slope]
+        ctx.save_for_backward(squared, widths, shares, *before, *kept)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        squared, widths, shares, *rest = ctx.saved_tensors
+        count = len(shares)
+        before, losses, slopes = rest[:count], rest[count::2], rest[count + 1 :: 2]
+        on_widths, on_shares = torch.empty_like(widths), torch.empty_like(shares)
+        for j in reversed(range(count)):
+            part = grad * before[j]
+            on_shares[j] = _inner(part, losses[j])
+            on_widths[j] = _inner(part.mul_(slopes[j]), squared[j])
+            grad = torch.addcmul(grad, grad, losses[j], value=float(shares[j]))
+        return grad, None, 5 / 3 * shares * on_widths / widths**3, on_shares
 
 
 class _Additive(Function):

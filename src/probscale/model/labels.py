@@ -6,10 +6,11 @@ from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
+from probscale.model.gradients import still_covariance
 from probscale.model.layout import LabelBlock
 from probscale.model.matern import scaled_matern
+from probscale.model.remembered import remembered, squared_differences
 
 MOST_VALUES = 64
 """Distinct labels up to which correlations are computed once per pair of labels and not of rows."""
@@ -41,7 +42,7 @@ def by_value(
         return alike(x1, x2)
     found = None
     if learnt and not (x1.requires_grad or x2.requires_grad) and x1.device.type == "cpu":
-        found = _remembered(x1, x2, tuple(blocks), lambda x: values_of(x, blocks))
+        found = _found_in(x1, x2, tuple(blocks), lambda x: values_of(x, blocks))
     if found is None:
         return alike(x1, x2)
     table, member = found
@@ -62,33 +63,31 @@ def matern_by_place(
         learnt: Whether parameters are learnt; else rows may be differentiated, one by one.
     """
 
-    def along(b1: Tensor, b2: Tensor) -> Tensor:
+    def along(b1: Tensor, b2: Tensor, columns: tuple[int, ...]) -> Tensor:
+        squared = squared_differences(b1, b2, columns) if learnt else None
+        if squared is not None:
+            return still_covariance(squared, width, variance)
+        b1, b2 = (b[:, list(columns)] for b in (b1, b2))
         return scaled_matern(b1 / width, b2 / width, variance, learnt)
 
     columns = list(axis)
     found = None
     if learnt and not x1.requires_grad and x1.device.type == "cpu":
-        found = _remembered(x1, x2, axis, lambda x: _places(x[:, columns]))
+        found = _found_in(x1, x2, axis, lambda x: _places(x[:, columns]))
     if found is None or FEWER * len(found[0]) > min(len(x1), len(x2)):
-        return along(x1[:, columns], x2[:, columns])
+        return along(x1, x2, axis)
     table, member = found
-    return _expanded(along(table, table), member, len(x1), len(x2))
+    return _expanded(along(table, table, tuple(range(len(axis)))), member, len(x1), len(x2))
 
 
 Values = tuple[Tensor, Tensor] | None
 
-_KNOWN = WeakTensorKeyDictionary()
-"""Of rows that are asked for again and again, while their parameters are fitted: the values found in them."""
 
-
-def _remembered(x1: Tensor, x2: Tensor, key: Hashable, find: Callable[[Tensor], Values]) -> Values:
-    """Values found in two sets of rows together; of rows with themselves they are looked for once."""
+def _found_in(x1: Tensor, x2: Tensor, key: Hashable, find: Callable[[Tensor], Values]) -> Values:
+    """Values found in two sets of rows together."""
     if x1 is not x2:
         return find(torch.cat([x1, x2]))
-    known = _KNOWN.setdefault(x1, {})
-    if key not in known or known[key][0] != x1._version:
-        known[key] = x1._version, find(x1)
-    return known[key][1]
+    return remembered(x1, ("values", key), lambda: find(x1))
 
 
 def _places(a: Tensor) -> Values:

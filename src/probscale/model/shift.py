@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from probscale.model.layout import Layout
+from probscale.model.remembered import squared_differences
 
 
 class SizeShift(torch.nn.Module):
@@ -30,3 +33,7 @@ class SizeShift(torch.nn.Module):
         every = self.slope.new_zeros(len(layout.sizes), z.shape[1])
         every[:, list(layout.others)] = self.slope
         return z + z[:, list(layout.sizes)] @ every
+
+    def squared(self, x1: Tensor, x2: Tensor, columns: Sequence[int]) -> Tensor | None:
+        """Squared differences of rows that nothing shifts; see `remembered.squared_differences`."""
+        return None if self.slope.numel() else squared_differences(x1, x2, tuple(columns))

@@ -15,10 +15,11 @@ from gpytorch.kernels import Kernel
 from gpytorch.priors import NormalPrior
 from torch import Tensor
 
-from probscale.model.gradients import additive_covariance
+from probscale.model.gradients import additive_covariance, still_covariance, still_product
 from probscale.model.labels import by_value, matern_by_place
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.matern import matern52, scaled_matern, squared_distances
+from probscale.model.remembered import remembered
 from probscale.model.shift import SizeShift
 
 TREND = math.log(0.3)
@@ -123,6 +124,9 @@ class SharedTerm(LogParameterKernel):
             return variance.expand(x1.shape[0])
         raw = self.get_parameter("width")
         width = torch.exp(raw)
+        squared = self.shift.squared(x1, x2, range(len(width))) if raw.requires_grad else None
+        if squared is not None:
+            return still_covariance(squared, width, variance)
         return scaled_matern(self.shift(x1) / width, self.shift(x2) / width, variance, raw.requires_grad)
 
 
@@ -194,8 +198,12 @@ class AnovaTerm(AxisKernel):
         total = self.along("axis_width", x1, x2, variance)
         columns, raw = list(self.columns), self.get_parameter("width")
         widths = torch.exp(raw)
-        z1, z2 = (self.shift(x)[:, columns] / widths for x in (x1, x2))
         shares = torch.sigmoid(2 * self.get_parameter("weight"))
+        still = raw.requires_grad and not self.trending
+        squared = self.shift.squared(x1, x2, columns) if still else None
+        if squared is not None:
+            return still_product(total, squared, widths, shares)
+        z1, z2 = (self.shift(x)[:, columns] / widths for x in (x1, x2))
         for j, share in enumerate(shares):
             part = scaled_matern(z1[:, [j]], z2[:, [j]], share, raw.requires_grad)
             if self.trending:
@@ -322,8 +330,16 @@ class RunTerm(AxisKernel):
         drift = torch.exp(2 * self.get_parameter("drift"))
         if diag:
             return (constant + drift) * self._deviates(x1).to(x1.dtype)
-        same = (x1[:, self.run, None] == x2[None, :, self.run]) & self._deviates(x1)[:, None]
-        return same.to(x1.dtype) * (constant + self.along("width", x1, x2, drift))
+        return self._same(x1, x2) * (constant + self.along("width", x1, x2, drift))
+
+    def _same(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """One where rows are of one run, and it deviates, (rows, rows)."""
+
+        def find() -> Tensor:
+            same = (x1[:, self.run, None] == x2[None, :, self.run]) & self._deviates(x1)[:, None]
+            return same.to(x1.dtype)
+
+        return remembered(x1, ("same", self.run, self.fresh), find) if x1 is x2 else find()
 
     def _deviates(self, x: Tensor) -> Tensor:
         """Which rows belong to runs that deviate, (rows,)."""

@@ -1,0 +1,50 @@
+"""What follows from rows alone, found once while parameters are fitted to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+T = TypeVar("T")
+
+MOST_DIFFERENCES = 4_000_000
+"""Squared differences (32 MB) up to which they are kept."""
+
+_KNOWN = WeakTensorKeyDictionary()
+"""Rows to what was found in them; forgotten with the rows."""
+
+
+def remembered(x: Tensor, key: Hashable, find: Callable[[], T]) -> T:
+    """What `find` gives of rows, looked for once while gradients are recorded and the rows stay as they are.
+
+    Args:
+        x: The rows.
+        key: What is looked for.
+        find: Looks for it.
+    """
+    if not torch.is_grad_enabled():
+        return find()
+    known = _KNOWN.setdefault(x, {})
+    if key not in known or known[key][0] != x._version:
+        known[key] = x._version, find()
+    return known[key][1]
+
+
+def squared_differences(x1: Tensor, x2: Tensor, columns: tuple[int, ...]) -> Tensor | None:
+    """Squared differences of rows in each column, (columns, rows, rows).
+
+    None unless rows whose parameters are being learnt are compared with themselves, and few enough.
+    """
+    fitting = x1 is x2 and torch.is_grad_enabled() and not x1.requires_grad
+    if not fitting or len(columns) * len(x1) ** 2 > MOST_DIFFERENCES:
+        return None
+
+    def find() -> Tensor:
+        z = x1[:, list(columns)].mT
+        return (z[:, :, None] - z[:, None, :]).square()
+
+    return remembered(x1, ("differences", columns), find)
