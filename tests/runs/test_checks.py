@@ -117,7 +117,7 @@ BROKEN = {
     "axis as config": (
         lambda d: d,
         {"config": ["tokens"]},
-        r"column 'tokens' is axis and cannot also be configuration",
+        r"column 'tokens' is axis and cannot also be configuration; drop or rename it",
     ),
     "goal": (lambda d: d, {"goal": "minimise"}, r"""goal must be "min" or "max", got 'minimise'"""),
     "nonfinite": (lambda d: d, {"nonfinite": "ignore"}, r"nonfinite must be"),

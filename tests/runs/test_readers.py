@@ -92,6 +92,17 @@ def test_json_lines_without_a_number_are_missing_values(tmp_path):
         ("runs.parquet.gz", b"", "unknown suffix"),
         ("runs.csv", b"", "runs.csv' is empty; a log has a line of column names"),
         ("runs.parquet", b"PAR1", "cannot read .*runs.parquet"),
+        ("runs.jsonl", b"\n", "runs.jsonl' is empty; a log has an object with columns on each line"),
+        ("runs.csv", "id,Läufe\na,1\n".encode("latin-1"), r"runs.csv' is not UTF-8 text .* save it as UTF-8"),
+        ("runs.csv", "id,step\na,1\n".encode("utf-16"), "runs.csv' is not UTF-8 text"),
+        ("runs.jsonl", '{"id": "ü"}\n'.encode("latin-1"), "runs.jsonl' is not UTF-8 text"),
+        (
+            "runs.csv",
+            b'id,step,loss\na,"1,000",3\na,"20,000",2\n',
+            r"step must be numbers; run 'a' has '1,000'.*without separators",
+        ),
+        ("runs.csv", b'id,step,loss\na,1,3\na,2,"2,5"\n', r"has '2,5'.*\(row 1\).*with a decimal point"),
+        ("runs.csv", b"id,step,loss\na,1,3\na,2,crash\n", r"run 'a' has 'crash'.*\(row 1\); correct it"),
         ("runs.jsonl", b'{"id": 1}\n{"id"', r"line 2 of .* is not JSON .* killed writer"),
         ("runs.jsonl", b"[1]", "line 1 of .* is list, not an object"),
         (
@@ -121,3 +132,8 @@ def test_columns_separated_otherwise_than_the_name_says_are_named(tmp_path, text
     (tmp_path / "runs.csv").write_text(text)
     with pytest.raises(RunLogError, match=r"are separated by '(;|\\t)', not by ','"):
         read_runs(tmp_path / "runs.csv", run="run", axis="step", output="loss")
+
+
+def test_a_named_index_of_a_parquet_file_is_a_column_like_any_other(tmp_path):
+    frame().set_index(["id", "step"]).to_parquet(tmp_path / "runs.parquet")
+    assert read_runs(tmp_path / "runs.parquet", **ROLE).equals(RunLog.from_frame(frame(), **ROLE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -98,19 +99,50 @@ def numbers(frame: pd.DataFrame, column: str, rows: Rows) -> np.ndarray:
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
         return values.to_numpy(dtype=np.float64, na_value=np.nan)
     given = np.flatnonzero(values.notna().to_numpy()).tolist()
+    items = values.tolist()
+    odd = {row: items[row] for row in given if not _is_number(items[row])}
+    if odd:
+        row, remedy = _oddest(odd)
+        raise RunLogError(
+            f"{column} must be numbers; {rows.where(row)} has {odd[row]!r}, which is "
+            f"{type(odd[row]).__name__} (row {row}); {remedy}",
+            column=column,
+            value=odd[row],
+            **rows.context(row),
+        )
     result = np.full(len(values), np.nan)
-    for row in given:
-        value = values.iloc[row]
-        if not _is_number(value):
-            raise RunLogError(
-                f"{column} must be numbers; {rows.where(row)} has {value!r}, which is {type(value).__name__} "
-                f"(row {row}); convert the column, for example with pd.to_numeric",
-                column=column,
-                value=value,
-                **rows.context(row),
-            )
-        result[row] = float(value)
+    result[given] = [float(items[row]) for row in given]
     return result
+
+
+def _oddest(odd: dict[int, Any]) -> tuple[int, str]:
+    """The row whose value is at fault among those that hold no number, and what to do about it.
+
+    One word in a file makes text of all numbers of its column: the word is at fault, not the first number.
+    """
+    first = next(iter(odd))
+    words = (row for row, value in odd.items() if not isinstance(value, str) or not _reads(value))
+    row = next(words, first)
+    text = odd[row].strip() if isinstance(odd[row], str) else ""
+    if not text or _reads(text):
+        return row, "convert the column, for example with pd.to_numeric"
+    if _THOUSANDS.fullmatch(text):
+        return row, "write it without separators, or read the file with pandas.read_csv(..., thousands=',')"
+    if _DECIMAL_COMMA.fullmatch(text):
+        return row, "write it with a decimal point, or read the file with pandas.read_csv(..., decimal=',')"
+    return row, "correct it, or leave the cell empty where nothing was measured"
+
+
+def _reads(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 
 
 def _is_number(value: Any) -> bool:

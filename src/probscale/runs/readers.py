@@ -108,6 +108,12 @@ def _read(path: Path) -> pd.DataFrame:
         return reader(path)
     except RunLogError:
         raise
+    except UnicodeError as error:
+        raise RunLogError(
+            f"{str(path)!r} is not UTF-8 text ({error}); save it as UTF-8, or read it with "
+            "pandas.read_csv(..., encoding=...) and RunLog.from_frame",
+            path=str(path),
+        ) from error
     # Each library reports a damaged file in its own way; the user needs the file's name in every case.
     except Exception as error:
         raise RunLogError(f"cannot read {str(path)!r}: {error}", path=str(path)) from error
@@ -157,6 +163,13 @@ def _check_separator(path: Path, separator: str) -> None:
         )
 
 
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """A table in which a named index of the writer is what it is to every other reader: columns."""
+    frame = pd.read_parquet(path)
+    kept = [name for name in frame.index.names if name is not None and name not in frame.columns]
+    return frame.reset_index(level=kept) if kept else frame
+
+
 def _read_json_lines(path: Path) -> pd.DataFrame:
     records: list[dict[str, Any]] = []
     opener = gzip.open if path.suffix.lower() == ".gz" else open
@@ -180,13 +193,17 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
                     line=number,
                 )
             records.append(record)
+    if not records:
+        raise RunLogError(
+            f"{str(path)!r} is empty; a log has an object with columns on each line", path=str(path)
+        )
     nested = any(isinstance(value, dict) for record in records for value in record.values())
     return pd.json_normalize(records) if nested else pd.DataFrame.from_records(records)
 
 
 _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".parquet": pd.read_parquet,
-    ".pq": pd.read_parquet,
+    ".parquet": _read_parquet,
+    ".pq": _read_parquet,
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".jsonl": _read_json_lines,

@@ -179,7 +179,9 @@ def _config_names(
     for name in names:
         if taken.get(name) in {"run", "axis", "output"} or name == DIVERGED:
             role = taken.get(name, "the mark of diverged points")
-            raise RunLogError(f"column {name!r} is {role} and cannot also be configuration", column=name)
+            raise RunLogError(
+                f"column {name!r} is {role} and cannot also be configuration; drop or rename it", column=name
+            )
     return tuple(name for name in names if name not in taken)
 
 
