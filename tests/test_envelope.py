@@ -50,3 +50,9 @@ def test_area_is_that_of_a_fine_sum(a, b, c, d):
     x = np.linspace(-1.0, 3.0, 40_001)
     fine = np.trapezoid(np.abs((a - c) * x + b - d), x)
     assert area_between((a, b), (c, d), (-1.0, 3.0)) == pytest.approx(fine, abs=1e-6)
+
+
+def test_a_line_through_a_constant_has_no_slope_of_rounding():
+    slope, intercept = line_through(np.log(np.geomspace(1e18, 1e20, 20)), np.full((3, 20), np.log(1.32e9)))
+    np.testing.assert_array_equal(slope, np.zeros(3))
+    np.testing.assert_allclose(intercept, np.log(1.32e9))

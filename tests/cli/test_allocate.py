@@ -60,6 +60,7 @@ def test_a_budget_is_spent_recorded_and_not_spent_again(workers, home, invoke, t
     assert facts["output"] == table["loss"].min()
     assert facts["best"]["params"] == table.loc[table["loss"].idxmin(), "params"]
     assert "rung 1 of 2: train runs" in result.stderr
+    assert table["run"].tolist() == list(range(len(table)))
     assert "spent 1e+18 FLOPs" in result.stdout
     log = pd.read_csv(trainer / "log.csv")
     assert log["loss"].min() == facts["output"]

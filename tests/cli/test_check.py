@@ -8,8 +8,13 @@ from typer.testing import CliRunner
 
 import probscale as ps
 from probscale.cli import app
+from probscale.cli.check import _table
+from probscale.evaluate import check
 
 ROLES = ["--run", "run", "--axis", "tokens", "--output", "loss", "--params", "params", "--horizon", "horizon"]
+
+
+READ = {"run": "run", "axis": "tokens", "output": "loss", "params": "params", "horizon": "horizon"}
 
 
 def run(*arguments):
@@ -56,3 +61,12 @@ def test_an_unknown_regime_is_refused_readably(runs, tmp_path):
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: unknown regime 'bigger'; accepted are auto, in-distribution")
     assert not (tmp_path / "check.csv").exists()
+
+
+def test_a_terminal_shows_the_table_in_columns_that_fit_it(runs):
+    report = check(ps.read_runs(runs, **READ), regimes=["in-distribution"], embedder=None, folds=1)
+    assert _table(report, None) == report.to_markdown()
+    lines = _table(report, 60).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[0].split()[:2] == ["regime", "runs"]
+    assert sum(line.strip().startswith("in-distribution") for line in lines) > 1

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import probscale as ps
 from probscale.cli import app
 from probscale.cli.demo import LEVELS, run_demo, verdict
+from probscale.cli.speech import as_options
 from probscale.cli.work import read_axis
 from probscale.runs import split_by_scale
 from probscale.runs.bundled import bundled_runs
@@ -287,3 +288,101 @@ def test_scores_fitted_as_losses_are_pointed_out_in_the_words_of_the_command_lin
     gap = tmp_path / "nan.csv"
     gap.write_text("run,step,accuracy\na,1,0.5\na,2,\n")
     fails_readably(run("describe", gap, *roles), "--nonfinite diverged")
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "name"),
+    [
+        ("fit", "-o", "s.safetensors"),
+        ("predict", "-o", "f.csv"),
+        ("check", "-o", "folder"),
+        ("demo", "--out", "folder"),
+        ("report", "-o", "r.html"),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_refused_before_any_work(
+    command, option, name, folder, tmp_path, monkeypatch
+):
+    (tmp_path / "taken").write_text("a file")
+    log, surrogate, configs = folder / "runs.csv", folder / "s.safetensors", folder / "configs.csv"
+    asked = {
+        "fit": [log, *ROLES],
+        "predict": [surrogate, configs, "--at", "1e9"],
+        "check": [log, *ROLES],
+        "demo": [],
+        "report": [surrogate],
+    }[command]
+    for module in (
+        "probscale.cli.work.read_log",
+        "probscale.runs.read_frame",
+        "probscale.cli.check.read_log",
+    ):
+        monkeypatch.setattr(module, lambda *_: 1 / 0)
+    result = run(command, *asked, option, tmp_path / "taken" / name)
+    fails_readably(result, "taken", "is a file")
+
+
+def test_a_folder_is_no_place_for_a_table(folder, tmp_path):
+    (tmp_path / "f.csv").mkdir()
+    asked = (folder / "s.safetensors", folder / "configs.csv", "--at", "1e9", "-o", tmp_path / "f.csv")
+    fails_readably(run("predict", *asked), "f.csv", "is a folder")
+
+
+def test_axis_values_that_are_no_numbers_are_named_with_their_row(folder, tmp_path):
+    configs = pd.DataFrame({"params": [1e6, 4e6], "end": ["1e9", "soon"], "gap": [1e9, np.nan]})
+    configs.to_csv(tmp_path / "c.csv", index=False)
+    surrogate = folder / "s.safetensors"
+    fails_readably(run("predict", surrogate, tmp_path / "c.csv", "--at", "end"), "'end'", "row 1", "'soon'")
+    fails_readably(run("predict", surrogate, tmp_path / "c.csv", "--at", "gap"), "'gap'", "row 1", "no value")
+    configs.iloc[:0].to_csv(tmp_path / "none.csv", index=False)
+    fails_readably(run("predict", surrogate, tmp_path / "none.csv", "--at", "1e9"), "none.csv", "no rows")
+    wide = run("predict", surrogate, tmp_path / "c.csv", "--at", "1e9", "--interval", "90")
+    fails_readably(wide, "--interval is 90")
+
+
+def test_a_closed_pipe_and_a_stop_by_hand_are_no_errors_of_the_user(folder, tmp_path, monkeypatch):
+    asked = ("describe", folder / "runs.csv", *ROLES)
+    monkeypatch.setattr("probscale.cli.work.read_log", raising(BrokenPipeError(32, "Broken pipe")))
+    closed = run(*asked)
+    assert (closed.exit_code, closed.stderr) == (1, "")
+    monkeypatch.setattr("probscale.cli.work.read_log", raising(KeyboardInterrupt()))
+    stopped = run(*asked)
+    assert (stopped.exit_code, stopped.stderr) == (130, "Stopped\n")
+
+
+def test_a_stop_says_where_the_same_command_goes_on(tmp_path, monkeypatch):
+    store = tmp_path / "games.jsonl"
+    store.write_text("")
+    monkeypatch.setattr("probscale.cli.replay.run_replay", raising(KeyboardInterrupt()))
+    stopped = run("replay", "budget", tmp_path / "runs.csv", "--store", store)
+    assert stopped.exit_code == 130
+    assert stopped.stderr == f"Stopped; the same command goes on from {store}\n"
+
+
+def test_reasons_of_the_operating_system_come_with_the_file_and_without_a_number(folder, monkeypatch):
+    denied = PermissionError(13, "Permission denied", "/srv/runs.csv")
+    monkeypatch.setattr("probscale.cli.work.read_log", raising(denied))
+    result = run("describe", folder / "runs.csv", *ROLES)
+    fails_readably(result, "'/srv/runs.csv'", "Permission denied")
+    assert "Errno" not in result.stderr
+
+
+def test_messages_speak_of_options_not_of_arguments():
+    options = ("goal", "max_cost", "budget", "params", "nonfinite", "axis", "config")
+    for words, spoken in {
+        'pass nonfinite="drop" to drop them': "pass --nonfinite drop to drop them",
+        "raise max_cost= or budget=": "raise --max-cost or --budget",
+        "leave out params=": "leave out --params",
+        "axis='tokens' is an index level": "--axis 'tokens' is an index level",
+        "name config= if some": "name --config if some",
+        "such as goal={'loss': \"min\", ...}, or one": "such as --goal loss=min,..., or one",
+        "cost=FlopsCost(params='N') and seed=3 stay": "cost=FlopsCost(params='N') and seed=3 stay",
+    }.items():
+        assert as_options(words, options) == spoken
+
+
+def raising(error):
+    def raise_it(*_args, **_options):
+        raise error
+
+    return raise_it

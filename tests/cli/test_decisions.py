@@ -1,6 +1,7 @@
 """frontier, suggest and plan: what they print and write is what the library says."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 import probscale as ps
 from probscale.cli.costs import CostOptions
 from probscale.cli.frontier import cost_levels
-from probscale.cli.tables import number, shown
+from probscale.cli.tables import columns, number, shown
 from probscale.cost import MoneyCost, RateCost, SecondsCost, ThroughputCost
 
 COST = ps.FlopsCost(params="params")
@@ -113,10 +114,16 @@ def test_refusals_are_one_paragraph(home, invoke, refused, roles, tmp_path):
     refused(invoke("frontier", known, "--compute", "soon"), "'soon'", "1e18:1e20:40")
     refused(invoke("frontier", known, "--budget", "1e17"), "--target")
     refused(invoke("frontier", known, "-o", tmp_path / "f.xlsx"), "f.xlsx")
+    refused(invoke("frontier", known, "--target", "nan"), "--target is nan")
+    refused(invoke("frontier", known, "--target", "2", "--budget", "-1"), "--budget is -1")
+    refused(invoke("frontier", known, "--target", "2", "--probability", "90"), "--probability is 90")
+    refused(invoke("frontier", known, "--json", tmp_path), str(tmp_path), "is a folder")
     refused(invoke("frontier", known, "--seconds", "seconds"), "give the log itself")
     refused(invoke("suggest", known, pool, "--criterion", "frontal"), "'frontier'")
     refused(invoke("suggest", known, pool, "--criterion", "target"), "--targets")
-    refused(invoke("suggest", known, pool, "--max-cost", "3"), "cheapest action costs")
+    refused(
+        invoke("suggest", known, pool, "--max-cost", "3"), "cheapest action costs", "--max-cost or --budget"
+    )
     refused(invoke("suggest", known, tmp_path / "none.csv"), "none.csv")
     refused(invoke("plan", pool, "--total", "1e18"), "--params", "--rate")
     refused(invoke("plan", pool, "--total", "-1", "--rate", "1"), "positive")
@@ -169,3 +176,26 @@ def test_levels_and_tables_read_as_people_write_them():
     assert text[1].strip() == "0"
     assert text[5].strip() == "99"
     assert text[6] == "(5 of 100 rows; all are in the file)"
+
+
+def test_a_surrogate_is_known_by_its_content_where_its_name_does_not_tell(home, invoke, tmp_path):
+    shutil.copy(home / "s.safetensors", tmp_path / "surrogate.bin")
+    known, pool = tmp_path / "surrogate.bin", home / "pool.csv"
+    done = invoke("suggest", known, pool, "-n", "1", "-o", tmp_path / "next.csv", "-q")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_cost_that_would_count_in_favour_of_a_run_is_refused(home, invoke):
+    done = invoke("suggest", home / "s.safetensors", home / "pool.csv", "--cost-power", "-1")
+    assert done.exit_code == 2
+    assert "--cost-power" in done.stderr
+
+
+def test_a_table_wider_than_the_window_begins_anew_below_with_its_first_column():
+    cells = [["rung", "tokens", "FLOPs"], ["a", "1", "22"], ["b", "10", "2"]]
+    whole = columns(cells)
+    assert whole.splitlines()[0] == "rung  tokens  FLOPs"
+    assert columns(cells, 19) == whole
+    narrow = columns(cells, 18)
+    assert narrow == "rung  tokens\n   a       1\n   b      10\n\nrung  FLOPs\n   a     22\n   b      2"
+    assert columns(cells, 1).count("\n\n") == 1

@@ -1,5 +1,7 @@
 """replay: strategies played on finished runs, from files, resumed from a store."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -106,3 +108,13 @@ def test_refusals_are_one_paragraph(sweep, invoke, refused, roles, tmp_path):
     )
     refused(invoke("replay", "active", sweep, *roles, "--strategy", "luck", "-q"), "'luck'", "cheapest")
     refused(invoke("replay", "budget", sweep, *roles, "--runs", "50", "-q"), "pool of 50 runs")
+    refused(invoke("replay", "budget", sweep, *roles, "--budget", "-1", "-q"), "-1", "positive")
+    picture = ["--picture", tmp_path / "games.gif"]
+    refused(invoke("replay", "budget", sweep, *roles, *picture), "games.gif", ".png, .svg, .pdf")
+
+
+@pytest.mark.parametrize("game", ["AL-N", "AL-G", "BA-nanogpt", "BA-gemstones", "BA-lcbench"])
+def test_a_file_that_is_not_the_published_log_is_refused_by_name(game, sweep, invoke, refused):
+    refused(
+        invoke("replay", game, sweep, "-q"), Path(sweep).name, f"not the published log of {game}", '"budget"'
+    )

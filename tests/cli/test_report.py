@@ -30,3 +30,9 @@ def test_a_file_that_is_no_page_is_refused_before_any_work(home, invoke, refused
 
 def test_a_log_needs_its_roles(home, invoke, refused, tmp_path):
     refused(invoke("report", home / "runs.csv", "-o", tmp_path / "p.html"), "a log needs its roles", "--run")
+
+
+def test_a_budget_that_is_none_is_refused_before_any_work(home, invoke, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("probscale.report.write.subject_of", lambda *_, **__: 1 / 0)
+    asked = ("--total", "-1", "-o", tmp_path / "p.html")
+    refused(invoke("report", home / "s.safetensors", *asked), "total is -1", "positive")

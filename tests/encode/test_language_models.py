@@ -174,6 +174,23 @@ def test_loading_is_silent_and_changes_no_setting(tiny_models, capfd):
     assert logging.set_tqdm_hook(None) is None
 
 
+def test_a_reason_of_several_lines_becomes_one_paragraph(monkeypatch):
+    from huggingface_hub.utils import logging
+
+    heard = []
+
+    def offline(spec):
+        heard.append(logging.get_verbosity())
+        raise OSError("no connection.\nCheck it.")
+
+    before = logging.get_verbosity()
+    monkeypatch.setattr("probscale.encode.language_models._from_pretrained", offline)
+    with pytest.raises(EmbeddingError, match=r"no connection. Check it. Give the folder"):
+        HuggingFaceEmbedder("some/model").embed(["muon"])
+    assert heard == [logging.ERROR]
+    assert logging.get_verbosity() == before
+
+
 def test_a_pickled_embedder_leaves_its_weights_behind(tiny_models):
     embedder = HuggingFaceEmbedder(str(tiny_models["bert"]))
     vectors = embedder.embed(TEXTS)

@@ -149,12 +149,14 @@ def run_allocate(
     from probscale.budget import allocate as spend
     from probscale.cli.evidence import read_table, warm_surrogate
     from probscale.cli.tables import records, shown, write_json
-    from probscale.cli.work import check_suffix, write_table
+    from probscale.cli.work import check_place, check_suffix, write_table
     from probscale.running import named_runner
 
     for path in (files["out"], files["curves"]):
         if path is not None:
             check_suffix(path)
+    if files["summary"] is not None:
+        check_place(files["summary"])
     cost, frame, train = costs.model(), read_table(pool), named_runner(runner)
     warm = warm_surrogate(*earlier)
     with watching(asked["total"], cost.unit, quiet=quiet) as watch:
@@ -181,8 +183,10 @@ def beside(pool: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Runs with their configurations in front; a configuration column of the same name says so."""
     import pandas as pd
 
-    clashes = {name: f"{name} (pool)" for name in runs if name in pool}
-    return pd.concat([pool.reset_index(drop=True).rename(columns=clashes), runs], axis=1)
+    # Progress and curves call a run by its place in the pool.
+    numbered = pd.DataFrame({"run": range(len(pool))})
+    clashes = {name: f"{name} (pool)" for name in ("run", *runs) if name in pool}
+    return pd.concat([numbered, pool.reset_index(drop=True).rename(columns=clashes), runs], axis=1)
 
 
 def executor_of(name: str, workers: int, options: Sequence[str]) -> Callable[[], Executor] | None:

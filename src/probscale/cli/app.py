@@ -17,7 +17,7 @@ from probscale.cli.options import (
     Quiet,
     Seed,
 )
-from probscale.cli.speech import readable
+from probscale.cli.speech import as_options, readable
 
 app = typer.Typer(
     name="probscale",
@@ -141,7 +141,7 @@ def describe(
     """Say what is in LOG: runs, levels, ranges, gaps, unfinished and diverged runs."""
     from probscale.cli.work import read_log
 
-    typer.echo(str(read_log(log, roles.arguments()).describe()))
+    typer.echo(as_options(str(read_log(log, roles.arguments()).describe()), roles.arguments()))
 
 
 @app.command(

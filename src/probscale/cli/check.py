@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from probscale.cli.speech import working
-from probscale.cli.work import embedder_of, read_log, write_table
+from probscale.cli.tables import columns, window
+from probscale.cli.work import check_folder, embedder_of, read_log, write_table
 
 if TYPE_CHECKING:
     from probscale.evaluate import CheckReport
@@ -30,6 +31,7 @@ def check_file(
     quiet: bool,
 ) -> None:
     """Check the runs of files; writes check.csv, check_points.csv, check.json, check.md and pictures."""
+    check_folder(out)
     log = read_log(paths, roles)
     shown = min(log.n_runs, most_runs)
     with working(f"refitting with parts of {shown:,} runs left out", quiet=quiet):
@@ -52,7 +54,7 @@ def check_file(
         _draw(report, log, out)
     typer.echo("\n".join(f"{name}: {text}" for name, text in report.verdicts.items()))
     if not quiet:
-        typer.echo(f"\n{report.to_markdown()}")
+        typer.echo(f"\n{_table(report, window())}")
         for note in report.notes:
             typer.echo(f"note: {note}")
         typer.echo(f"\n{_reading()}\nwrote {', '.join(_written(out))}")
@@ -71,6 +73,15 @@ def _draw(report: CheckReport, log: RunLog, out: Path) -> None:
 def _names(given: Sequence[str] | None) -> list[str]:
     """Regimes of a repeated option, each possibly a list joined by commas."""
     return [name.strip() for item in given or () for name in item.split(",") if name.strip()]
+
+
+def _table(report: CheckReport, width: int | None) -> str:
+    """The table of check.md: as it is for a file or a pipe, in columns for a window of a width."""
+    text = report.to_markdown()
+    if width is None:
+        return text
+    head, _, *rows = text.splitlines()
+    return columns([[cell.strip() for cell in line.strip("|").split("|")] for line in (head, *rows)], width)
 
 
 def _reading() -> str:

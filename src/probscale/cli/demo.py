@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from probscale.cli.speech import working
-from probscale.cli.work import write_table
+from probscale.cli.work import check_folder, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,7 @@ def run_demo(log: RunLog, out: Path, hold_out: int, *, seed: int, quiet: bool) -
     """
     from probscale.runs import split_by_scale
 
+    check_folder(out)
     train, test = split_by_scale(log, hold_out=hold_out)
     size = test.configs[str(log.roles.params)]
     if not quiet:

@@ -47,10 +47,20 @@ def is_surrogate(known: Sequence[str]) -> bool:
     Raises:
         ConfigError: for a surrogate among other files.
     """
-    kinds = [Path(name).suffix.lower() == SUFFIX for name in known]
+    kinds = [_is_saved(Path(name)) for name in known]
     if any(kinds) and len(kinds) > 1:
         raise ConfigError("a surrogate holds its own log; give it alone")
     return any(kinds)
+
+
+def _is_saved(path: Path) -> bool:
+    """Whether a file is a surrogate, by its name or, for one named otherwise, by how it begins."""
+    if path.suffix.lower() == SUFFIX or not path.is_file():
+        return path.suffix.lower() == SUFFIX
+    with path.open("rb") as file:
+        start = file.read(9)
+    # safetensors: the length of a header, which is JSON.
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
 
 
 def warm_surrogate(path: Path | None, embedder: str) -> CurveSurrogate | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,12 +103,13 @@ def run_frontier(
 
     from probscale.cli.evidence import read_table, surrogate_of
     from probscale.cli.tables import shown, write_json
-    from probscale.cli.work import check_suffix, write_table
+    from probscale.cli.work import check_place, check_suffix, write_table
 
-    if aim[0] is not None and asked["target"] is None:
-        raise ConfigError("--budget says within what cost a target counts; give --target too")
+    _check_aim(asked["target"], aim)
     out, summary = files
     check_suffix(out)
+    if summary is not None:
+        check_place(summary)
     quiet = fit["quiet"]
     levels = None if asked["compute"] is None else cost_levels(asked["compute"])
     pool = None if asked["pool"] is None else read_table(asked["pool"])
@@ -132,6 +134,24 @@ def run_frontier(
         typer.echo(told(facts, surrogate.log.output, columns.axis))
         typer.echo(shown(table))
         typer.echo(f"wrote {out}" + (f" and {summary}" if summary is not None else ""))
+
+
+def _check_aim(target: float | None, aim: tuple[float | None, float]) -> None:
+    """Refuse a target that means nothing.
+
+    Raises:
+        ConfigError: for a budget without a target, or values that no output, cost or probability can have.
+    """
+    from probscale.cli.work import check_share
+
+    budget, probability = aim
+    if budget is not None and target is None:
+        raise ConfigError("--budget says within what cost a target counts; give --target too")
+    if target is not None and not math.isfinite(target):
+        raise ConfigError(f"--target is {target}; give the output to reach, a finite number")
+    if budget is not None and not (math.isfinite(budget) and budget > 0):
+        raise ConfigError(f"--budget is {budget:g}; give a positive, finite cost")
+    check_share(probability, "--probability")
 
 
 def widened(log: RunLog, cost: CostModel, budget: float) -> Any:

@@ -119,7 +119,14 @@ EmbedderName = Annotated[
     str, typer.Option("--embedder", help='"default", "none", a Hugging Face id or a local path.')
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Same data and seed, same result.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no notes; errors only.")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Print no progress, notes or tables; errors, and the verdicts of demo and check.",
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error arose, with a traceback.")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,7 @@ PUBLISHED_BUDGET: dict[str, list[tuple[int, float]]] = {
 }
 SHARES = (0.05, 0.1, 0.2)
 MOST_RUNS = 16
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def run_replay(
@@ -136,6 +138,8 @@ def run_replay(
 
     out, picture = files
     check_suffix(out)
+    if picture is not None:
+        check_picture(picture)
     if asked.game == "active" or asked.game in PUBLISHED_ACTIVE:
         results, table, draw = play_active(asked, roles, costs)
     elif asked.game == "budget" or asked.game in PUBLISHED_BUDGET:
@@ -155,6 +159,19 @@ def run_replay(
     if not asked.quiet:
         typer.echo(shown(table, rows=60))
         typer.echo(f"wrote {out}" + (f" and {picture}" if picture is not None else ""))
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that could not be written, before any game is played.
+
+    Raises:
+        ConfigError: for an unknown suffix, or a place where nothing can be written.
+    """
+    from probscale.cli.work import check_place
+
+    if path.suffix.lower() not in PICTURES:
+        raise ConfigError(f"cannot draw {path.name!r}: accepted are {', '.join(PICTURES)}", path=str(path))
+    check_place(path)
 
 
 def finished_runs(asked: Asked, roles: RoleOptions, costs: CostOptions) -> tuple[Any, Any]:
@@ -262,21 +279,27 @@ def players(workers: int) -> Any:
 def budget_game(asked: Asked, roles: RoleOptions, costs: CostOptions) -> Any:
     """The task of a budget game."""
     from probscale.evaluate.replay import budget_tasks, own_log
+    from probscale.evaluate.replay.published import published
     from probscale.runs import read_frame
 
     if asked.game == "budget":
         return own_log.budget_task(*finished_runs(asked, roles, costs))
     path = one_file(asked)
     frame = read_frame(path)
-    if asked.game == "BA-lcbench":
-        return budget_tasks.lcbench_task(frame, Path(path).stem)
-    return (budget_tasks.nanogpt_task if asked.game == "BA-nanogpt" else budget_tasks.gemstones_task)(frame)
+    with published(asked.game, path):
+        if asked.game == "BA-lcbench":
+            return budget_tasks.lcbench_task(frame, Path(path).stem)
+        make = budget_tasks.nanogpt_task if asked.game == "BA-nanogpt" else budget_tasks.gemstones_task
+        return make(frame)
 
 
 def settings_of(
     game: str, given: tuple[Sequence[int], Sequence[float]], available: int
 ) -> list[tuple[int, float]]:
     """Sizes of the pool and budgets: those given, the others as the protocol says."""
+    bad = [value for value in (*given[0], *given[1]) if not (math.isfinite(value) and value > 0)]
+    if bad:
+        raise ConfigError(f"{bad[0]:g} is neither a number of runs nor a budget; give positive numbers")
     usual = PUBLISHED_BUDGET.get(game, [(min(MOST_RUNS, available), share) for share in SHARES])
     sizes = given[0] or sorted({size for size, _ in usual})
     totals = given[1] or sorted({total for _, total in usual})

@@ -88,10 +88,11 @@ def write_page(
     from dataclasses import replace
 
     from probscale.cli.evidence import read_table, surrogate_of
-    from probscale.cli.work import embedder_of
+    from probscale.cli.work import check_place, embedder_of
     from probscale.report import check_page, write_report
 
     check_page(out)
+    check_place(out)
     costs.check()
     frame = None if pool is None else read_table(pool)
     surrogate = surrogate_of(known, roles, embedder=embedder, seed=options["seed"], quiet=quiet)
@@ -102,4 +103,5 @@ def write_page(
     with stages(quiet=quiet) as say:
         given = {"pool": frame, "cost": cost, "embedder": embedder_of(embedder), "progress": say}
         write_report(surrogate, out, **given, **options)
-    typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    if not quiet:
+        typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")

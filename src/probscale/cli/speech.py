@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 USER_ERROR = 2
 BUG = 1
+STOPPED = 130
 
 
 def readable(command: Callable[..., None]) -> Callable[..., None]:
@@ -31,15 +33,19 @@ def readable(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def spoken(*args: Any, **kwargs: Any) -> None:
         with warnings.catch_warnings():
-            _speak_warnings(quiet=bool(kwargs.get("quiet", False)))
+            _speak_warnings(kwargs, quiet=bool(kwargs.get("quiet", False)))
             try:
                 command(*args, **kwargs)
+            # A reader that had enough, such as `head`, is no failure: the command line tool ends quietly.
+            except (typer.Exit, typer.Abort, BrokenPipeError):
+                raise
+            except KeyboardInterrupt:
+                typer.echo(_stopped(kwargs), err=True)
+                raise typer.Exit(STOPPED) from None
             except (ProbscaleError, OSError) as error:
                 if kwargs.get("debug"):
                     raise
-                _fail(_as_options(str(error)), USER_ERROR)
-            except (typer.Exit, typer.Abort):
-                raise
+                _fail(as_options(_words(error), kwargs), USER_ERROR)
             # Whatever else goes wrong is a fault of this package: say so, without a wall of frames.
             except Exception as error:
                 if kwargs.get("debug"):
@@ -53,9 +59,37 @@ def readable(command: Callable[..., None]) -> Callable[..., None]:
     return spoken
 
 
-def _as_options(message: str) -> str:
-    """A message whose arguments of functions are written as options of commands."""
-    return re.sub(r'\b(nonfinite|goal)="(\w+)"', r"--\1 \2", message)
+def as_options(message: str, options: Iterable[str]) -> str:
+    """A message whose arguments of functions are written as the options of a command.
+
+    Args:
+        message: Words such as 'raise max_cost= or pass nonfinite="drop"'.
+        options: Names of the command's parameters.
+    """
+    message = re.sub(r"\bgoal=\{'([^']+)': \"(\w+)\", \.\.\.\}", r"goal=\1=\2,...", message)
+    names = "|".join(map(re.escape, options))
+    return re.sub(rf'(?<![\w.(])({names})=(?:"(\w+)"|(?=(\S)?))', _option, message) if names else message
+
+
+def _option(found: re.Match[str]) -> str:
+    value = found[2] or ""
+    between = " " if value or re.match(r"[\w'\"]", found[3] or "") else ""
+    return f"--{found[1].replace('_', '-')}{between}{value}"
+
+
+def _words(error: Exception) -> str:
+    """What an error says; of the operating system's, the file and the reason without a number."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{str(error.filename)!r}: {error.strerror}; check the path and its permissions"
+    return str(error)
+
+
+def _stopped(given: Mapping[str, Any]) -> str:
+    """That the user stopped a command, and where it would go on."""
+    kept = given.get("ledger") if "runner" in given else given.get("store")
+    if kept is None or not Path(kept).exists():
+        return "Stopped"
+    return f"Stopped; the same command goes on from {kept}"
 
 
 def _fail(message: str, code: int) -> None:
@@ -63,12 +97,12 @@ def _fail(message: str, code: int) -> None:
     raise typer.Exit(code)
 
 
-def _speak_warnings(*, quiet: bool) -> None:
+def _speak_warnings(options: Iterable[str], *, quiet: bool) -> None:
     """Warnings of this package as notes; those of other packages are not for the user of a command."""
 
     def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
         if not quiet and category.__module__.startswith("probscale"):
-            typer.echo(f"Note: {_as_options(str(message))}", err=True)
+            typer.echo(f"Note: {as_options(str(message), options)}", err=True)
 
     warnings.simplefilter("default", UserWarning)
     warnings.showwarning = show

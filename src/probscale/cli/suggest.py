@@ -41,12 +41,12 @@ BudgetOption = Annotated[
 ]
 MaxCostOption = Annotated[float | None, typer.Option(help="Most that one may cost.", show_default=False)]
 CostPowerOption = Annotated[
-    float, typer.Option(help="Scores are divided by cost to this power; 0 ignores cost.")
+    float, typer.Option(help="Scores are divided by cost to this power; 0 ignores cost.", min=0)
 ]
 OverheadOption = Annotated[
     float,
     typer.Option(
-        help="What starting or resuming a run costs in scores, as a share of the whole run's price."
+        help="What starting or resuming a run costs in scores, as a share of the whole run's price.", min=0
     ),
 ]
 AtOption = Annotated[

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +37,37 @@ def shown(table: pd.DataFrame, *, rows: int = MOST_ROWS) -> str:
         part = table.iloc[evenly(len(table), rows)]
     cells = [[str(name) for name in part]]
     cells += [[number(_plain(value)) for value in row] for row in part.itertuples(index=False)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    lines = [columns(cells, window())]
     if left_out > 0:
         lines.append(f"({len(part)} of {len(table)} rows; all are in the file)")
     return "\n".join(lines)
+
+
+def columns(cells: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Rows of words below each other, set to the right; what no window of `width` takes begins anew below.
+
+    Args:
+        cells: Rows, the names of the columns first.
+        width: Characters a line may have; None for any number.
+    """
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    blocks, used = [[0]], widths[0]
+    for column in range(1, len(widths)):
+        # Each block begins with the first column, which says what its rows are.
+        if width is not None and used + 2 + widths[column] > width and len(blocks[-1]) > 1:
+            blocks.append([0])
+            used = widths[0]
+        blocks[-1].append(column)
+        used += 2 + widths[column]
+    parts = (
+        "\n".join("  ".join(row[c].rjust(widths[c]) for c in block) for row in cells) for block in blocks
+    )
+    return "\n\n".join(parts)
+
+
+def window() -> int | None:
+    """Characters in a line of the terminal; None where the output is a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def write_json(values: dict[str, Any], path: Path) -> None:

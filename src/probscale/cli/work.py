@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +34,7 @@ def fit_file(
     paths: Sequence[str], roles: dict[str, Any], out: Path, *, embedder: str, seed: int, quiet: bool
 ) -> None:
     """Fit the runs of files and write the surrogate."""
+    check_place(out)
     log = read_log(paths, roles)
     with working(f"fitting {log.n_runs:,} runs, {log.n_points:,} points", quiet=quiet):
         from probscale.surrogate import fit_surrogate
@@ -63,7 +66,10 @@ def predict_file(
     from probscale.runs import read_frame
 
     check_suffix(out)
+    check_share(interval, "--interval")
     frame = read_frame(configs)
+    if frame.empty:
+        raise ConfigError(f"{configs!r} has no rows; give at least one configuration", path=configs)
     values, column = read_axis(at, frame)
     with working(f"predicting {len(frame):,} configurations", quiet=quiet, total=len(frame)) as done:
         from probscale.surrogate import load_surrogate
@@ -99,7 +105,7 @@ def read_axis(text: str, frame: pd.DataFrame) -> tuple[np.ndarray, str | None]:
         ConfigError: if the text is neither numbers, nor a range, nor a column.
     """
     if text in frame:
-        return frame[text].to_numpy(dtype=np.float64)[:, None], text
+        return _numbers_of(frame, text)[:, None], text
     try:
         if ":" in text:
             start, stop, count = text.split(":")
@@ -117,19 +123,86 @@ def read_axis(text: str, frame: pd.DataFrame) -> tuple[np.ndarray, str | None]:
     return np.tile(values, (len(frame), 1)), None
 
 
-def check_suffix(out: Path) -> None:
-    """Refuse a file name whose format is unknown, before any work is done.
+def _numbers_of(frame: pd.DataFrame, column: str) -> np.ndarray:
+    """A column of axis values.
 
     Raises:
-        ConfigError: for an unknown suffix.
+        ConfigError: if a value is missing or no number.
+    """
+    import pandas as pd
+
+    values = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        given = frame[column].iloc[bad[0]]
+        what = "no value" if pd.isna(given) else repr(given)
+        raise ConfigError(
+            f"--at {column!r} names a column that must hold a number in every row; row {bad[0]} has {what}",
+            at=column,
+            row=int(bad[0]),
+        )
+    return values
+
+
+def check_share(value: float, option: str) -> None:
+    """Refuse a probability that is none.
+
+    Raises:
+        ConfigError: unless it is strictly between 0 and 1.
+    """
+    if not 0 < value < 1:
+        raise ConfigError(f"{option} is {value:g}; it needs a share strictly between 0 and 1, such as 0.9")
+
+
+def check_suffix(out: Path) -> None:
+    """Refuse a table that could not be written, before any work is done.
+
+    Raises:
+        ConfigError: for an unknown suffix, a folder, or a place where nothing can be written.
     """
     if out.suffix.lower() not in WRITERS:
         raise ConfigError(f"cannot write {out.name!r}: accepted are {', '.join(WRITERS)}", path=str(out))
+    check_place(out)
+
+
+def check_place(out: Path) -> None:
+    """Refuse a file that could not be written, before any work is done.
+
+    Raises:
+        ConfigError: for a folder, or a place where nothing can be written.
+    """
+    if out.is_dir():
+        raise ConfigError(
+            f"cannot write {str(out)!r}: it is a folder; give the path of a file", path=str(out)
+        )
+    if out.exists() and not os.access(out, os.W_OK):
+        raise ConfigError(
+            f"cannot write {str(out)!r}: it may not be changed; give another file", path=str(out)
+        )
+    check_folder(out.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that could not be made or written to, before any work is done.
+
+    Raises:
+        ConfigError: for a file, or a place where nothing can be written.
+    """
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise ConfigError(f"cannot write to {str(folder)!r}: {str(nearest)!r} is a file", path=str(folder))
+    try:
+        # Rights alone do not tell: a file system may be read-only, or full.
+        with TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to {str(folder)!r}: {error.strerror}; give another place", path=str(folder)
+        ) from None
 
 
 def write_table(table: pd.DataFrame, out: Path) -> None:
     """Write a table in the format its suffix names."""
-    check_suffix(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     suffix = out.suffix.lower()
     if suffix == ".csv":

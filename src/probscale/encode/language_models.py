@@ -206,8 +206,9 @@ def load_language_model(spec: LanguageModelSpec) -> LanguageModel:
     except (
         Exception
     ) as error:  # transformers, its hub client and torch share no root for what may go wrong here
+        reason = " ".join(str(error).split()).rstrip(".")
         raise EmbeddingError(
-            f"{spec.name_or_path!r} could not be loaded as a language model on {spec.device!r}: {error}. "
+            f"{spec.name_or_path!r} could not be loaded as a language model on {spec.device!r}: {reason}. "
             "Give the folder of a saved transformers model, or the id of one on the Hugging Face Hub",
             model=spec.name_or_path,
         ) from error
@@ -305,16 +306,19 @@ def _file_digest(path: str, size: int, changed: int) -> str:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence the log and the progress bars of transformers, and put both back as they were."""
+    """Silence the logs and the progress bars of transformers and its hub client, and put all back after."""
+    from huggingface_hub.utils import logging as hub
     from transformers.utils import logging
 
-    verbosity = logging.get_verbosity()
+    verbosity, hub_verbosity = logging.get_verbosity(), hub.get_verbosity()
     # Switching bars off and on would also reset those of the hub client; a hook touches nothing else.
     set_hook = getattr(logging, "set_tqdm_hook", lambda hook: None)
     previous = set_hook(lambda factory, args, kwargs: logging.EmptyTqdm(*args, **kwargs))
     logging.set_verbosity_error()
+    hub.set_verbosity_error()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
+        hub.set_verbosity(hub_verbosity)
         set_hook(previous)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from probscale.budget.intake import check_budget
 from probscale.cost import CostModel
 from probscale.errors import ConfigError, ProbscaleError
 from probscale.plot import style
@@ -74,11 +75,14 @@ def write_report(
 
     Raises:
         ConfigError: if the file name has another suffix than .html or .htm, or the pool is empty.
+        BudgetError: if the total is not a positive number.
         FitError: if the surrogate cannot be fitted.
 
     Cost: three fits or so; about a minute for 3,000 points.
     """
     target = check_page(path)
+    if total is not None:
+        check_budget(total)
     say = progress or (lambda words: None)
     start = time.perf_counter()
     surrogate = source

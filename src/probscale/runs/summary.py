@@ -102,7 +102,8 @@ class LogSummary:
     def __str__(self) -> str:
         low, middle, high = self.points_per_run
         lines = [
-            f"{self.runs:,} run{'s' * (self.runs != 1)}, {self.points:,} points ({low} to {high} a run, median {middle:g})",
+            f"{self.runs:,} run{'s' * (self.runs != 1)}, {self.points:,} points "
+            f"({low} to {high} a run, median {middle:g})",
             f"axis {self.axis[0]}: {self.axis[1]:.4g} to {self.axis[2]:.4g}",
         ]
         for name, smallest, largest, missing in self.outputs:

@@ -23,6 +23,7 @@ from probscale.evaluate.replay.active_tasks import (
     gemstones_task,
     nanogpt_task,
 )
+from probscale.evaluate.replay.published import published
 from probscale.evaluate.replay.spenders import listed
 from probscale.ledger import Ledger
 
@@ -43,12 +44,13 @@ def find_game(name: str, path: str | Path) -> tuple[ActiveTask, tuple[Strategy, 
     """A game by name, read from its log, and the strategies that play it.
 
     Raises:
-        ConfigError: for an unknown name.
+        ConfigError: for an unknown name, or a file that is not the published log.
     """
     if name not in GAMES:
         raise ConfigError(f"there is no active-learning replay {name!r}; known are {', '.join(GAMES)}")
     load, strategies = GAMES[name]
-    return load(path), strategies
+    with published(name, path):
+        return load(path), strategies
 
 
 def replay_strategies(
@@ -220,7 +222,7 @@ def active_table(task: ActiveTask, results: pd.DataFrame, baselines: Sequence[st
     mean, error = groups.mean(numeric_only=True), groups["auc"].sem()
     auc = mean["auc"].to_numpy(dtype=np.float64)
     table = pd.DataFrame(
-        {"AUC AbC": [f"{m:.4f} ± {e:.4f}" for m, e in zip(auc, error, strict=True)]}, index=mean.index
+        {"AUC AbC": [_with_error(m, e) for m, e in zip(auc, error, strict=True)]}, index=mean.index
     )
     for name in [name for name in baselines if name in mean.index]:
         table[f"AUC / {name}"] = auc / auc[mean.index.get_loc(name)]
@@ -233,3 +235,8 @@ def active_table(task: ActiveTask, results: pd.DataFrame, baselines: Sequence[st
     table["s / step"] = mean["seconds"]
     table["seeds"] = groups.size()
     return table.reset_index()
+
+
+def _with_error(value: float, error: float) -> str:
+    """A mean with its standard error, which one seed does not have."""
+    return f"{value:.4f} ± {error:.4f}" if np.isfinite(error) else f"{value:.4f}"
