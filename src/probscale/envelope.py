@@ -122,8 +122,8 @@ def line_through(x: Array, y: Array) -> tuple[Array, Array]:
         y: Shape (..., points).
     """
     centred = x - x.mean()
-    # Centred twice, so that a constant has a slope of zero, not of rounding.
-    slope = (y - y.mean(axis=-1, keepdims=True)) @ centred / (centred @ centred)
+    # From the first point, so that a constant has a slope of zero, not of rounding.
+    slope = (y - y[..., :1]) @ centred / (centred @ centred)
     return slope, y.mean(axis=-1) - slope * x.mean()
 
 
