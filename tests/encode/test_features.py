@@ -223,3 +223,13 @@ def test_levels_that_share_their_values_bring_a_label_for_both_orders():
     assert set(features.columns) == {"src", "tgt"}
     apart = fitted(pairs.assign(tgt="to " + pairs.tgt), levels=("src", "tgt"))
     assert [item.of for item in apart.categorical] == [(), ()]
+
+
+def test_levels_share_their_values_from_three_on_and_numbers_never_do():
+    one, other = zip(*[(a, b) for a in "abcd" for b in "bcde" if a != b], strict=True)
+    pairs = pd.DataFrame({"src": one, "tgt": other})
+    assert fitted(pairs, levels=("src", "tgt")).sharing == (("src", "tgt"),)
+    two = pairs[pairs.src.isin(["a", "b", "c"])]
+    assert fitted(two.reset_index(drop=True), levels=("src", "tgt")).sharing == ()
+    shapes = pd.DataFrame({"width": [2, 2, 4, 4, 8, 8], "depth": [2, 4, 4, 8, 8, 2]})
+    assert fitted(shapes, levels=("width", "depth")).sharing == ()

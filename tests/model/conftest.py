@@ -25,7 +25,9 @@ GRID = Layout(
     run=5,
 )
 SCORES = Layout(("pairs",), axis=(0,), labels=(LabelBlock("src", 1, level=True),), run=2, growth=True)
-LAYOUTS = {"curves": CURVES, "points": POINTS, "grid": GRID, "scores": SCORES}
+TWO_WAYS = (LabelBlock("src", 1, level=True), LabelBlock("tgt", 2, level=True))
+PAIRS = Layout(("pairs",), axis=(0,), labels=TWO_WAYS, run=3, sharing=(TWO_WAYS,))
+LAYOUTS = {"curves": CURVES, "points": POINTS, "grid": GRID, "scores": SCORES, "pairs": PAIRS}
 
 
 def columns(layout):
@@ -85,6 +87,11 @@ def make_law():
 @pytest.fixture
 def curves_layout():
     return CURVES
+
+
+@pytest.fixture
+def pairs_layout():
+    return PAIRS
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import torch
 
 from probscale.model.kernels import CurveKernel
 from probscale.model.layout import LabelBlock, Layout
+from probscale.model.levels import MemberTerm
 from probscale.model.matern import matern52
 from probscale.model.shift import SizeShift
 from probscale.model.terms import AnovaTerm, LabelCorrelation, RunTerm
@@ -214,3 +215,16 @@ def test_values_found_in_rows_once_are_looked_for_again_when_the_rows_change(lay
     kernel(x)
     x[:20] = x[20:].clone()
     np.testing.assert_allclose(kernel(x).detach(), kernel(x.clone()).detach(), rtol=EXACT)
+
+
+def test_a_value_brings_the_same_in_either_of_two_levels(pairs_layout, rows_of, scramble):
+    term = scramble(MemberTerm(pairs_layout, pairs_layout.sharing[0], scale=0.3))
+    x = rows_of(pairs_layout, 20, seed=6).x
+    members = np.zeros((20, 3))
+    for column in (1, 2):
+        members[np.arange(20), x[:, column].numpy().astype(int)] += 1
+    names = ("scale", "drift", "width")
+    scale, drift, width = (np.exp(term.get_parameter(name).detach().numpy()) for name in names)
+    apart = (x[:, None, 0] - x[None, :, 0]) / torch.from_numpy(width)
+    expected = (scale**2 + drift**2 * matern52(apart**2).numpy()) * (members @ members.T) / 2
+    np.testing.assert_allclose(dense(term, x), expected, rtol=ALGEBRA)

@@ -56,3 +56,17 @@ def test_it_survives_a_file(asked_back, tmp_path):
 def test_latent_tasks_are_told_apart_by_the_levels_alone(asked_back):
     orders = dict(latent_orders(asked_back[0].experts["all runs"].encoder))
     assert list(orders) == [("src", "tgt"), ("tgt", "src")]
+
+
+def test_a_language_known_as_a_source_is_foretold_as_a_target():
+    generator = np.random.default_rng(0)
+    brings = np.append(generator.normal(0, 0.6, 6), -1.0)
+    one, other = np.nonzero(~np.eye(7, dtype=bool))
+    names = np.array(list("abcdefg"))
+    frame = pd.DataFrame({"run": np.arange(42), "src": names[one], "tgt": names[other], "pairs": 1e5})
+    frame["bleu"] = 8 * np.exp(brings[one] + brings[other] + 0.1 * generator.standard_normal(42))
+    known, test = frame[frame.tgt != "g"], frame[frame.tgt == "g"]
+    roles = {"run": "run", "axis": "pairs", "output": "bleu", "goal": "max", "levels": ("src", "tgt")}
+    surrogate = ps.fit_surrogate(ps.RunLog.from_frame(known, **roles), embedder=None, transform="score")
+    found = surrogate.predict(test[["src", "tgt"]], [1e5]).quantile(0.5)[:, 0]
+    assert np.abs(np.log(found / test.bleu)).mean() < 0.4

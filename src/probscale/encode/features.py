@@ -31,6 +31,8 @@ NEARLY_REDUNDANT = 0.15
 MOST_SHAPES = 3
 # Pairs of level values that are there in both orders, from which on what they share can be learnt.
 FEWEST_MIRRORED = 6
+# Values that two levels have in common, from which on a value may bring the same in either.
+FEWEST_SHARED = 3
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,17 @@ class FeatureMap:
         """Standardised coordinates, shape (rows, coordinates); columns not given count as missing."""
         blocks = [item.apply(_column(configs, item.name)) for item in self.numeric]
         return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(configs), 0))
+
+    @property
+    def sharing(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of levels that are no numbers and have values in common."""
+        numbers = {item.name for item in self.numeric}
+        levels = [item for item in self.categorical if item.level and item.name not in numbers]
+        return tuple(
+            (one.name, other.name)
+            for one, other in itertools.combinations(levels, 2)
+            if len({*one.values} & {*other.values}) >= FEWEST_SHARED
+        )
 
     def labels(self, configs: pd.DataFrame) -> list[list[str]]:
         """One list of canonical labels per categorical field."""

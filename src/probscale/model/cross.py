@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from probscale.model.kernels import CurveKernel
+from probscale.model.levels import LevelTerm, MemberTerm, OffsetTerm
 from probscale.model.matern import matern52, squared_distances
 from probscale.model.terms import (
     AdditiveTerm,
@@ -22,7 +23,6 @@ from probscale.model.terms import (
     AxisKernel,
     AxisTerm,
     LabelCorrelation,
-    LevelTerm,
     LogParameterKernel,
     RunTerm,
     SharedTerm,
@@ -45,7 +45,9 @@ def term_names(kernel: CurveKernel) -> tuple[str, ...]:
     plain = {SharedTerm: "shared", AnovaTerm: "shared", AdditiveTerm: "main effects", TaskTerm: "tasks"}
     plain |= {AxisTerm: "along the axis", RunTerm: "runs"}
     return tuple(
-        f"level {term.correlation.block.name}" if isinstance(term, LevelTerm) else plain[type(term)]
+        f"level {' or '.join(block.name for block in term.blocks)}"
+        if isinstance(term, OffsetTerm)
+        else plain[type(term)]
         for term in kernel.terms
     )
 
@@ -102,10 +104,12 @@ def _(first: TaskTerm, second: TaskTerm, x1: Tensor, x2: Tensor) -> Tensor:
 
 @crossed.register
 def _(first: LevelTerm, second: LevelTerm, x1: Tensor, x2: Tensor) -> Tensor:
-    total = _product(first, second, "scale")
-    if first.axis:
-        total = total + _product(first, second, "drift") * _along(first, second, "width", x1, x2)
-    return total * crossed(first.correlation, second.correlation, x1, x2)
+    return _offsets(first, second, x1, x2) * crossed(first.correlation, second.correlation, x1, x2)
+
+
+@crossed.register
+def _(first: MemberTerm, second: MemberTerm, x1: Tensor, x2: Tensor) -> Tensor:
+    return _offsets(first, second, x1, x2) * first.alike(x1, x2)
 
 
 @crossed.register
@@ -127,6 +131,14 @@ def _(first: LabelCorrelation, second: LabelCorrelation, x1: Tensor, x2: Tensor)
     squared = squared_distances(x1[:, columns], x2[:, columns])
     close = (scale * other / pair) ** (len(columns) / 2) * torch.exp(-0.5 * squared / pair)
     return ((1 - mix) * (1 - twin)).sqrt() * same + (mix * twin).sqrt() * close
+
+
+def _offsets(first: OffsetTerm, second: OffsetTerm, x1: Tensor, x2: Tensor) -> Tensor:
+    """Product of scales plus what drifts along the axis, (rows, rows) or a number."""
+    total = _product(first, second, "scale")
+    if not first.axis:
+        return total
+    return total + _product(first, second, "drift") * _along(first, second, "width", x1, x2)
 
 
 def _natural(kernel: LogParameterKernel, name: str) -> Tensor:

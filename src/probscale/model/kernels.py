@@ -15,13 +15,13 @@ from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from probscale.model.layout import Layout
+from probscale.model.levels import LevelTerm, MemberTerm
 from probscale.model.shift import SizeShift
 from probscale.model.terms import (
     AdditiveTerm,
     AnovaTerm,
     AxisTerm,
     LabelCorrelation,
-    LevelTerm,
     LogParameterKernel,
     RunTerm,
     SharedTerm,
@@ -63,6 +63,7 @@ class CurveKernel(LogParameterKernel):
             )
             for block, correlation in zip(layout.labels, correlations, strict=True)
         ]
+        terms += [MemberTerm(layout, levels, scale=scale / 2) for levels in layout.sharing]
         if not layout.axis and 2 <= len(layout.continuous) <= MOST_ADDITIVE:
             terms.append(AdditiveTerm(layout, shift, scale=scale / 4))
         if layout.axis:

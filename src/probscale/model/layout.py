@@ -42,6 +42,7 @@ class Layout:
         labels: Blocks of the categorical fields.
         run: Column of the run's code, or None when every run has a single point.
         growth: Whether deviations of tasks and runs may grow along the axis: scores all start at nothing.
+        sharing: Pairs of levels that share their values, such as source and target languages.
         wanes: How surely deviations wane along the axis, 0 to 1: those of few runs of a loss do.
     """
 
@@ -52,6 +53,7 @@ class Layout:
     run: int | None = None
     growth: bool = False
     wanes: float = 0.0
+    sharing: tuple[tuple[LabelBlock, LabelBlock], ...] = ()
 
     @property
     def others(self) -> tuple[int, ...]:

@@ -269,43 +269,6 @@ class TaskTerm(LogParameterKernel):
         return functools.reduce(torch.mul, parts)
 
 
-class LevelTerm(AxisKernel):
-    """Offset of each label, or from its only value seen, constant or slowly varying along the axis."""
-
-    def __init__(self, layout: Layout, correlation: LabelCorrelation, *, scale: float) -> None:
-        super().__init__()
-        self.correlation = correlation
-        self.axis = layout.axis
-        self.declare("scale", math.log(scale / 2), math.log(scale), 1.0)
-        if layout.axis:
-            self.declare("drift", math.log(scale / 2), math.log(scale), 1.0)
-            self.declare("width", math.log(2.0), math.log(2.0), 0.7, len(layout.axis))
-
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
-        """Label correlation times a constant plus a Matérn covariance along the axis."""
-        constant = torch.exp(2 * self.get_parameter("scale"))
-        drift = torch.exp(2 * self.get_parameter("drift")) if self.axis else torch.zeros_like(constant)
-        if diag:
-            return (constant + drift) * self._differs(x1)
-        blocks = [self.correlation.block]
-        if not self.axis:
-            return by_value(lambda a, b: constant * self._alike(a, b), blocks, x1, x2, self.learnt)
-        alike = by_value(self._alike, blocks, x1, x2, self.learnt)
-        return (constant + self.along("width", x1, x2, drift)) * alike
-
-    def _alike(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """Correlation of the offsets of two sets of rows."""
-        alike = self.correlation(x1, x2)
-        if self.correlation.block.lone is None:
-            return alike
-        return alike * torch.outer(self._differs(x1), self._differs(x2))
-
-    def _differs(self, x: Tensor) -> Tensor:
-        """One where a row has an offset, zero at the only value seen, which the mean describes, (rows,)."""
-        block = self.correlation.block
-        return (x[:, block.code] != (math.nan if block.lone is None else block.lone)).to(x.dtype)
-
-
 class RunTerm(AxisKernel):
     """Deviation of each run from what its configuration says: an offset plus a curve of its own.
 

@@ -43,7 +43,21 @@ def layout_of(encoder: Encoder, transform: OutputTransform | None = None) -> Lay
         for item in encoder.labels
     )
     growth = isinstance(transform, LogScore | LogOdds) and encoder.axis.curves
-    return Layout(encoder.continuous, encoder.sizes, encoder.progress, labels, encoder.run_column, growth)
+    return Layout(
+        encoder.continuous,
+        encoder.sizes,
+        encoder.progress,
+        labels,
+        encoder.run_column,
+        growth,
+        sharing=sharing_of(encoder, labels),
+    )
+
+
+def sharing_of(encoder: Encoder, labels: tuple[LabelBlock, ...]) -> tuple[tuple[LabelBlock, LabelBlock], ...]:
+    """Blocks of the pairs of levels that share their values."""
+    blocks = {block.name: block for block in labels}
+    return tuple((blocks[one], blocks[other]) for one, other in encoder.features.sharing)
 
 
 def rows_of(curves: CurveSet, size_default: float) -> Rows:

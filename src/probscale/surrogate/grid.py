@@ -18,7 +18,7 @@ from probscale.model.means import Rows
 from probscale.model.posterior import Component, CurveBlock, Tail
 from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
-from probscale.surrogate.expert import rows_of, run_tail, share_beyond
+from probscale.surrogate.expert import rows_of, run_tail, share_beyond, sharing_of
 
 Array = NDArray[np.float64]
 
@@ -37,7 +37,8 @@ def config_layout(encoder: Encoder) -> Layout:
         )
         for item in encoder.labels
     )
-    return Layout(names, tuple(i for i in encoder.sizes if i < len(names)), (), labels, None)
+    sizes = tuple(i for i in encoder.sizes if i < len(names))
+    return Layout(names, sizes, (), labels, None, sharing=sharing_of(encoder, labels))
 
 
 def config_rows(encoder: Encoder, configs: pd.DataFrame) -> torch.Tensor:

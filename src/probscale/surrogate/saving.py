@@ -42,7 +42,7 @@ from probscale.surrogate.packing import (
 )
 from probscale.surrogate.report import report_from
 
-FORMAT = "probscale-surrogate/5"
+FORMAT = "probscale-surrogate/6"
 
 
 def save_surrogate(surrogate: CurveSurrogate, path: str | Path) -> None:
