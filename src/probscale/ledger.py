@@ -57,6 +57,8 @@ class Ledger:
         settings: What the loop depends on, JSON values. A ledger with other settings is refused; None accepts
             any.
         free: Names of settings that may differ; the header keeps what it has.
+        former: What settings stood for in ledgers of earlier versions, which do not hold them; None accepts
+            any value.
 
     Raises:
         BudgetError: if another process drives the ledger, its settings differ, or a line is damaged.
@@ -75,13 +77,18 @@ class Ledger:
     """
 
     def __init__(
-        self, path: str | Path, *, settings: Mapping[str, Any] | None = None, free: Collection[str] = ()
+        self,
+        path: str | Path,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        free: Collection[str] = (),
+        former: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
         _check_place(self.path)
         self._lock = _acquire(self.path)
         try:
-            record = _recovered(self.path, settings, free)
+            record = _recovered(self.path, settings, free, former or {})
             self._file: IO[bytes] | None = open(self.path, "ab", buffering=0)  # noqa: SIM115
         except BaseException:
             _release(self._lock)
@@ -239,7 +246,9 @@ def _busy(path: Path) -> BudgetError:
     )
 
 
-def _recovered(path: Path, settings: Mapping[str, Any] | None, free: Collection[str]) -> LedgerRecord:
+def _recovered(
+    path: Path, settings: Mapping[str, Any] | None, free: Collection[str], former: Mapping[str, Any]
+) -> LedgerRecord:
     """Contents of a ledger ready to be appended to: header present, torn end set aside."""
     content = path.read_bytes() if path.exists() else b""
     if b"\n" not in content and not _is_header(content):
@@ -247,7 +256,9 @@ def _recovered(path: Path, settings: Mapping[str, Any] | None, free: Collection[
         return _created(path, settings)
     record = _parse(path, content)
     if settings is not None:
-        _check_settings(path, record.settings, _decode(_encode(settings)), free)
+        absent = {name: value for name, value in former.items() if name not in record.settings}
+        unknown = [name for name, value in absent.items() if value is None]
+        _check_settings(path, absent | record.settings, _decode(_encode(settings)), {*free, *unknown})
     if record.torn:
         keep = content.rfind(b"\n") + 1
         with open(f"{path}.torn", "ab") as aside:

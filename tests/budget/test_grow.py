@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from probscale.budget import STRATEGIES, Decision, Order, allocate, plan_budget
 from probscale.budget.bench import equal_orders, level_orders
+from probscale.budget.intake import read_pool
+from probscale.budget.paid import read_paid
 from probscale.cost import FlopsCost
 from probscale.errors import BudgetError
 from probscale.ledger import read_ledger
@@ -222,3 +224,75 @@ def test_levels_are_equal_shares_where_nobody_is_ahead():
     bench = Paid([3.0, 3.0, 3.0], [9.0, 4.0, 9.0])
     level, equal = (share(bench, [2, 0, 1], 6.0) for share in (level_orders, equal_orders))
     assert [(order.run, order.until) for order in level] == [(order.run, order.until) for order in equal]
+
+
+def spend_with_broken(folder, broken, *, total=toy.TOTAL, **options):
+    """An allocation in which some configurations raise."""
+
+    def runner(config, until, state):
+        if config["id"] in broken:
+            raise RuntimeError("out of memory")
+        return toy.runner(str(folder), 0.0, config, until, state)
+
+    given = {"axis": "step", "cost": toy.COST, "strategy": "halving", "eta": 2, "resolution": 1.0}
+    ledger = folder / "alloc.jsonl"
+    return allocate(toy.POOL, runner, total=total, ledger=ledger, retries=0, **given, **options)
+
+
+def test_runs_given_up_stay_out_unless_they_may_be_tried_again(tmp_path):
+    first = spend_with_broken(tmp_path, {3, 5})
+    assert list(first.runs.index[first.runs["status"] == "failed"]) == [3, 5]
+    more = spend_with_broken(tmp_path, set(), total=MORE)
+    assert (more.runs["status"][[3, 5]] == "failed").all()
+    again = spend_with_broken(tmp_path, set(), total=2 * MORE, retry_failed=True)
+    assert (again.runs["status"] == "trained").all()
+    assert (again.runs["points"][[3, 5]] > 0).all()
+    assert again.spent == toy.paid(tmp_path) <= 2 * MORE
+    (told,) = (event for event in events(tmp_path) if event.get("retried"))
+    assert told["retried"] == [3, 5]
+
+
+def test_runs_given_up_are_tried_again_within_what_is_left_once_a_call(tmp_path):
+    ends = {"total": MORE, "horizon": 10.0}
+    spend_with_broken(tmp_path, {3, 5}, **ends)
+    heard = []
+    again = spend_with_broken(tmp_path, {5}, retry_failed=True, watch=heard.append, **ends)
+    assert [event["retried"] for event in heard if event["event"] == "budget"] == [[3, 5]]
+    failures = [event["run"] for event in events(tmp_path) if event["event"] == "failed"]
+    assert sorted(failures) == [3, 5, 5]
+    assert list(again.runs["status"] == "failed") == [run == 5 for run in range(8)]
+    size = (tmp_path / "alloc.jsonl").stat().st_size
+    spend_with_broken(tmp_path, {5}, **ends)
+    assert (tmp_path / "alloc.jsonl").stat().st_size == size
+
+
+def test_a_retry_that_was_killed_resumes_as_it_was(tmp_path):
+    (tmp_path / "whole").mkdir(), (tmp_path / "cut").mkdir()
+    for folder in (tmp_path / "whole", tmp_path / "cut"):
+        spend_with_broken(folder, {3, 5})
+        spend_with_broken(folder, {5}, total=MORE, retry_failed=True)
+    path = tmp_path / "cut" / "alloc.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    last = max(i for i, line in enumerate(lines) if '"failed"' in line)
+    path.write_text("".join(lines[: last + 1]))
+    resumed = spend_with_broken(tmp_path / "cut", {5}, total=MORE, retry_failed=True)
+    whole = spend_with_broken(tmp_path / "whole", {5}, total=MORE)
+    assert resumed.best == whole.best
+    assert resumed.runs.equals(whole.runs)
+    assert sum(bool(event.get("retried")) for event in events(tmp_path / "cut")) == 1
+
+
+def test_where_all_runs_failed_they_may_be_tried_again(tmp_path):
+    everything = set(range(8))
+    for _ in range(2):
+        with pytest.raises(BudgetError, match="the first failure: raised: RuntimeError: out of memory"):
+            spend_with_broken(tmp_path, everything, retry_failed=True)
+    assert spend_with_broken(tmp_path, set(), retry_failed=True).best.output < 3
+
+
+def test_a_plan_counts_with_runs_that_are_tried_again(tmp_path):
+    spend_with_broken(tmp_path, {3, 5})
+    spend_with_broken(tmp_path, set(), total=MORE, retry_failed=True)
+    given = {"total": 2 * MORE, "axis": "step", "params": "N"}
+    paid = read_paid(tmp_path / "alloc.jsonl", read_pool(toy.POOL), toy.COST, **given)
+    assert not paid.stopped.any()

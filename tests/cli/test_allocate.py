@@ -69,6 +69,20 @@ def test_a_budget_is_spent_recorded_and_not_spent_again(workers, home, invoke, t
     assert paid(trainer) == pytest.approx(1e18)
 
 
+def test_runs_given_up_are_tried_again_on_request(home, invoke, trainer):
+    extra = ["--strategy", "halving", "--retries", "0"]
+    first = spend(invoke, home, trainer, *extra, name="failing")
+    assert first.exit_code == 0, first.output
+    statuses = []
+    for total, options in (("2e18", []), ("3e18", ["--retry-failed"])):
+        more = spend(invoke, home, trainer, *extra, "--total", total, *options)
+        assert more.exit_code == 0, more.output
+        statuses.append(set(pd.read_csv(trainer / "runs.csv")["status"]))
+    assert "failed" in statuses[0]
+    assert "given up before and tried again" in more.stderr
+    assert "failed" not in statuses[1]
+
+
 def test_a_larger_budget_goes_on_and_a_smaller_one_is_refused(home, invoke, trainer):
     first = spend(invoke, home, trainer, "--strategy", "halving")
     assert first.exit_code == 0, first.output

@@ -1,6 +1,7 @@
 """ActiveLoop: spends its budget once, whatever happens in between."""
 
 import functools
+import json
 import os
 import signal
 import subprocess
@@ -110,6 +111,33 @@ def test_a_larger_budget_goes_on_from_the_ledger(whole, small_log, pool, true_lo
         calls += runner.calls
     assert sum(6 * pool["N"][int(run[-1])] * (b - a) for run, a, b in calls) == pytest.approx(paid(path))
     assert log.equals(whole[0])
+
+
+def aged(path, target, *absent):
+    """A ledger as an earlier version wrote it, without some of the settings."""
+    header, *events = path.read_text().splitlines(keepends=True)
+    known = json.loads(header)
+    known["settings"] = {name: value for name, value in known["settings"].items() if name not in absent}
+    target.write_text(json.dumps(known) + "\n" + "".join(events))
+
+
+def test_a_ledger_without_costs_in_its_settings_goes_on(whole, small_log, pool, true_loss, flops, tmp_path):
+    aged(whole[1], tmp_path / "a.jsonl", "cost")
+    idle = Trainer(true_loss)
+    assert loop_of(small_log, pool, idle, flops, tmp_path / "a.jsonl").run().equals(whole[0])
+    assert not idle.calls
+
+
+def test_a_ledger_without_an_overhead_began_without_one(small_log, pool, true_loss, flops, tmp_path):
+    options = {"overhead": 0.0, "budget": BUDGET / 4}
+    first = loop_of(small_log, pool, Trainer(true_loss), flops, tmp_path / "new.jsonl", **options).run()
+    aged(tmp_path / "new.jsonl", tmp_path / "old.jsonl", "cost", "overhead")
+    with pytest.raises(BudgetError, match=r"overhead: 0.0 there, 0.05 now"):
+        loop_of(small_log, pool, Trainer(true_loss), flops, tmp_path / "old.jsonl").run()
+    idle = Trainer(true_loss)
+    again = loop_of(small_log, pool, idle, flops, tmp_path / "old.jsonl", **options).run()
+    assert again.equals(first)
+    assert not idle.calls
 
 
 def test_a_runner_that_does_not_move_is_given_up(small_log, pool, flops, tmp_path):

@@ -109,6 +109,7 @@ def allocate(
     resolution: str | float | None = None,
     timeout: float | None = None,
     retries: int = 2,
+    retry_failed: bool = False,
     watch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> AllocationResult:
     """Spend a budget on a pool of runs: start, extend and stop them as the evidence says.
@@ -147,6 +148,9 @@ def allocate(
             a number, or a column of the pool; None for none.
         timeout: Seconds that one increment may take.
         retries: Attempts after the first before a run is given up.
+        retry_failed: Runs that an earlier call gave up may be tried again, once per call, each from its last
+            state and with as many attempts as at first, within what is left of the total. Without it they
+            stay out, however much the budget grows.
         watch: Called with each decision and outcome as the ledger holds it, on a resume with the earlier ones
             too.
 
@@ -157,10 +161,9 @@ def allocate(
         RunLogError: if a column of the pool cannot describe a run.
     """
     configs, cost, total = read_pool(pool), as_cost(cost), check_budget(total)
-    maker = strategy_named(strategy)
+    maker, params = strategy_named(strategy), params_column(cost, configs)
     check_options(runner, goal, seed, retries)
     check_earlier(surrogate, configs, axis=axis, output=output, goal=goal)
-    params = params_column(cost, configs)
     check_describes(configs, axis=axis, output=output, goal=goal, params=params)
     settings = {
         **{"strategy": name_of(strategy), "total": total, "axis": axis, "output": output, "goal": goal},
@@ -180,9 +183,9 @@ def allocate(
             closing(Workers(runner, executor, timeout)) as workers,
             Ledger(path, settings=settings, free=("total",)) as book,
         ):
-            means = {"workers": workers, "ledger": book, "retries": retries, "watch": watch}
-            budgets = grown(book, total)
-            bench = LiveBench(configs, cost, budgets[0].total, axis, goal, **shape, **means)
+            shape |= {"workers": workers, "ledger": book, "retries": retries, "watch": watch}
+            budgets = grown(book, total, retry_failed=retry_failed)
+            bench = LiveBench(configs, cost, budgets[0].total, axis, goal, **shape)
             _drive(bench, maker, budgets, seed=seed, surrogate=surrogate, eta=eta)
             return _concluded(bench, book, output, cost.unit, kept=ledger is not None)
 
@@ -198,7 +201,7 @@ def _drive(
 ) -> None:
     """Carry out or replay what each budget allows, in turn."""
     for number, stage in enumerate(budgets):
-        bench.given(stage.total)
+        bench.given(stage)
         # The first draws as it would if it stayed the only one.
         generator = np.random.default_rng([seed, number] if number else seed)
         if bench.usable.any():
@@ -210,6 +213,8 @@ def _concluded(bench: LiveBench, ledger: Ledger, output: str, unit: str, *, kept
     values = [[sign * y for _, y in run.points if math.isfinite(y)] for run in bench.runs]
     best = np.array([min(column, default=math.inf) for column in values])
     if not np.isfinite(best).any():
+        if ledger.events()[-1]["event"] != "finished":
+            ledger.append({"event": "finished", "run": None, "spent": float(bench.spent.sum())})
         raise _nothing_found(bench, ledger, output)
     row = int(np.argmin(best))
     winner = BestRun(dict(bench.visible[row]), float(sign * best[row]))

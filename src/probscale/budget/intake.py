@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -14,6 +13,7 @@ import pandas as pd
 from probscale.budget.bench import Array
 from probscale.budget.forecast import free_name
 from probscale.cost import CostModel
+from probscale.digest import short_digest
 from probscale.errors import BudgetError, ConfigError
 from probscale.running import check_runner
 from probscale.runs import RunLog
@@ -145,7 +145,7 @@ def plain(value: Any) -> Any:
 
 def fingerprint(configs: pd.DataFrame) -> str:
     """Digest of a pool: the same configurations in the same order give the same."""
-    return hashlib.sha256(configs.to_json(orient="split", double_precision=15).encode()).hexdigest()[:16]
+    return short_digest(configs.to_json(orient="split", double_precision=15))
 
 
 def pool_log(

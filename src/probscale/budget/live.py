@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probscale.budget.bench import NEGLIGIBLE, Array, Decision, Order, check_decision
+from probscale.budget.stages import Stage
 from probscale.cost import CostModel
 from probscale.ledger import Ledger
 from probscale.running import Increment, Outcome, Workers, advance, unless_stalled
@@ -117,11 +118,15 @@ class LiveBench:
         price = self._cost(self.configs, step[:, None])[:, 0] - self.spent
         return sound & room & (price <= self.remaining * (1 + ROUNDING))
 
-    def given(self, total: float) -> None:
-        """Take a larger budget, with all that was paid before."""
-        if total != self.total:
-            self._watch({"event": "budget", "total": total, "before": self.total})
-        self.total = total
+    def given(self, stage: Stage) -> None:
+        """Take a larger budget, with all that was paid before; runs given up may be tried again."""
+        if stage.total != self.total or stage.retried:
+            told = {"event": "budget", "total": stage.total, "before": self.total}
+            self._watch({**told, "retried": list(stage.retried)})
+        self.total = stage.total
+        for run in stage.retried:
+            known = self.runs[run]
+            known.status, known.problem = "trained" if known.spent else "waiting", ""
 
     def points(self, run: int) -> list[tuple[float, float]]:
         """Observed points, lower better."""

@@ -71,6 +71,8 @@ def read_paid(
     for event in record.events:
         if event["event"] in ("done", "failed"):
             _add(event, spent, stopped, seen)
+        elif event["event"] == "budget":
+            stopped[list(event.get("retried", ()))] = False
     if not any(seen):
         raise BudgetError(f"the ledger {path} holds no finite output yet; plan without it", path=str(path))
     if spent.sum() >= total:

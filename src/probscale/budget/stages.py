@@ -20,10 +20,12 @@ class Stage:
     Attributes:
         total: Budget, with all that was paid before.
         decisions: Decisions taken before it grew; None for the present one.
+        retried: Runs given up before that may be tried again, as rows of the pool.
     """
 
     total: float
     decisions: int | None = None
+    retried: tuple[int, ...] = ()
 
 
 def stages(events: Sequence[Mapping[str, Any]], first: float) -> tuple[Stage, ...]:
@@ -33,25 +35,47 @@ def stages(events: Sequence[Mapping[str, Any]], first: float) -> tuple[Stage, ..
         events: Events of the ledger.
         first: Budget in its header.
     """
-    found, total, before = [], first, 0
+    found, total, before, retried = [], first, 0, ()
     for event in events:
         if event["event"] == "budget":
-            found.append(Stage(total, event["decisions"] - before))
+            found.append(Stage(total, event["decisions"] - before, retried))
             total, before = float(event["total"]), event["decisions"]
-    return (*found, Stage(total))
+            retried = tuple(event.get("retried", ()))
+    return (*found, Stage(total, retried=retried))
 
 
-def grown(ledger: Ledger, total: float) -> tuple[Stage, ...]:
+def given_up(events: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+    """Runs that failed for good; none while an allocation that tried such again has not finished."""
+    failed: set[int] = set()
+    trying = False
+    for event in events:
+        if event["event"] == "failed" and event["final"]:
+            failed.add(int(event["run"]))
+        elif event["event"] == "budget" and event.get("retried"):
+            failed, trying = failed - set(event["retried"]), True
+        elif event["event"] == "finished":
+            trying = False
+    return () if trying else tuple(sorted(failed))
+
+
+def grown(ledger: Ledger, total: float, *, retry_failed: bool = False) -> tuple[Stage, ...]:
     """Budgets of a ledger that is given `total` now; a larger one than before is recorded.
+
+    Args:
+        ledger: The ledger.
+        total: Budget, with all that was paid before.
+        retry_failed: Whether runs given up may be tried again, which is recorded too.
 
     Raises:
         BudgetError: if the ledger was given more before.
     """
     known = stages(ledger.events(), float(ledger.settings["total"]))
     before = known[-1].total
-    if abs(total - before) <= SAME * before:
+    same = abs(total - before) <= SAME * before
+    retried = given_up(ledger.events()) if retry_failed else ()
+    if same and not retried:
         return known
-    if total < before:
+    if total < before and not same:
         raise BudgetError(
             f"total is {total:g}, but the ledger {ledger.path} was given {before:g} already; pass the same "
             "to resume, more to go on from what was learnt, or give this allocation a ledger of its own",
@@ -59,5 +83,6 @@ def grown(ledger: Ledger, total: float) -> tuple[Stage, ...]:
             given=before,
         )
     count = sum(event["event"] == "decision" for event in ledger.events())
-    ledger.append({"event": "budget", "total": total, "before": before, "decisions": count})
+    again = {"retried": list(retried)} if retried else {}
+    ledger.append({"event": "budget", "total": total, "before": before, "decisions": count, **again})
     return stages(ledger.events(), float(ledger.settings["total"]))

@@ -84,6 +84,9 @@ TimeoutOption = Annotated[
     float | None, typer.Option(help="Seconds one increment may take.", show_default=False)
 ]
 RetriesOption = Annotated[int, typer.Option(help="Attempts after the first that failed.", min=0)]
+RetryFailedOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Try runs again that an earlier call gave up.")
+]
 OutOption = Annotated[Path, typer.Option("-o", "--out", help="Table of the runs to write.")]
 CurvesOption = Annotated[
     Path | None,
@@ -111,6 +114,7 @@ def allocate(
     executor_option: ExecutorSettings = None,
     timeout: TimeoutOption = None,
     retries: RetriesOption = 2,
+    retry_failed: RetryFailedOption = False,
     costs: PlannedCosts,
     out: OutOption = Path("runs.csv"),
     curves: CurvesOption = None,
@@ -129,9 +133,10 @@ def allocate(
         **{"total": total, "axis": axis, "output": output, "goal": goal.value, "strategy": strategy},
         **{"eta": eta, "horizon": number_or_column(horizon), "resolution": number_or_column(resolution)},
         **{"ledger": ledger, "timeout": timeout, "retries": retries, "seed": seed},
+        **{"retry_failed": retry_failed},
     }
+    asked |= {"executor": executor_of(executor, workers, executor_option or [])}
     files = {"out": out, "curves": curves, "summary": summary}
-    asked["executor"] = executor_of(executor, workers, executor_option or [])
     run_allocate(pool, runner, costs, asked, (surrogate, embedder), files, quiet=quiet)
 
 
@@ -258,6 +263,9 @@ def line_of(event: Mapping[str, Any], unit: str) -> str:
         return f"{event['kind']}: train run{'s' if len(runs) > 1 else ''} {names} for {price} {unit}{chance}"
     if event["event"] == "budget":
         before, total = (number(float(event[name])) for name in ("before", "total"))
+        if event.get("retried"):
+            again = ", ".join(map(str, event["retried"]))
+            return f"given up before and tried again, within {total} {unit} in all: run {again}"
         return f"the budget grows from {before} to {total} {unit}; what was paid counts"
     if event["event"] == "failed":
         end = "given up" if event["final"] else "it is tried again"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from probscale.digest import short_digest
 from probscale.errors import ConfigError, ShapeError
 
 Configs: TypeAlias = pd.DataFrame | Sequence[Mapping[str, Any]]
@@ -161,8 +161,7 @@ class CostModel(ABC):
         except ConfigError:
             # A recorded cost may end before; where it begins it has to be known.
             costs = self(configs, 0.0)
-        text = np.array2string(costs, precision=12, threshold=10**9)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return short_digest(np.array2string(costs, precision=12, threshold=10**9))
 
     def _evaluate(self, table: pd.DataFrame, places: np.ndarray, squeeze: bool) -> np.ndarray:
         full = np.broadcast_to(places, (len(table), places.shape[-1]))

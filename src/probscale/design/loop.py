@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -22,6 +21,7 @@ from probscale.design.criteria import Value, find_criterion
 from probscale.design.pool import Constraints, Depths, actions_of, depths_of, grid_of, read_pool
 from probscale.design.progress import Event, Progress
 from probscale.design.suggest import greedy, nothing_left, situation_of
+from probscale.digest import short_digest
 from probscale.encode.embedders import Embedder
 from probscale.errors import BudgetError, ConfigError
 from probscale.ledger import Ledger, name_of
@@ -31,6 +31,10 @@ from probscale.runs.pools import Configs, row_names
 from probscale.surrogate import CurveSurrogate, fit_surrogate
 
 Array = NDArray[np.float64]
+
+
+FORMER = {"overhead": 0.0, "cost": None}
+"""What loops had before their ledgers said so: starts cost nothing, and costs were not compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +112,7 @@ class ActiveLoop:
         frame = named_pool(self.pool, self.log)
         with (
             closing(Workers(self.runner, self.executor, self.timeout)) as workers,
-            Ledger(self.ledger, settings=self._settings(frame)) as ledger,
+            Ledger(self.ledger, settings=self._settings(frame), former=FORMER) as ledger,
         ):
             progress = Progress(self.log, frame).replayed(ledger.events())
             progress = self._settled(progress, ledger, workers)
@@ -147,7 +151,7 @@ class ActiveLoop:
         text = frame.to_json(orient="split", double_precision=15) + repr(self.log.to_frame().to_csv())
         return {
             "loop": "active",
-            "pool and log": hashlib.sha256(text.encode()).hexdigest()[:16],
+            "pool and log": short_digest(text),
             "seed": self.seed,
             "criterion": name_of(self.criterion),
             "cost": self.cost.digest(frame),
