@@ -178,6 +178,12 @@ def test_levels_and_tables_read_as_people_write_them():
     assert text[6] == "(5 of 100 rows; all are in the file)"
 
 
+def test_every_parameter_of_the_law_says_what_it_is(home, invoke, tmp_path):
+    done = invoke("frontier", home / "s.safetensors", "-o", tmp_path / "f.csv")
+    assert "of a straight line through it in ln(compute)" in done.stdout
+    assert "of that line at one unit of compute" in done.stdout
+
+
 def test_a_surrogate_is_known_by_its_content_where_its_name_does_not_tell(home, invoke, tmp_path):
     shutil.copy(home / "s.safetensors", tmp_path / "surrogate.bin")
     known, pool = tmp_path / "surrogate.bin", home / "pool.csv"

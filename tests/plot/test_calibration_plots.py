@@ -40,9 +40,22 @@ def test_reliability_adds_series_to_one_diagonal(ax):
 def test_shapes_and_shares_are_checked(ax):
     with pytest.raises(ShapeError, match="differ in shape"):
         plot.plot_parity([1, 2], [1], ax=ax)
-    with pytest.raises(ShapeError, match="no finite value"):
+    with pytest.raises(ShapeError, match="finite truth and a finite mean"):
         plot.plot_parity([np.nan], [1], ax=ax)
     with pytest.raises(ShapeError, match="divide per cent by 100"):
         plot.plot_reliability([50, 90], [40, 85], ax=ax)
     with pytest.raises(ShapeError, match="differ in shape"):
         plot.plot_reliability([0.5], [0.5, 0.4], ax=ax)
+    with pytest.raises(ShapeError, match="nominal and observed are empty"):
+        plot.plot_reliability([], [], ax=ax)
+
+
+def test_parity_leaves_out_what_has_no_forecast(ax):
+    plot.plot_parity([1.0, 2.0], [np.nan, 2.0], ax=ax)
+    assert "1 points" in ax.get_legend_handles_labels()[1]
+
+
+@pytest.mark.parametrize(("values", "scale"), [((0.001, 0.4, 0.7, 1.0), "linear"), ((1, 2, 3, 30), "log")])
+def test_parity_is_logarithmic_only_where_a_linear_scale_would_hide_most(ax, values, scale):
+    plot.plot_parity(values, np.array(values) * 1.01, ax=ax)
+    assert (ax.get_xscale(), ax.get_yscale()) == (scale, scale)

@@ -2,12 +2,14 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 
 import probscale as ps
 from probscale.errors import ConfigError
 from probscale.evaluate import check
 from probscale.plot import draw_check_curves, plot_check
+from probscale.plot.check import _ranked
 from probscale.surrogate.options import FitOptions
 
 mpl.use("agg")
@@ -58,3 +60,13 @@ def test_finals_are_drawn_as_bars(log):
     figure = draw_check_curves(report)
     labels = figure.axes[0].get_legend_handles_labels()[1]
     assert set(labels) == {"90 % interval", "50 % interval", "forecast median", "measured later"}
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, 1), (2, 2), (3, 3), (5, 3)])
+def test_no_run_is_shown_twice(report, count, shown):
+    points = report.points[report.points["regime"] == report.regimes[0]]
+    few = points[points["run"].isin(list(dict.fromkeys(points["run"]))[:1])]
+    runs = pd.concat([few.assign(run=i, crps=few["crps"] * (i + 1)) for i in range(count)])
+    found = _ranked(runs)
+    assert len(set(found.values())) == shown
+    assert found["worst run"] == count - 1

@@ -66,3 +66,21 @@ def test_without_axes_a_new_figure_is_made(surrogate, log):
     assert ax.figure.number in plt.get_fignums()
     assert plt.rcParams["font.size"] == before
     plt.close(ax.figure)
+
+
+def test_a_fan_at_one_place_is_seen(ax):
+    plot.plot_fan([1e9], [3.0], {0.5: ([2.9], [3.1]), 0.9: ([2.7], [3.3])}, ax=ax)
+    (line,) = ax.lines
+    assert (line.get_marker(), line.get_label()) == ("_", "forecast mean")
+    ends = [bars.get_segments()[0][:, 1].tolist() for bars in ax.collections]
+    assert ends == [[2.7, 3.3], [2.9, 3.1]]
+    assert ax.collections[0].get_linewidth() < ax.collections[1].get_linewidth()
+
+
+def test_long_names_leave_room_for_the_curves(ax, surrogate, log):
+    names = [f"run {i} {'of a sweep ' * 8} seed {i}" for i in range(3)]
+    curves = surrogate.predict(log.configs.iloc[:3].reset_index(drop=True), AT)
+    plot.plot_curves(curves, labels=names, ax=ax)
+    shown = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert all(len(text) <= 40 for text in shown)
+    assert [(text[:5], text[-6:]) for text in shown] == [(f"run {i}", f"seed {i}") for i in range(3)]

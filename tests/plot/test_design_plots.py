@@ -1,5 +1,7 @@
 """Acquisition map and rungs: each mark stands for a row of its table."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,3 +85,47 @@ def test_a_plan_without_rungs_is_refused(ax, plan):
 
     with pytest.raises(BudgetError, match="no rung"):
         plot.plot_rungs(dataclasses.replace(plan, rungs=plan.rungs.iloc[:0]), ax=ax)
+
+
+def test_a_scattered_pool_of_names_is_drawn_at_their_ranks(ax):
+    names = [f"run {i:02d} of a sweep with a long name" for i in range(12)]
+    frame = pd.DataFrame({"x": np.arange(1.0, 13), "y": names, "score": 1.0})
+    plot.plot_acquisition(frame, "x", "y", chosen=frame.iloc[[3]], ax=ax)
+    assert ax.collections[0].get_offsets()[:, 1].tolist() == list(range(12))
+    assert ax.texts[0].xy == (4.0, 3.0)
+    assert all(len(label.get_text()) <= 24 for label in ax.get_yticklabels())
+
+
+@pytest.mark.parametrize("rungs", [3, 14, 200])
+def test_words_beside_rungs_do_not_touch(plan, rungs):
+    import dataclasses
+
+    import matplotlib.pyplot as plt
+
+    part = plan.rungs.iloc[[0] * rungs].reset_index(drop=True)
+    ax = plot.plot_rungs(dataclasses.replace(plan, rungs=part))
+    ax.figure.draw_without_rendering()
+    for words in (ax.get_yticklabels(), ax.texts):
+        boxes = sorted(
+            (text.get_window_extent() for text in words if text.get_text()), key=lambda box: box.y0
+        )
+        assert boxes
+        assert all(low.y1 <= high.y0 + 1 for low, high in itertools.pairwise(boxes))
+    plt.close(ax.figure)
+
+
+def test_gains_name_their_marks_and_nothing_is_refused(ax):
+    table = pd.DataFrame(
+        {
+            "strategy": ["a", "b"],
+            "gain %": [1.0, -2.0],
+            "± se": [0.5, np.nan],
+            "worst setting %": [-3.0, -4.0],
+        }
+    )
+    plot.plot_gains(table, ax=ax)
+    assert ax.get_legend_handles_labels()[1] == ["± one standard error", "worst setting"]
+    with pytest.raises(ConfigError, match="no strategy"):
+        plot.plot_gains(table.iloc[:0], ax=ax)
+    with pytest.raises(ConfigError, match="no game"):
+        plot.plot_learning(pd.DataFrame({"strategy": [], "seed": [], "spent": [], "abc": []}), ax=ax)

@@ -71,3 +71,10 @@ def test_a_parameter_without_spread_can_be_drawn(ax):
 def test_an_unknown_parameter_is_refused_with_the_known_ones(ax, frontier):
     with pytest.raises(ConfigError, match="no parameter 'gamma'; it has exponent, floor"):
         plot.plot_law_posterior(frontier.law, "gamma", ax=ax)
+
+
+def test_draws_that_are_not_finite_are_left_out(ax):
+    plot.plot_law_posterior({"a": [1.0, 2.0, np.nan, 4.0]}, "a", ax=ax)
+    assert "mean 2.33" in ax.get_legend_handles_labels()[1]
+    with pytest.raises(ConfigError, match="'a' has no finite draw"):
+        plot.plot_law_posterior({"a": []}, "a", ax=ax)

@@ -225,7 +225,7 @@ def told(facts: dict[str, Any], output: str, axis: str) -> str:
         f"{number(high)} {facts['unit']}; means with 90 % intervals"
     ]
     for name, values in facts["law"].items():
-        lines.append(f"  {name:<12} {_ranged(values)}")
+        lines.append(f"  {name:<12} {_ranged(values)}{MEANINGS.get(name, '')}")
     for name, values in facts["growth of the optimum"].items():
         lines.append(f"best {name} grows as compute^{_ranged(values)}")
     if "target" in facts:
@@ -236,6 +236,13 @@ def told(facts: dict[str, Any], output: str, axis: str) -> str:
         )
         lines.append(_smallest(aim, facts))
     return "\n".join(lines)
+
+
+MEANINGS = {
+    "slope": ", of a straight line through it in ln(compute)",
+    "intercept": ", of that line at one unit of compute",
+}
+"""What parameters of a law are that its formula does not show."""
 
 
 def _smallest(aim: dict[str, Any], facts: dict[str, Any]) -> str:

@@ -20,6 +20,9 @@ DECADES = 3.0
 
 MOST_TICKS = 7
 
+MOST_LETTERS = 24
+"""Characters of a name beside an axis."""
+
 
 def plot_acquisition(
     actions: pd.DataFrame,
@@ -67,11 +70,8 @@ def plot_acquisition(
     if as_cells:
         drawn = _cells(ax, best, (x, across), (y, up), score, norm)
     else:
-        drawn = ax.scatter(
-            best[x], best[y], c=best[score], s=26, marker="s", cmap=style.SEQUENTIAL, norm=norm
-        )
-        style.log_scale(ax, "x", best[x])
-        style.log_scale(ax, "y", best[y])
+        at, up_at = (_places(ax, "x", best[x], across), _places(ax, "y", best[y], up))
+        drawn = ax.scatter(at, up_at, c=best[score], s=26, marker="s", cmap=style.SEQUENTIAL, norm=norm)
     if chosen is not None:
         _mark(ax, chosen, (x, across), (y, up), as_cells)
     cast("Any", ax.figure).colorbar(drawn, ax=ax, pad=0.02).set_label(score_label)
@@ -115,6 +115,15 @@ def _cells(
     return mesh
 
 
+def _places(ax: Axes, which: Literal["x", "y"], column: pd.Series, values: np.ndarray) -> np.ndarray:
+    """Where dots stand: numbers on their scale, names at their rank."""
+    if pd.api.types.is_numeric_dtype(column):
+        style.log_scale(ax, which, column)
+        return column.to_numpy(dtype=np.float64)
+    _ticks(ax, which, values)
+    return np.searchsorted(values, column).astype(np.float64)
+
+
 def _ticks(ax: Axes, which: Literal["x", "y"], values: np.ndarray) -> None:
     places = np.arange(len(values))[:: max(-(-len(values) // MOST_TICKS), 1)]
     names = [_name(values[place]) for place in places]
@@ -122,7 +131,11 @@ def _ticks(ax: Axes, which: Literal["x", "y"], values: np.ndarray) -> None:
 
 
 def _name(value: Any) -> str:
-    return style.compact(float(value)) if isinstance(value, (int, float, np.number)) else str(value)
+    return (
+        style.compact(float(value))
+        if isinstance(value, (int, float, np.number))
+        else style.brief(str(value), MOST_LETTERS)
+    )
 
 
 def _mark(
@@ -135,12 +148,10 @@ def _mark(
     """Ranks of the chosen actions, in white on black dots."""
     ranks: dict[tuple[float, float], list[str]] = {}
     for rank, (_, row) in enumerate(chosen.iterrows(), start=1):
-        place = [row[horizontal[0]], row[vertical[0]]]
-        if as_cells:
-            place = [
-                float(np.searchsorted(values, value))
-                for value, values in zip(place, (horizontal[1], vertical[1]), strict=True)
-            ]
+        place = [
+            float(np.searchsorted(values, row[name])) if as_cells or isinstance(row[name], str) else row[name]
+            for name, values in (horizontal, vertical)
+        ]
         ranks.setdefault((place[0], place[1]), []).append(str(rank))
     for (x, y), names in ranks.items():
         ax.annotate(

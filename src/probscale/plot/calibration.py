@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+CROWDED = 0.3
+"""Share of the range below which half of all values lie, where a linear scale would hide them."""
+
+
 def plot_parity(
     truth: ArrayLike,
     mean: ArrayLike,
@@ -37,19 +41,22 @@ def plot_parity(
         ax: Axes to draw on; new ones by default.
 
     Returns:
-        The axes; points without a finite measurement are left out.
+        The axes, logarithmic where most measurements crowd at the low end of a wide range; points without a
+        finite measurement or forecast are left out.
 
     Raises:
-        ShapeError: if shapes differ, or no measurement is finite.
+        ShapeError: if shapes differ, or nothing is left to compare.
     """
     given = [truth, mean, *(interval or ())]
     shapes = [np.shape(values) for values in given]
     if len(set(shapes)) > 1:
         raise ShapeError(f"truth, mean and interval differ in shape: {shapes}", shapes=shapes)
     flat = [np.asarray(values, dtype=np.float64).ravel() for values in given]
-    kept = np.isfinite(flat[0])
+    kept = np.isfinite(flat[0]) & np.isfinite(flat[1])
     if not kept.any():
-        raise ShapeError("truth holds no finite value; there is nothing to compare", shapes=shapes)
+        raise ShapeError(
+            "no place has a finite truth and a finite mean; there is nothing to compare", shapes=shapes
+        )
     measured, centre, *ends = (values[kept] for values in flat)
     ax = style.axes_or_new(ax)
     low, high = style.padded(np.concatenate([measured, centre]))
@@ -64,8 +71,10 @@ def plot_parity(
     if not inside.all():
         outside = f"{(~inside).sum()} outside"
         ax.plot(measured[~inside], centre[~inside], "X", color=style.VERMILION, ms=5.5, mew=0, label=outside)
-    style.log_scale(ax, "x", measured)
-    style.log_scale(ax, "y", measured)
+    if np.median(measured) - measured.min() < CROWDED * np.ptp(measured):
+        # One scale for both axes: equal numbers are to be seen as equal.
+        style.log_scale(ax, "x", np.concatenate([measured, centre]))
+        style.log_scale(ax, "y", np.concatenate([measured, centre]))
     ax.set_xlabel(f"measured {style.labelled(output, unit)}")
     ax.set_ylabel(f"forecast {style.labelled(output, unit)}")
     style.legend(ax)
@@ -97,13 +106,15 @@ def plot_reliability(
         The axes.
 
     Raises:
-        ShapeError: if shapes differ, or shares lie outside 0 to 1.
+        ShapeError: if shapes differ or are empty, or shares lie outside 0 to 1.
     """
     given = [nominal, observed] if errors is None else [nominal, observed, errors]
     promised, found, *spread = (np.asarray(values, dtype=np.float64).ravel() for values in given)
     if len({len(promised), len(found), *(len(each) for each in spread)}) > 1:
         shapes = [np.shape(values) for values in given]
         raise ShapeError(f"nominal, observed and errors differ in shape: {shapes}", shapes=shapes)
+    if not promised.size:
+        raise ShapeError("nominal and observed are empty; give at least one level", shapes=[(0,), (0,)])
     if min(promised.min(), found.min()) < 0 or max(promised.max(), found.max()) > 1:
         raise ShapeError("nominal and observed are shares, between 0 and 1; divide per cent by 100")
     ax = style.axes_or_new(ax)

@@ -77,9 +77,11 @@ def draw_check_curves(
         grid = figure.subplots(len(names), len(RANKS), squeeze=False)
         for row, name in zip(grid, names, strict=True):
             points = report.points[report.points["regime"] == name]
-            for ax, (rank, run) in zip(row, _ranked(points).items(), strict=True):
+            for ax, (rank, run) in zip(row, _ranked(points).items(), strict=False):
                 _panel(ax, points[points["run"] == run], log if name.startswith("prefix") else None)
                 ax.set_title(f"{name}: {rank}")
+            for ax in row[points["run"].nunique() :]:
+                ax.set_visible(False)
             row[0].set_ylabel(report.output)
         for ax in grid[-1]:
             ax.set_xlabel(report.axis)
@@ -104,23 +106,22 @@ def _known(report: CheckReport, regimes: Sequence[str] | None) -> tuple[str, ...
 
 
 def _ranked(points: pd.DataFrame) -> dict[str, object]:
-    """Runs to show: score of each run's points, relative to their scale, in order."""
+    """Runs to show, each once: score of each run's points, relative to their scale, in order."""
     score = points["crps"] / points["truth"].abs().clip(lower=1e-12)
     order = list(score.groupby(points["run"], sort=False).mean().sort_values(kind="stable").index)
-    return {name: order[round(share * (len(order) - 1))] for name, share in RANKS.items()}
+    last = len(order) - 1
+    # Of few runs the worst is the worst; the others make way for it.
+    places = {name: round(share * last) for name, share in RANKS.items()}
+    places["poor run"] = min(places["poor run"], last - 1)
+    places["typical run"] = min(places["typical run"], last - 2)
+    return {name: order[place] for name, place in places.items() if place >= 0}
 
 
 def _panel(ax: Axes, part: pd.DataFrame, log: RunLog | None) -> None:
     at, truth = part["at"].to_numpy(), part["truth"].to_numpy()
     shown = [at]
-    if len(part) == 1:
-        for level, width in ((90, 1.5), (50, 5)):
-            bounds = part[f"lower_{level}"].to_numpy(), part[f"upper_{level}"].to_numpy()
-            ax.vlines(at, *bounds, color=style.BLUE, lw=width, alpha=0.5, label=f"{level} % interval")
-        ax.plot(at, part["median"], "_", color=style.BLUE, ms=12, label="forecast median")
-    else:
-        bands = {level / 100: (part[f"lower_{level}"], part[f"upper_{level}"]) for level in (50, 90)}
-        plot_fan(at, part["median"], bands, ax=ax, label="forecast median")
+    bands = {level / 100: (part[f"lower_{level}"], part[f"upper_{level}"]) for level in (50, 90)}
+    plot_fan(at, part["median"], bands, ax=ax, label="forecast median")
     ax.plot(at, truth, color=style.INK, lw=0, marker="o", ms=3, mfc="white", mew=0.8, label="measured later")
     if log is not None:
         run = log.points[log.roles.run] == part["run"].iloc[0]

@@ -63,6 +63,8 @@ def plot_fan(
         if not 0 < level < 1:
             raise ConfigError(f"level is {level}; an interval needs a share strictly between 0 and 1")
     ax = style.axes_or_new(ax)
+    if np.size(at) == 1:
+        return _bars(ax, at, mean, bands, colour, label, band_label)
     opacity = style.FAN.get(len(bands), (0.14,) * len(bands))
     for (level, (lower, upper)), alpha in zip(sorted(bands.items(), reverse=True), opacity, strict=True):
         name = band_label.format(level=100 * level) if band_label else None
@@ -70,6 +72,31 @@ def plot_fan(
             np.asarray(at), np.asarray(lower), np.asarray(upper), color=colour, alpha=alpha, lw=0, label=name
         )
     ax.plot(np.asarray(at), np.asarray(mean), color=colour, lw=1.5, ls=dashes, label=label)
+    return ax
+
+
+def _bars(
+    ax: Axes,
+    at: ArrayLike,
+    mean: ArrayLike,
+    bands: Bands,
+    colour: str,
+    label: str | None,
+    band_label: str | None,
+) -> Axes:
+    """A fan at one place, where areas have no width: bars, the narrower the thicker, and a stroke."""
+    for rank, (level, (lower, upper)) in enumerate(sorted(bands.items(), reverse=True)):
+        name = band_label.format(level=100 * level) if band_label else None
+        ax.vlines(
+            np.ravel(at),
+            np.ravel(lower),
+            np.ravel(upper),
+            color=colour,
+            lw=1.5 + 3.5 * rank,
+            alpha=0.5,
+            label=name,
+        )
+    ax.plot(np.ravel(at), np.ravel(mean), color=colour, lw=0, marker="_", ms=12, mew=1.5, label=label)
     return ax
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from probscale.plot.style import BLUE, GREY, INK, axes_or_new, finish, legend, log_scale, wheel
+from probscale.errors import ConfigError
+from probscale.plot.style import BLUE, GREY, INK, axes_or_new, brief, finish, legend, log_scale, wheel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,12 @@ def plot_learning(results: pd.DataFrame, *, measure: str = "abc", ax: Axes | Non
         results: Of an active-learning replay: strategy, seed, spent and measures.
         measure: Column of the error: "abc" or "frmse".
         ax: Axes to draw on.
+
+    Raises:
+        ConfigError: if there is no game.
     """
+    if not len(results):
+        raise ConfigError("the results hold no game; there is nothing to draw")
     ax = axes_or_new(ax)
     shares = np.geomspace(max(float(results["spent"].min()), 1e-3), 1.0, SHARES)
     names = list(dict.fromkeys(results["strategy"]))
@@ -55,14 +61,21 @@ def plot_gains(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Args:
         table: One task of `evaluate.replay.budget.gain_table`.
         ax: Axes to draw on.
+
+    Raises:
+        ConfigError: if there is no strategy.
     """
+    if not len(table):
+        raise ConfigError("the table has no strategy; there is nothing to draw")
     ax = axes_or_new(ax)
     rows = table.sort_values("gain %", kind="stable")
     place = np.arange(len(rows))
     ax.axvline(0.0, color=GREY, linewidth=0.8)
-    ax.barh(place, rows["gain %"], xerr=rows["± se"].fillna(0.0), color=BLUE, ecolor=INK, height=0.6)
+    ax.barh(place, rows["gain %"], color=BLUE, height=0.6)
+    ends = (rows["gain %"] - rows["± se"].fillna(0.0), rows["gain %"] + rows["± se"].fillna(0.0))
+    ax.hlines(place, *ends, color=INK, linewidth=1.5, label="± one standard error")
     ax.plot(rows["worst setting %"], place, "D", color=INK, markersize=4, label="worst setting")
-    ax.set_yticks(place, rows["strategy"])
+    ax.set_yticks(place, [brief(name) for name in rows["strategy"]])
     ax.set_xlabel("gain over halving, eta 2 (% of the output)")
-    legend(ax, loc="lower right")
+    legend(ax, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.0)
     return finish(ax, grid="x")

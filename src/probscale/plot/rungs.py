@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 THICKEST = 0.84
 THINNEST = 0.06
+ROW = 0.42
+"""Inches that the words of a rung take."""
+TALLEST = 9.0
+LINE = 12.0
+"""Points from one line of words to the next."""
 
 
 def plot_rungs(plan: BudgetPlan, *, ax: Axes | None = None) -> Axes:
@@ -35,7 +41,7 @@ def plot_rungs(plan: BudgetPlan, *, ax: Axes | None = None) -> Axes:
     table = plan.table()
     if not len(table):
         raise BudgetError("the plan has no rung; its budget pays for nothing", rungs=0)
-    ax = style.axes_or_new(ax)
+    ax = style.axes_or_new(ax, min(max(style.SIZE[1], ROW * len(table)), TALLEST))
     least, most, middle = (
         table[name].to_numpy(dtype=np.float64)
         for name in (f"{plan.axis} (least)", f"{plan.axis} (most)", plan.axis)
@@ -48,9 +54,11 @@ def plot_rungs(plan: BudgetPlan, *, ax: Axes | None = None) -> Axes:
     thick = np.maximum(THICKEST * share / share.max(), THINNEST)
     ax.barh(rows, most * wide - least / wide, left=least / wide, height=thick, color=style.SKY, alpha=0.75)
     ax.plot(middle, rows, "|", color=style.INK, ms=13, mew=1.6, label="median run")
-    for row, (_, rung) in enumerate(table.iterrows()):
-        _words(ax, row, rung)
-    ax.set_yticks(rows, [_runs(rung) for _, rung in table.iterrows()])
+    lines = _lines(ax, len(table))
+    named = rows[:: max(math.ceil(1 / lines), 1)]
+    for row in named:
+        _words(ax, row, table.iloc[row], lines)
+    ax.set_yticks(named, [_runs(table.iloc[row], lines) for row in named])
     ax.set_ylim(len(table) - 0.45, -0.6)
     ax.set_xlabel(f"trained to ({plan.axis})")
     ax.set_title(f"{plan.strategy}: {style.compact(plan.total)} {plan.unit}")
@@ -58,19 +66,28 @@ def plot_rungs(plan: BudgetPlan, *, ax: Axes | None = None) -> Axes:
     return style.finish(ax, grid="x")
 
 
-def _runs(rung: pd.Series) -> str:
-    """Name and number of runs, below each other."""
+def _lines(ax: Axes, rungs: int) -> float:
+    """Lines of words that fit beside a rung; below 1 not every rung can be named."""
+    inches = ax.figure.get_figheight() * ax.get_position().height
+    return 72 * inches / rungs / LINE
+
+
+def _runs(rung: pd.Series, lines: float) -> str:
+    """Name and number of runs, below each other where there is room."""
     count = float(rung["runs"])
-    return f"{rung['rung']}\n{count:.2g} run{'' if count == 1 else 's'}"
+    many = f"{count:.2g} run{'' if count == 1 else 's'}"
+    return f"{rung['rung']}\n{many}" if lines >= 2 else f"{rung['rung']}: {many}"
 
 
-def _words(ax: Axes, row: int, rung: pd.Series) -> None:
+def _words(ax: Axes, row: int, rung: pd.Series, lines: float) -> None:
     """Cost and odds of a rung, beside the frame, where no bar can hide them."""
-    chance = f"best kept {100 * float(rung['prob_best_kept']):.0f} %"
+    words = [f"{100 * float(rung['share']):.0f} % of budget"]
+    words.append(f"best kept {100 * float(rung['prob_best_kept']):.0f} %")
     happens = float(rung["happens"])
-    often = "" if happens > 0.995 else f"\nin {100 * happens:.0f} % of outcomes"
+    if happens <= 0.995:
+        words.append(f"in {100 * happens:.0f} % of outcomes")
     ax.annotate(
-        f"{100 * float(rung['share']):.0f} % of budget\n{chance}{often}",
+        "\n".join(words) if lines >= len(words) else ", ".join(words[:2]),
         (1.02, row),
         xycoords=("axes fraction", "data"),
         va="center",

@@ -209,7 +209,7 @@ def plot_law_posterior(
         The axes.
 
     Raises:
-        ConfigError: for a parameter that the law does not have.
+        ConfigError: for a parameter that the law does not have, or without a finite draw.
     """
     draws = _draws_of(law, [x] if y is None else [x, y])
     ax = style.axes_or_new(ax)
@@ -237,7 +237,11 @@ def _draws_of(law: Posterior, names: list[str]) -> dict[str, Array]:
             f"the law has no parameter {absent[0]!r}; it has {', '.join(map(str, table))}",
             parameter=absent[0],
         )
-    return {name: np.asarray(table[name], dtype=np.float64).ravel() for name in names}
+    draws = {name: np.asarray(table[name], dtype=np.float64).ravel() for name in names}
+    known = np.logical_and.reduce([np.isfinite(values) for values in draws.values()])
+    if not known.any():
+        raise ConfigError(f"{names[0]!r} has no finite draw; there is nothing to show", parameter=names[0])
+    return {name: values[known] for name, values in draws.items()}
 
 
 def _smoothed(values: Array) -> tuple[Array, Array]:

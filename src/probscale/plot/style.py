@@ -34,6 +34,9 @@ SEQUENTIAL = "cividis"
 FAN = {1: (0.30,), 2: (0.18, 0.30), 3: (0.14, 0.22, 0.30)}
 """Opacity of nested intervals, widest first."""
 
+LONGEST_NAME = 40
+"""Characters of a name that leave room for a figure beside it."""
+
 SIZE = (5.0, 3.7)
 """Inches of a figure with one panel; wide enough for its labels to stay legible on a telephone."""
 
@@ -66,14 +69,14 @@ def style() -> Iterator[None]:
         rcParams.update(before)
 
 
-def axes_or_new(ax: Axes | None) -> Axes:
-    """The given axes, or those of a new figure of pyplot."""
+def axes_or_new(ax: Axes | None, height: float = SIZE[1]) -> Axes:
+    """The given axes, or those of a new figure of pyplot, of a height in inches."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
 
     with style():
-        return plt.subplots(figsize=SIZE, layout="constrained")[1]
+        return plt.subplots(figsize=(SIZE[0], height), layout="constrained")[1]
 
 
 def new_figure(width: float = SIZE[0], height: float = SIZE[1], **options: Any) -> Figure:
@@ -93,8 +96,18 @@ def finish(ax: Axes, *, grid: Literal["both", "x", "y", "none"] = "both") -> Axe
 
 
 def legend(ax: Axes, **options: Any) -> None:
-    """Legend that stays legible over data: pale ground, no frame."""
-    ax.legend(**{"frameon": True, "framealpha": 0.85, "facecolor": "white", "edgecolor": "none"} | options)
+    """Legend that stays legible over data: pale ground, no frame, long names cut in the middle."""
+    handles, labels = ax.get_legend_handles_labels()
+    look = {"frameon": True, "framealpha": 0.85, "facecolor": "white", "edgecolor": "none"}
+    ax.legend(handles, [brief(label) for label in labels], **look | options)
+
+
+def brief(name: str, most: int = LONGEST_NAME) -> str:
+    """A name of at most `most` characters: its two ends tell more than its beginning alone."""
+    if len(name) <= most:
+        return name
+    head = (most - 1) // 2
+    return f"{name[:head].rstrip()}…{name[-(most - 1 - head) :].lstrip()}"
 
 
 def labelled(name: str, unit: str | None) -> str:
