@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 
@@ -102,6 +104,67 @@ def test_a_study_without_reports_that_maximises_works_too():
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.optimize(lambda t: 1.0 - (t.suggest_float("x", -1, 1) - 0.3) ** 2, n_trials=12)
     assert study.best_value > 0.98
+
+
+def test_choices_of_several_kinds_are_searched():
+    def run(trial):
+        depth = trial.suggest_categorical("depth", [None, 8, 16])
+        mix = trial.suggest_categorical("mix", [1, "auto", True])
+        return trial.suggest_float("x", 0, 1) ** 2 + (depth is None) + (mix == "auto")
+
+    study = optuna.create_study(sampler=ProbscaleSampler(TrialModel(startup=4), seed=0))
+    study.optimize(run, n_trials=16)
+    assert study.best_value < 0.2
+    assert set(trial_log(study.trials, "min").configs["depth"]) <= {"None", "8", "16"}
+
+
+def test_trials_that_fail_are_not_proposed_again_and_again():
+    """The surrogate of the others alone proposes ever larger values, all of which fail."""
+
+    def run(trial):
+        x = trial.suggest_float("x", 0, 1)
+        if x > 0.6:
+            raise MemoryError
+        return 1 - x
+
+    study = optuna.create_study(sampler=ProbscaleSampler(TrialModel(startup=4), seed=0))
+    study.optimize(run, n_trials=24, catch=(MemoryError,))
+    states = [trial.state.name for trial in study.trials]
+    assert states.count("FAIL") <= 12
+    assert study.best_value < 0.42
+
+
+def test_a_study_of_many_curves_goes_on():
+    """Some thousand points, for which `fit_surrogate` would choose an engine without a BoTorch view."""
+    study = optuna.create_study(sampler=ProbscaleSampler(TrialModel(startup=4), seed=0, explore=0))
+    generator = np.random.default_rng(0)
+    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    for x in generator.uniform(size=80):
+        values = {step: float((x - 0.3) ** 2 + 1 / (step + 1)) for step in range(40)}
+        study.add_trial(
+            optuna.create_trial(
+                params={"x": x}, distributions=space, value=values[39], intermediate_values=values
+            )
+        )
+    assert abs(study.ask(space).params["x"] - 0.3) < 0.1
+
+
+def test_trials_in_threads_share_one_fit():
+    model = TrialModel(startup=4)
+    study = optuna.create_study(sampler=ProbscaleSampler(model, seed=0), pruner=ProbscalePruner(model))
+    study.optimize(objective([]), n_trials=12, n_jobs=4)
+    assert all(trial.state.is_finished() for trial in study.trials)
+
+
+def test_a_pickled_sampler_goes_on(finished):
+    """Optuna's own way to resume a study with its sampler."""
+    (study, _), model = finished
+    assert model.surrogate(study) is not None
+    again = pickle.loads(pickle.dumps(study.sampler))
+    resumed = optuna.create_study(sampler=again, study_name="resumed")
+    resumed.add_trials([trial for trial in study.trials if trial.state.is_finished()])
+    resumed.optimize(objective([]), n_trials=1)
+    assert len(resumed.trials) == 13
 
 
 def test_running_trials_keep_proposals_apart():

@@ -169,6 +169,89 @@ def test_given_configurations_come_first_and_are_described_with_the_constants():
     assert search.model.configs["a"] == expected
 
 
+def test_what_a_given_configuration_leaves_out_is_drawn_and_a_slip_is_refused():
+    search = ProbscaleSearch(TuneModel(STEPS), first=[{"rate": 1e-3}, {"learning_rate": 1e-3}])
+    search.set_search_properties("loss", "min", SPACE)
+    config = search.suggest("a")
+    assert config["rate"] == 1e-3
+    assert config["optimizer"] in ("adam", "sgd")
+    assert isinstance(config["net"]["width"], int)
+    with pytest.raises(ConfigError, match="'learning_rate', which the parameter space has not"):
+        search.suggest("b")
+
+
+def test_choices_of_several_kinds_and_grids_are_searched():
+    space = {
+        **SPACE,
+        "depth": tune.choice([None, 8, 16]),
+        "mix": tune.choice([1, "auto", True]),
+        "heads": tune.grid_search([2, 4]),
+    }
+
+    def trains(config):
+        return [y + (config["depth"] is None) + (config["mix"] == "auto") for y in curve(config)]
+
+    small = experiment(samples=14, space=space, trains=trains)
+    small.run()
+    assert all(t.config["depth"] in (None, 8, 16) and t.config["heads"] in (2, 4) for t in small.trials)
+    log = small.search.model.log()
+    assert set(log.configs["depth"]) <= {"None", "8", "16"}
+    late = [t.config for t in small.trials[8:]]
+    assert sum(c["depth"] is not None and c["mix"] != "auto" for c in late) > len(late) / 2
+
+
+def test_trials_that_fail_are_not_proposed_again_and_again(tmp_path):
+    """The surrogate alone proposes ever larger rates, which fail before they report."""
+    model = TuneModel(4, startup=3)
+    search = ProbscaleSearch(model, seed=0)
+    search.set_search_properties("loss", "min", {"rate": tune.loguniform(1e-5, 1e-1)})
+    failed = 0
+    for number in range(24):
+        name = f"t{number}"
+        rate = search.suggest(name)["rate"]
+        if rate > 1e-2:
+            failed += 1
+            search.on_trial_complete(name, None, error=True)
+            continue
+        for step in range(1, 5):
+            search.on_trial_result(name, {"training_iteration": step, "loss": 1 - np.log10(rate) + 1 / step})
+        search.on_trial_complete(name, {"training_iteration": 4, "loss": 1.25 - np.log10(rate)})
+    assert 1 <= failed <= 12
+    search.save(tmp_path / "state")
+    again = ProbscaleSearch(TuneModel(4, startup=3))
+    again.restore(tmp_path / "state")
+    again.set_search_properties("loss", "min", {"rate": tune.loguniform(1e-5, 1e-1)})
+    assert again.suggest("next")["rate"] == pytest.approx(search.suggest("next")["rate"], rel=1e-6)
+
+
+def test_a_result_without_a_place_is_that_of_a_finished_trial():
+    """Tune's Repeater passes on the mean of the metric alone."""
+    search = ProbscaleSearch(TuneModel(STEPS))
+    search.set_search_properties("loss", "min", SPACE)
+    search.suggest("a")
+    search.on_trial_complete("a", {"loss": 2.0})
+    assert search.model.log().points[["training_iteration", "loss"]].to_numpy().tolist() == [[STEPS, 2.0]]
+
+
+def test_a_restored_scheduler_reads_reports_of_nested_metrics(tmp_path):
+    lines = [{"training_iteration": i, "eval": {"loss": 2.0 / i}} for i in (1, 2)]
+    (tmp_path / "result.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    small = experiment()
+    small.scheduler = ProbscaleScheduler(TuneModel(STEPS))
+    small.scheduler.set_search_properties("eval/loss", "min")
+    trial = importlib.import_module("small_tune").SmallTrial(0, {"rate": 1e-3}, [])
+    trial.last_result, trial.local_path = lines[-1], str(tmp_path)
+    small.scheduler.on_trial_add(small, trial)
+    assert small.scheduler.model.log().points["eval/loss"].tolist() == [2.0, 1.0]
+
+
+def test_a_warm_start_may_be_a_surrogate_of_any_engine():
+    warm = ps.fit_surrogate(earlier_runs(), embedder=None, model="functional")
+    search = ProbscaleSearch(TuneModel(STEPS, warm=warm), seed=3)
+    search.set_search_properties("loss", "min", {**SPACE, "task": "now"})
+    assert curve(search.suggest("a"))[-1] < BEST + 0.25
+
+
 def test_quantized_and_normal_domains_are_drawn_near_the_best_too():
     space = {"q": tune.quniform(0.0, 1.0, 0.25), "n": tune.randn(0, 1), "i": tune.qrandint(8, 64, 8)}
     drawn = (

@@ -8,7 +8,7 @@ from typing import Any
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, FitOptions, fit_surrogate
 
-QUICK = FitOptions(iterations=15, rounds=1)
+QUICK = FitOptions(iterations=15, rounds=1, most=1_200)
 """Settings of a fit that is repeated while a study runs."""
 
 GROWTH = 1.25
@@ -51,6 +51,8 @@ class GrowingSurrogate:
                 log,
                 embedder=self.embedder,
                 seed=self.seed,
+                # Engines for many curves have no BoTorch view; the exact one thins a long log.
+                model="exact",
                 options=self.options,
                 start=fitted if same else None,
             )

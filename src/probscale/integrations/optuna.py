@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from probscale.errors import ConfigError, MissingExtraError
 from probscale.integrations.growing import QUICK, GrowingSurrogate
+from probscale.integrations.proposals import as_text, mixed, scores
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, FitOptions
-from probscale.surrogate.botorch_model import CurveModel
 
 if TYPE_CHECKING or find_spec("optuna") is not None:
     from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -67,6 +67,7 @@ class TrialModel:
         self.startup, self.params = startup, params
         self._growing = GrowingSurrogate(embedder, options, seed)
         self._study: str | None = None
+        self._lock = RLock()
 
     def surrogate(self, study: Study) -> CurveSurrogate | None:
         """Surrogate of all values reported so far; None before `startup` trials have finished."""
@@ -79,19 +80,31 @@ class TrialModel:
         log = trial_log(trials, "min" if study.direction == StudyDirection.MINIMIZE else "max", self.params)
         if log is None:
             return None
-        if self._study != study.study_name:
-            self._study = study.study_name
-            self._growing.forget()
-        return self._growing.updated(log)
+        # Studies with n_jobs ask from several threads.
+        with self._lock:
+            if self._study != study.study_name:
+                self._study = study.study_name
+                self._growing.forget()
+            return self._growing.updated(log)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Studies are resumed with a pickled sampler; its surrogate is fitted again from the study.
+        known = self._growing
+        fresh = GrowingSurrogate(known.embedder, known.options, known.seed)
+        return {**self.__dict__, "_growing": fresh, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=RLock())
 
 
 def trial_log(trials: Sequence[FrozenTrial], goal: str, params: str | None = None) -> RunLog | None:
     """Trials with their reported values as a run log; None without a value. Steps count from one."""
     rows: list[dict[str, Any]] = []
+    text = _texts(trials)
     for trial in trials:
         if trial.state == TrialState.FAIL or not trial.params:
             continue
-        described = {name: _plain(value) for name, value in trial.params.items()}
+        described = _described(trial.params, text)
         rows += [{_RUN: trial.number, **place, **described} for place in _curve(trial)]
     if not rows:
         return None
@@ -113,18 +126,27 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _mean(model: CurveModel, x: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        posterior: Any = model.posterior(x)
-        return posterior.mean
+def _texts(trials: Sequence[FrozenTrial]) -> set[str]:
+    """Parameters whose choices are of several kinds, such as None, 8 and 16."""
+    choices = {
+        name: known.choices
+        for trial in trials
+        for name, known in trial.distributions.items()
+        if isinstance(known, CategoricalDistribution)
+    }
+    return {name for name, values in choices.items() if mixed({name: _plain(value)} for value in values)}
+
+
+def _described(params: Mapping[str, Any], text: set[str]) -> dict[str, Any]:
+    return as_text({name: _plain(value) for name, value in params.items()}, text)
 
 
 class ProbscaleSampler(BaseSampler):
     """Proposes the candidate with the largest expected improvement at the end of the longest curve seen.
 
     Candidates are drawn from the search space and near the best trials; trials that are still running count
-    as if they had reached their expected value. The first trials, and parameters outside the common search
-    space, are random.
+    as if they had reached their expected value, and candidates like those whose trials failed are avoided.
+    The first trials, and parameters outside the common search space, are random.
 
     Args:
         model: Surrogate, shared with a pruner; by default one of its own.
@@ -188,19 +210,20 @@ class ProbscaleSampler(BaseSampler):
         return pool[int(np.argmax(score))]
 
     def _scores(self, surrogate: CurveSurrogate, study: Study, pool: list[dict[str, Any]]) -> Array:
-        from botorch.acquisition import LogExpectedImprovement
+        trials = study.get_trials(deepcopy=False)
+        text = _texts(trials)
 
-        model = surrogate.botorch(float(surrogate.log.points[_AXIS].max()))
-        seen = _mean(model, model.encode(surrogate.log.configs))
-        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        waiting = [{k: _plain(v) for k, v in t.params.items()} for t in running if t.params]
-        if waiting:
-            x = model.encode(pd.DataFrame(waiting))
-            model = model.condition_on_observations(x, _mean(model, x))
-        criterion = LogExpectedImprovement(model, best_f=seen.max())
-        frame = pd.DataFrame([{k: _plain(v) for k, v in item.items()} for item in pool])
-        with torch.no_grad():
-            return criterion(model.encode(frame)[:, None]).numpy()
+        def of(state: TrialState) -> pd.DataFrame | None:
+            described = [_described(t.params, text) for t in trials if t.state == state and t.params]
+            return pd.DataFrame(described) if described else None
+
+        return scores(
+            surrogate.botorch(float(surrogate.log.points[_AXIS].max())),
+            pd.DataFrame([_described(item, text) for item in pool]),
+            tried=surrogate.log.configs,
+            waiting=of(TrialState.RUNNING),
+            failed=of(TrialState.FAIL),
+        )
 
     def _pool(self, study: Study, space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
         """Random candidates, and a third near the best trials."""

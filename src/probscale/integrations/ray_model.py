@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from probscale.errors import ConfigError, ProbscaleError
+from probscale.integrations import proposals
 from probscale.integrations.growing import QUICK, GrowingSurrogate
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, FitOptions
@@ -70,6 +70,7 @@ class TuneModel:
         self.metric, self.goal = "", "min"
         self.configs: dict[str, dict[str, Any]] = {}
         self.waits: str | None = None
+        self._text: set[str] = set()
         self._events: list[tuple[str, float, float]] = []
         self._reached: dict[str, float] = {}
         self._levels, self._params = tuple(levels), params
@@ -78,7 +79,7 @@ class TuneModel:
         self._fitted_at = -1
         self.problem = ""
         self._growing = GrowingSurrogate(*self._settings)
-        if isinstance(warm, CurveSurrogate):
+        if isinstance(warm, CurveSurrogate) and _has_view(warm, self.horizon):
             self._growing.fitted = warm
 
     def aim(self, metric: str | None, mode: str | None) -> None:
@@ -100,7 +101,14 @@ class TuneModel:
 
     def describe(self, trial: str, config: Mapping[str, Any]) -> None:
         """Learn a trial's configuration, flat, before or after its first report."""
-        self.configs.setdefault(trial, {k: _plain(v) for k, v in config.items() if describes(v)})
+        self.configs.setdefault(trial, plain(config))
+
+    def compare_as_text(self, names: Iterable[str]) -> None:
+        """Compare values of some settings by equality: choices such as None and 8 are of two kinds."""
+        if not self._text.issuperset(names):
+            self._text |= set(names)
+            self._growing.forget()
+            self._fitted_at = -1
 
     def observe(self, trial: str, at: float, value: float) -> None:
         """Learn a report; one at or before what is known of the trial says nothing new."""
@@ -127,6 +135,7 @@ class TuneModel:
     def log(self, events: Sequence[tuple[str, float, float]] | None = None) -> RunLog | None:
         """Warm start and reports as one log; None without either."""
         events = self._events if events is None else events
+        self.compare_as_text(proposals.mixed([*self.configs.values(), *self._warm_configs()]))
         roles = self._roles({trial for trial, _, _ in events})
         run, axis, (output, *others) = roles["run"], roles["axis"], roles["output"]
         rows = [
@@ -141,8 +150,17 @@ class TuneModel:
         if not parts:
             return None
         table = pd.concat(parts, ignore_index=True)
+        for name in self._text & set(table):
+            table[name] = table[name].map(str, na_action="ignore")
         absent = [name for name in (*roles["config"], *others) if name not in table]
         return RunLog.from_frame(table.assign(**dict.fromkeys(absent, math.nan)), **roles)
+
+    def _warm_configs(self) -> list[dict[str, Any]]:
+        """Settings of earlier runs that trials have too."""
+        shared = {key for config in self.configs.values() for key in config}
+        known = pd.DataFrame() if self._warm is None else self._warm.configs
+        columns = {name: known[name].dropna() for name in known if name in shared}
+        return [{name: _plain(value)} for name, column in columns.items() for value in column.head(1)]
 
     def _roles(self, trials: Iterable[str]) -> dict[str, Any]:
         roles: dict[str, Any] = {
@@ -157,12 +175,10 @@ class TuneModel:
 
     def described(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """A flat configuration as columns of the log."""
-        row = {
-            key: _plain(value)
-            for key, value in config.items()
-            if key not in self._taken() and describes(value)
-        }
+        taken = self._taken()
+        row = {key: value for key, value in plain(config).items() if key not in taken}
         horizon = None if self._warm is None else self._warm.roles.horizon
+        row = proposals.as_text(row, self._text)
         return row if horizon is None else {horizon: self.horizon, **row}
 
     def _taken(self) -> tuple[str, ...]:
@@ -197,30 +213,34 @@ class TuneModel:
         values = self.sign * latent.sample(n, seed=seed)[:, :, 0]
         return values if np.isfinite(values).all() else None
 
-    def scores(self, pool: Sequence[Mapping[str, Any]], waiting: Sequence[str]) -> Array | None:
-        """Logarithm of the expected improvement at the horizon, (pool,).
+    def scores(
+        self, pool: Sequence[Mapping[str, Any]], waiting: Sequence[str], failed: Sequence[str] = ()
+    ) -> Array | None:
+        """Scores of candidates at the horizon, (pool,); see `proposals.scores`.
 
         Trials that wait for their first report count as if they had reached their expected value.
         """
-        from botorch.acquisition import LogExpectedImprovement
-
         surrogate = self.surrogate()
         if surrogate is None:
             return None
-        model: Any = surrogate.botorch(self.horizon)
-        asked = model.encode(pd.DataFrame([self.described(config) for config in pool]))
-        tried = [self.described(self.configs[trial]) for trial in self._reached]
-        with torch.no_grad():
-            seen = model.posterior(model.encode(pd.DataFrame(tried)) if tried else asked).mean
-            if waiting:
-                x = model.encode(pd.DataFrame([self.described(self.configs[t]) for t in waiting]))
-                model = model.condition_on_observations(x, model.posterior(x).mean)
-            return LogExpectedImprovement(model, best_f=seen.max())(asked[:, None]).numpy()
+
+        def table(trials: Iterable[str]) -> pd.DataFrame | None:
+            described = [self.described(self.configs[trial]) for trial in trials]
+            return pd.DataFrame(described) if described else None
+
+        return proposals.scores(
+            surrogate.botorch(self.horizon),
+            pd.DataFrame([self.described(config) for config in pool]),
+            tried=table(trial for trial in self._reached if trial not in failed),
+            waiting=table(waiting),
+            failed=table(failed),
+        )
 
     def state(self) -> dict[str, Any]:
         """All that was learnt, as JSON values."""
         events = [[trial, at, _encoded(value)] for trial, at, value in self._events]
         aim = {"metric": self.metric, "goal": self.goal}
+        aim["text"] = sorted(self._text)
         return {**aim, "configs": self.configs, "events": events, "fitted at": self._fitted_at}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -231,6 +251,7 @@ class TuneModel:
         """
         self.aim(state["metric"], state["goal"])
         self.configs = {trial: dict(config) for trial, config in state["configs"].items()}
+        self._text = set(state["text"])
         self._events, self._reached = [], {}
         for trial, at, value in state["events"]:
             self.observe(trial, at, float(value))
@@ -250,9 +271,23 @@ class TuneModel:
         return {**self.__dict__, "_growing": fresh}
 
 
+def _has_view(surrogate: CurveSurrogate, horizon: float) -> bool:
+    """Whether candidates can be scored on a surrogate; engines for many curves are fitted anew."""
+    try:
+        surrogate.botorch(horizon)
+    except ConfigError:
+        return False
+    return True
+
+
 def describes(value: Any) -> bool:
     """Whether a value of a configuration says something to a model; data sets and the like do not."""
     return value is None or isinstance(value, bool | int | float | str | list | tuple | np.generic)
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What describes a configuration, as numbers, truth values and text."""
+    return {name: _plain(value) for name, value in config.items() if describes(value)}
 
 
 def _plain(value: Any) -> Any:

@@ -145,8 +145,10 @@ class ProbscaleScheduler(TrialScheduler):
         at, value = result.get(self.model.time_attr), result.get(self.model.metric)
         if at is None or value is None:
             absent = self.model.time_attr if at is None else self.model.metric
+            place = "TuneModel(time_attr=...)" if at is None else "tune.TuneConfig(metric=...)"
             raise ConfigError(
-                f"a trial reported no {absent!r}; report it each time, or name another quantity",
+                f"a trial reported no {absent!r}; report it each time, or name another in {place}; "
+                f"reported were: {', '.join(sorted(result))}",
                 reported=sorted(result),
             )
         self.model.observe(trial, float(at), float(value))
@@ -254,9 +256,12 @@ def _has_checkpoint(trial: Trial, result: dict[str, Any]) -> bool:
 
 def _reports(trial: Trial, metric: str) -> list[dict[str, Any]]:
     """Reports of a trial of a restored experiment: those on file, or the last one."""
-    if not trial.last_result or metric not in trial.last_result:
+    from ray.tune.utils import flatten_dict
+
+    last = flatten_dict(trial.last_result or {})
+    if metric not in last:
         return []
     path = Path(trial.local_path or ".") / "result.json"
     lines = path.read_text().splitlines() if path.exists() else []
-    reports = [json.loads(line) for line in lines if line.endswith("}")]
-    return [report for report in reports if metric in report] or [trial.last_result]
+    reports = [flatten_dict(json.loads(line)) for line in lines if line.endswith("}")]
+    return [report for report in reports if metric in report] or [last]

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from probscale.errors import ConfigError, MissingExtraError
-from probscale.integrations.ray_model import TuneModel, describes
+from probscale.integrations.proposals import mixed
+from probscale.integrations.ray_model import TuneModel, describes, plain
 from probscale.integrations.ray_space import TunePool, TuneSpace, nested
 
 if TYPE_CHECKING or find_spec("ray") is not None:
@@ -30,14 +31,16 @@ class ProbscaleSearch(Searcher):
 
     Candidates are random draws of Tune's parameter space and draws near the best trials, or the rows of a
     pool, each once. Constants of the space, such as the data set, describe trials too. Trials that have no
-    report yet count as if they had reached their expected value. The first trials are random, unless the
-    model has a warm start.
+    report yet count as if they had reached their expected value, and candidates like those that raised an
+    error are avoided. The first trials are random, unless the model has a warm start. A `grid_search` counts
+    as a choice; values drawn by functions (`tune.sample_from`) are not modelled.
 
     Args:
         model: Surrogate, shared with a scheduler.
         pool: Configurations to choose from, a frame or a list of dicts, instead of a parameter space; keys of
             nested configurations are joined by "/".
-        first: Configurations to try first.
+        first: Configurations to try first, what other searchers of Tune call `points_to_evaluate`; ranges
+            that one leaves out are drawn.
         metric: Reported quantity to optimise; by default that of the Tuner.
         mode: "min" or "max"; by default that of the Tuner.
         candidates: Number of candidates per suggestion.
@@ -82,6 +85,7 @@ class ProbscaleSearch(Searcher):
         self._first = [dict(config) for config in first]
         self._used: set[int] = set()
         self._suggested: dict[str, dict[str, Any]] = {}
+        self._failed: list[str] = []
         self._generator = np.random.default_rng(seed)
 
     def set_search_properties(  # noqa: D102
@@ -96,8 +100,10 @@ class ProbscaleSearch(Searcher):
                 raise ConfigError("give a pool or a parameter space with ranges, not both")
             constants = {k: v for k, v in flatten_dict(config or {}).items() if describes(v)}
             self._pool.rows = [{**constants, **row} for row in self._pool.rows]
+            self.model.compare_as_text(mixed(map(plain, self._pool.rows)))
         else:
             self._space = TuneSpace(config)
+            self.model.compare_as_text(self._space.mixed())
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -109,9 +115,8 @@ class ProbscaleSearch(Searcher):
                 "no metric is known; give tune.TuneConfig(metric=..., mode=...). Without a param_space Tune "
                 "does not pass it on: then give ProbscaleSearch(metric=..., mode=...)"
             )
-        constants = {} if self._space is None else self._space.constants
         if self._first:
-            config = {**constants, **flatten_dict(self._first.pop(0))}
+            config = self._given(flatten_dict(self._first.pop(0)))
         elif self.model.waits is not None:
             return None
         else:
@@ -121,6 +126,20 @@ class ProbscaleSearch(Searcher):
         self._suggested[trial_id] = config
         self.model.describe(trial_id, config)
         return nested(config if self._space is None else self._space.chosen(config))
+
+    def _given(self, config: dict[str, Any]) -> dict[str, Any]:
+        """A configuration to try first, with the constants, and with what it leaves out drawn."""
+        if self._space is None:
+            return config
+        known = {**self._space.constants, **self._space.domains}
+        for name in config:
+            if name not in known:
+                raise ConfigError(
+                    f"a configuration in first has {name!r}, which the parameter space has not; it has: "
+                    f"{', '.join(known)}",
+                    name=name,
+                )
+        return {**self._space.candidates(1, [], self._generator)[0], **config}
 
     def _chosen(self) -> dict[str, Any] | None:
         waiting = [trial for trial in self._suggested if not self.model.reached(trial)]
@@ -142,7 +161,7 @@ class ProbscaleSearch(Searcher):
 
     def _best_of(self, pool: Sequence[Mapping[str, Any]], waiting: Sequence[str]) -> int:
         """Position of the candidate with the best score; random while nothing is modelled."""
-        scores = self.model.scores(pool, waiting)
+        scores = self.model.scores(pool, waiting, self._failed)
         return int(self._generator.integers(len(pool))) if scores is None else int(np.argmax(scores))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -154,11 +173,15 @@ class ProbscaleSearch(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Learn the last report; a trial that failed before its first is forgotten."""
+        """Learn the last report, and of a failure that such configurations fail.
+
+        A result without a place, as of Tune's `Repeater`, is that of a trial that has come to its end.
+        """
         if result:
-            self.on_trial_result(trial_id, result)
-        if error and not self.model.reached(trial_id):
-            self._suggested.pop(trial_id, None)
+            self.on_trial_result(trial_id, {self.model.time_attr: self.model.horizon, **result})
+        if error and trial_id in self._suggested:
+            self._suggested.pop(trial_id)
+            self._failed.append(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Write what was learnt and suggested as JSON, with the space, which is Python objects, pickled."""
@@ -166,7 +189,7 @@ class ProbscaleSearch(Searcher):
         state = {
             **{"schema": SCHEMA, "model": self.model.state(), "used": sorted(self._used)},
             **{"suggested": self._suggested, "generator": self._generator.bit_generator.state},
-            **{"first": self._first, "source": source},
+            **{"first": self._first, "failed": self._failed, "source": source},
         }
         Path(checkpoint_path).write_text(json.dumps(state, default=str))
 
@@ -192,6 +215,7 @@ class ProbscaleSearch(Searcher):
         self._metric, self._mode = self.model.metric or None, self.model.goal
         self._used = set(state["used"])
         self._suggested, self._first = dict(state["suggested"]), list(state["first"])
+        self._failed = list(state["failed"])
         self._generator.bit_generator.state = state["generator"]
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from probscale.errors import ConfigError
-from probscale.integrations.ray_model import describes
+from probscale.integrations.proposals import mixed
+from probscale.integrations.ray_model import describes, plain
 
 _LOCAL = 0.1
 
@@ -23,12 +24,15 @@ class TuneSpace:
     """
 
     def __init__(self, space: Mapping[str, Any]) -> None:
+        from ray.tune.search.sample import Categorical
         from ray.tune.search.variant_generator import parse_spec_vars
 
         fixed, domains, grids = parse_spec_vars(dict(space))
         # Objects such as data sets are Tune's to pass on; they describe nothing.
         self.constants = {_name(p): v for p, v in fixed if describes(v)}
-        self.domains = {_name(path): domain for path, domain in (*domains, *grids)}
+        # Grids refuse to be sampled one by one.
+        choices = [(path, Categorical(grid.categories)) for path, grid in grids]
+        self.domains = {_name(path): domain for path, domain in (*domains, *choices)}
         for name, domain in self.domains.items():
             if domain.is_function():
                 raise ConfigError(
@@ -44,6 +48,11 @@ class TuneSpace:
     def chosen(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """The part of a configuration that was chosen."""
         return {name: value for name, value in config.items() if name in self.domains}
+
+    def mixed(self) -> set[str]:
+        """Domains whose choices are of several kinds, such as None, 8 and 16."""
+        choices = {n: getattr(d, "categories", ()) for n, d in self.domains.items()}
+        return {n for n, values in choices.items() if mixed(plain({n: v}) for v in values if describes(v))}
 
     def candidates(
         self, count: int, best: Sequence[Mapping[str, Any]], generator: np.random.Generator
