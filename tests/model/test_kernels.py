@@ -169,17 +169,20 @@ def test_the_less_waning_is_believed_the_nearer_its_prior_is_to_nothing(share):
     np.testing.assert_allclose(kernel.waning.get_parameter("wane").item(), share * start, rtol=ALGEBRA)
 
 
-def test_deviations_of_scores_grow_along_the_axis_and_what_all_share_does_not():
+def test_deviations_of_scores_grow_up_to_a_plateau_and_what_all_share_does_not():
     layout = Layout(("pairs",), axis=(0,), run=1, growth=True)
     kernel = CurveKernel(layout, scale=0.3)
     with torch.no_grad():
         kernel.get_parameter("growth").fill_(1.0)
-    x = torch.tensor([[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+        kernel.get_parameter("plateau").fill_(0.5)
+    x = torch.tensor([[-2.5, 0.0], [-1.5, 0.0], [0.5, 0.0], [2.0, 0.0], [2.5, 0.0]], dtype=torch.float64)
     shared = [term for term in kernel.terms if type(term).__name__ == "AxisTerm"]
     with torch.no_grad():
         common = sum(float(term(x, x, diag=True)[0]) for term in shared)
         variance = kernel(x, diag=True).numpy() - common
-    np.testing.assert_allclose(variance[1:] / variance[:-1], np.exp(2.0), rtol=ALGEBRA)
+    np.testing.assert_allclose(np.log(variance[1] / variance[0]), 2.0, rtol=1e-4)
+    np.testing.assert_allclose(np.log(variance[4] / variance[2]), 2 * np.log(2) / 5, rtol=1e-4)
+    np.testing.assert_allclose(variance[4], variance[3], rtol=1e-3)
     np.testing.assert_allclose(np.diag(dense(kernel, x)), variance + common, rtol=ALGEBRA)
 
 

@@ -15,7 +15,7 @@ FAILED = 1e12
 """Objective where a covariance could not be factored."""
 
 AMPLITUDES = ("scale", "drift")
-OWN = ("growth", "wane", "bend")
+OWN = ("growth", "plateau", "wane", "bend")
 
 
 @dataclass(frozen=True)

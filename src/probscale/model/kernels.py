@@ -40,6 +40,17 @@ FEW = 0.025
 """Least prior scale of any level: two values that agree do not promise that a third will."""
 
 
+GROWTH, GROWTH_STD = 0.3, 0.3
+"""Prior of how fast deviations of scores grow along the standardised axis."""
+
+PLATEAU, PLATEAU_STD = 0.8, 0.5
+"""Prior of the standardised axis value from which on they grow no more: scores that start at nothing have
+come apart once all have left it."""
+
+TURN = 5.0
+"""How sharply growth ends, per unit of the standardised axis."""
+
+
 class CurveKernel(LogParameterKernel):
     """Sum of the terms of the hierarchy: shared → task → level → run.
 
@@ -74,7 +85,8 @@ class CurveKernel(LogParameterKernel):
         self.terms = torch.nn.ModuleList(terms)
         self.growing: tuple[int, ...] = layout.axis[:1] if layout.growth or layout.wanes else ()
         if layout.growth:
-            self.declare("growth", 0.3, 0.3, 0.3)
+            self.declare("growth", GROWTH, GROWTH, GROWTH_STD)
+            self.declare("plateau", PLATEAU, PLATEAU, PLATEAU_STD)
         self.waning = Waning(layout.wanes) if layout.wanes else None
         if shift.slope.numel():
             self.register_prior(
@@ -98,4 +110,6 @@ class CurveKernel(LogParameterKernel):
             return x.new_ones(len(x))
         if self.waning is not None:
             return self.waning(x[:, self.growing[0]])
-        return torch.exp(self.get_parameter("growth") * x[:, self.growing[0]].clamp(-3, 3))
+        v = x[:, self.growing[0]].clamp(-3, 3)
+        past = torch.nn.functional.softplus(v - self.get_parameter("plateau"), beta=TURN)
+        return torch.exp(self.get_parameter("growth") * (v - past))
