@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from probscale.surrogate.botorch_model import CurveModel
 
 Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
 
 POOLED = "all runs"
 
@@ -252,16 +253,33 @@ class CurveSurrogate:
                 f"expected {run!r} and {axis!r}"
             )
         outputs = list(self.log.roles.outputs)
-        told = np.isin(self.log.codes, self.log.configs.index.get_indexer(more.configs.index))
-        seen = self.log.points.loc[told]
-        asked = pd.MultiIndex.from_frame(more.points[[run, axis]])
-        place = pd.MultiIndex.from_frame(seen[[run, axis]]).get_indexer(asked)
+        mine = self.log.configs.index.get_indexer(more.configs.index)[more.codes]
+        place = _places_of(self.log.codes, self.log.points[axis], mine, more.points[axis])
         # Points that are not there have place -1, the row of missing values put last.
-        learnt = np.vstack([seen[outputs].to_numpy(dtype=np.float64), np.full(len(outputs), np.nan)])
+        learnt = np.vstack(
+            [self.log.points[outputs].to_numpy(dtype=np.float64), np.full(len(outputs), np.nan)]
+        )
         known = np.isfinite(learnt[place])
         values = np.where(known, np.nan, more.points[outputs].to_numpy(dtype=np.float64))
         points = more.points.assign(**dict(zip(outputs, values.T, strict=True)))
         return replace(more, points=points)
+
+
+def _places_of(codes: Positions, at: pd.Series, asked: Positions, places: pd.Series) -> Positions:
+    """Positions of points of runs among those of a log, -1 where there is none, (asked,).
+
+    Args:
+        codes: Run of each point of the log, rising, (points,).
+        at: Their axis values, rising within a run.
+        asked: Run of each asked point, (asked,); -1 is none of the log's.
+        places: Their axis values.
+    """
+    both = np.concatenate([part.to_numpy(dtype=np.float64) for part in (at, places)])
+    values, rank = np.unique(both, return_inverse=True)
+    known = codes * len(values) + rank[: len(codes)]
+    wanted = asked * len(values) + rank[len(codes) :]
+    found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where((known[found] == wanted) & (asked >= 0), found, -1)
 
 
 def viewed(log: RunLog, output: str) -> RunLog:

@@ -117,9 +117,12 @@ def completed(frame: pd.DataFrame, log: RunLog) -> pd.DataFrame:
     known = frame[run].isin(log.runs).to_numpy() if run in frame else np.zeros(len(frame), dtype=bool)
     if not known.any():
         return frame
-    source = log.configs.loc[frame.loc[known, run]]
+    absent = [name for name in log.configs if name not in frame or bool(frame[name].isna().any())]
+    if not absent:
+        return frame
+    source = log.configs.loc[frame.loc[known, run], absent]
     filled = {}
-    for name in log.configs:
+    for name in absent:
         column = frame[name] if name in frame else pd.Series(np.nan, index=frame.index)
         gaps = column.isna().to_numpy()[known]
         if gaps.any():
@@ -136,6 +139,8 @@ def _refuse_words(frame: pd.DataFrame, log: RunLog) -> None:
         if name in log.roles.levels or name not in frame or is_bool_dtype(seen) or not is_numeric_dtype(seen):
             continue
         asked = frame[name]
+        if is_numeric_dtype(asked):
+            continue
         words = pd.to_numeric(asked, errors="coerce").isna() & asked.notna()
         remedy = ". Give a number, or leave it out where it is not known"
         _refuse_rows(words, asked, f"{name} is a number in every run of the log", remedy)
