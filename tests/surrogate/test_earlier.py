@@ -1,5 +1,6 @@
 """Fits that begin at an earlier one: the same model of the same points, for less."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import probscale as ps
 from probscale.errors import ConfigError
+from probscale.model.borrowing import Model, borrow, taken_over
 from probscale.surrogate.earlier import LASTING
 from probscale.surrogate.options import FitOptions
 from tolerances import EXACT
@@ -96,6 +98,50 @@ def test_a_log_with_other_columns_is_fitted_from_scratch(short):
         for start in (aged(short, 0), None)
     )
     assert begun.report.experts[0].log_posterior == scratch.report.experts[0].log_posterior
+
+
+def with_another(log):
+    """The same log with a loss on other data, which follows from the loss but for its noise."""
+    frame = log.to_frame()
+    frame["other"] = 1.3 * frame[log.output] * (1 + 0.003 * np.sin(np.arange(len(frame))))
+    roles = log.roles.arguments() | {"output": [log.output, "other"], "goal": "min"}
+    return ps.RunLog.from_frame(frame, **roles)
+
+
+@pytest.fixture(scope="module")
+def joint():
+    """Several outputs: a short log, a longer one from there, and the longer one from scratch."""
+    short = ps.fit_surrogate(with_another(grown(12)), embedder=None)
+    begun = ps.fit_surrogate(with_another(grown(18)), embedder=None, start=short)
+    return short, begun, ps.fit_surrogate(with_another(grown(18)), embedder=None)
+
+
+def test_joined_outputs_begin_where_they_ended(joint):
+    short, begun, anew = joint
+    for output in begun.log.roles.outputs:
+        one, other = (surrogate.predict(asked(), AT, output=output) for surrogate in (begun, anew))
+        assert (np.abs(one.mean - other.mean) < 0.5 * other.std).all()
+    second = begun.report.experts[0]
+    assert second.kept == short.log.n_points
+    assert second.evaluations < 0.7 * anew.report.experts[0].evaluations
+
+
+def test_what_an_output_took_over_lasts(joint):
+    for surrogate in joint[:2]:
+        (lead,), (other,) = surrogate.experts.values(), surrogate.others["other"].values()
+        found = taken_over(other.own_process(0), lead.own_process(0))
+        assert found is not None
+
+
+@pytest.mark.parametrize("twin", [True, False])
+def test_what_a_process_took_over_is_told_by_its_parameters(joint, twin):
+    (lead,), (other,) = joint[0].experts.values(), joint[0].others["other"].values()
+    lead, process, data = lead.own_process(0), copy.deepcopy(other.own_process(0)), other.states[0].data
+    for parameter in process.parameters():
+        parameter.data += 0.1
+    assert taken_over(process, lead) is None
+    borrow(process, Model(lead, twin=twin), data.take(data.rows.x[:, -1] == 1))
+    assert taken_over(process, lead).twin is twin
 
 
 def test_finals_begin_where_they_ended_too():

@@ -59,6 +59,29 @@ def borrow(process: CurveProcess, model: Model, data: Observations) -> list[torc
     return taken
 
 
+@torch.no_grad()
+def taken_over(process: CurveProcess, other: CurveProcess) -> Model | None:
+    """How a process was borrowed from another, as far as its parameters show; None where it was not."""
+    known = dict(other.kernel.named_parameters())
+    shared = [
+        torch.equal(parameter, known[name]) if name in known else False
+        for name, parameter in process.kernel.named_parameters()
+        if name.split(".")[-1] not in (*OWN, *AMPLITUDES)
+    ]
+    if not all(shared):
+        return None
+    mine, theirs = (
+        dict(zip(mean.names, mean.values() - mean.prior()[0], strict=True))
+        for mean in (process.mean, other.mean)
+    )
+    same = [
+        torch.allclose(value, theirs[name], rtol=0, atol=1e-9)
+        for name, value in mine.items()
+        if name in theirs
+    ]
+    return Model(other, twin=bool(same) and all(same))
+
+
 def _borrow_mean(mean: CurveMean, other: CurveMean) -> list[torch.nn.Parameter]:
     """Raw parameters as far from their prior as those of another mean, where both have them."""
     location = dict(zip(mean.names, mean.prior()[0], strict=True))

@@ -280,7 +280,10 @@ class ExactState:
 
 @torch.no_grad()
 def solve_exactly(
-    process: CurveProcess, data: Observations, device: torch.device | None = None
+    process: CurveProcess,
+    data: Observations,
+    device: torch.device | None = None,
+    prior: Tensor | None = None,
 ) -> ExactState:
     """Condition a process on observations.
 
@@ -288,6 +291,7 @@ def solve_exactly(
         process: With its parameters on the CPU.
         data: Observations on the CPU.
         device: Where the algebra runs; by default the CPU.
+        prior: Covariance of the observations without noise and mean, where that is known, (rows, rows).
 
     Cost: O(rows³) time, O(rows²) memory.
 
@@ -297,7 +301,8 @@ def solve_exactly(
     device = device or torch.device("cpu")
     local, here = copied_to(process, device), data.to(device)
     mean, slopes = local.mean.linearised(here.rows)
-    covariance = local.kernel(here.rows.x) + slopes @ slopes.mT
+    prior = local.kernel(here.rows.x) if prior is None else prior.to(device)
+    covariance = prior + slopes @ slopes.mT
     covariance = covariance + torch.diag(local.noise(here.rows) / here.weight)
     factor, jitter = cholesky(covariance)
     solved = torch.cholesky_solve((here.y - mean)[:, None], factor)[:, 0]

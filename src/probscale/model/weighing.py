@@ -20,25 +20,37 @@ def spread_of(residual: Tensor) -> float:
 
 
 @torch.no_grad()
-def leave_one_out(process: CurveProcess, data: Observations) -> tuple[Tensor, Tensor]:
+def leave_one_out(
+    process: CurveProcess, data: Observations, prior: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Residual and variance of each point predicted from all others, its noise included, (rows,) each.
+
+    Args:
+        process: With its parameters.
+        data: The points.
+        prior: Covariance of the points without noise, where that is known, (rows, rows).
 
     Source: Rasmussen and Williams 2006, eq. 5.12.
     """
-    covariance = process.kernel(data.rows.x) + torch.diag(process.noise(data.rows) / data.weight)
-    factor, _ = cholesky(covariance)
+    prior = process.kernel(data.rows.x) if prior is None else prior
+    factor, _ = cholesky(prior + torch.diag(process.noise(data.rows) / data.weight))
     residual = data.y - process.mean(data.rows)
     precision = torch.cholesky_inverse(factor)
     variance = 1 / precision.diagonal()
     return (precision @ residual) * variance, variance
 
 
-def robust_weights(process: CurveProcess, data: Observations) -> Tensor:
+def robust_weights(process: CurveProcess, data: Observations, prior: Tensor | None = None) -> Tensor:
     """Weights of a Student-t likelihood, (rows,): near one for ordinary points, small for outliers.
 
     Each point is judged with its own noise at full weight by the points that are not suspect: diverged runs
     come in clusters, and a cluster must not vouch for itself. A suspect that the others predict after all is
     readmitted.
+
+    Args:
+        process: With its parameters.
+        data: The points and their present weights.
+        prior: Covariance of the points without noise, where that is known, (rows, rows).
 
     Source: expectation step of the scale-mixture view, Lange, Little and Taylor 1989; the readmission follows
         the forward search of Atkinson and Riani 2000.
@@ -47,7 +59,8 @@ def robust_weights(process: CurveProcess, data: Observations) -> Tensor:
     suspect = torch.nonzero(data.weight < SUSPECT)[:, 0]
     z = torch.empty_like(data.y)
     core = data.take(trusted)
-    residual, variance = leave_one_out(process, core)
+    inner = None if prior is None else prior if not len(suspect) else prior[trusted][:, trusted]
+    residual, variance = leave_one_out(process, core, inner)
     noise = process.noise(core.rows).detach()
     z[trusted] = residual.square() / ((variance - noise / core.weight).clamp_min(0.0) + noise)
     if len(suspect):

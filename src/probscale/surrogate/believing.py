@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -37,11 +37,13 @@ class Background:
         before: What was fitted to fewer of them.
         believed: What other sources say of the size term of their law.
         donors: Names of these sources.
+        beside: What was fitted to further outputs of fewer of them, by output.
     """
 
     before: CurveExpert | None = None
     believed: Believed | None = None
     donors: tuple[str, ...] = ()
+    beside: Mapping[str, CurveExpert] = field(default_factory=dict)
 
 
 NOTHING = Background()

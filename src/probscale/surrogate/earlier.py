@@ -10,6 +10,7 @@ import torch
 
 from probscale.encode.encoder import Encoder
 from probscale.errors import NotPositiveDefiniteError
+from probscale.model.borrowing import Model, taken_over
 from probscale.model.fitting import FitOutcome, fit_robustly
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.kernels import CurveKernel
@@ -62,14 +63,24 @@ class Earlier:
         """The same of runs shorter, for their size, than any observed."""
         return max((law.short_std for law in self._laws), default=0.0)
 
+    def borrowed(self, lead: Earlier, process: CurveProcess) -> Model | None:
+        """Parameters to take over from the principal output's process, as the earlier fit did from `lead`."""
+        before = taken_over(self._processes[0], lead._processes[0])
+        return None if before is None else replace(before, process=process)
+
+    @property
+    def _processes(self) -> list[CurveProcess]:
+        """Processes of the output, alone where several are joined."""
+        return [self.expert.own_process(place) for place in range(len(self.expert.states))]
+
     @property
     def _laws(self) -> list[LawMean]:
-        means = [state.process.mean for state in self.expert.states]
+        means = [process.mean for process in self._processes]
         return [mean for mean in means if isinstance(mean, LawMean)]
 
     def resumed(self, process: CurveProcess, data: Observations, options: FitOptions) -> FitOutcome | None:
         """Fit a process from where the earlier one ended; None where that says nothing about this one."""
-        known = [state.process for state in self.expert.states]
+        known = self._processes
         before = next((each for each in known if type(each.mean) is type(process.mean)), known[0])
         if type(before) is not CurveProcess or not _alike(before.layout, process.layout):
             return None
@@ -85,8 +96,8 @@ class Earlier:
 
 
 def earlier_fit(start: CurveExpert | None, log: RunLog) -> Earlier | None:
-    """What a fit of a log may take over from an expert; None from other engines and from joined outputs."""
-    if not isinstance(start, Expert) or start.siblings is not None:
+    """What a fit of a log may take over from an expert; None from other engines."""
+    if not isinstance(start, Expert):
         return None
     return Earlier(start, log.n_points <= LASTING * start.decided)
 
@@ -114,10 +125,10 @@ def _begin(process: CurveProcess, before: CurveProcess, data: Observations) -> N
 
 
 def _copy(source: torch.nn.Module, target: torch.nn.Module) -> None:
-    """Give one module the parameters of another where it has them; priors stay."""
+    """Give one module the parameters of another where it has them; priors stay, and what is held."""
     known = dict(source.named_parameters())
     for name, parameter in target.named_parameters():
-        if name in known:
+        if name in known and parameter.requires_grad:
             parameter.data = known[name].detach().to(parameter.device).clone()
 
 

@@ -83,11 +83,11 @@ def fit_surrogate(
         device: Where the algebra runs, "cpu", "cuda" or "cuda:0" and so on; always in float64. Logs, answers
             and saved files are the same everywhere.
         options: Settings that are rarely touched.
-        start: Surrogate of a shorter log of the same runs. A fit by the exact engine of one output begins at
-            its parameters and takes a fraction of the time; text, transform and spread beyond the observed
-            sizes stay as decided until the points are three times those they were decided on. Where columns
-            have changed, and for other engines, the fit is as without it. Same log, seed and start, same
-            surrogate.
+        start: Surrogate of a shorter log of the same runs. A fit by the exact engine begins at its parameters
+            and takes a fraction of the time; text, transform, spread beyond the observed sizes, and which
+            parameters an output takes over from another, stay as decided until the points are three times
+            those they were decided on. Where columns have changed, and for other engines, the fit is as
+            without it. Same log, seed and start, same surrogate.
 
     Raises:
         FitError: if the log has fewer than three finite points, or not what the asked model needs.
@@ -115,7 +115,10 @@ def fit_surrogate(
             continue
         before = None if start is None else start.experts.get(name)
         others = {other: (parts[other], found[0]) for other, found in fitted[log.output].items()}
-        given = given_to(part, before, others)
+        beside = (
+            {} if start is None else {o: known[name] for o, known in start.others.items() if name in known}
+        )
+        given = replace(given_to(part, before, others), beside=beside)
         for output, found in _fit_part(name, part, present, source, model, options, seed, given).items():
             fitted[output][name] = found
     fitted = {output: {name: own[name] for name in parts if name in own} for output, own in fitted.items()}
@@ -185,7 +188,10 @@ def _fit_part(
     first = log.measured(outputs[0])
     engine = _engine(first, options) if model == "auto" else model
     if engine == "exact" and len(outputs) > 1:
-        fits = fit_outputs(log, outputs, source, options, np.random.default_rng(seed))
+        known = {outputs[0]: given.before, **given.beside}
+        earlier = {o: earlier_fit(known.get(o), log.measured(o)) for o in outputs}
+        begun = {output: fit for output, fit in earlier.items() if fit is not None}
+        fits = fit_outputs(log, outputs, source, options, np.random.default_rng(seed), begun)
         return {fit.log.output: (fit.expert, _linked_report(name, fit)) for fit in fits}
     found = {}
     for output in outputs:

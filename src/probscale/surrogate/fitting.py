@@ -286,10 +286,12 @@ def _fit_state(
         with held([*fixed, *(_breaks(mean) if layout.axis else mean.parameters())]):
             outcome = None if given.earlier is None else given.earlier.resumed(process, some, options)
             outcome = outcome or _fit_parameters(process, some, points, kind, spread, options)
+    with torch.no_grad():
+        prior = process.kernel(data.rows.x)
     for _ in range(1 if options.hurried else 2):
-        data = replace(data, weight=robust_weights(process, data))
+        data = replace(data, weight=robust_weights(process, data, prior))
     weighed = replace(points.data, weight=data.weight.cpu())
-    return solve_exactly(process.cpu(), weighed, options.place), outcome
+    return solve_exactly(process.cpu(), weighed, options.place, prior), outcome
 
 
 def _fitted_mean(

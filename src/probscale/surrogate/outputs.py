@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from probscale.model.posterior import Tail
 from probscale.model.tails import fit_continuation
 from probscale.runs import RunLog
 from probscale.runs.thinning import evenly
+from probscale.surrogate.earlier import Earlier
 from probscale.surrogate.expert import Expert, Siblings, joined
 from probscale.surrogate.fitting import encoders_of, fit_output
 from probscale.surrogate.known_points import run_codes
@@ -114,6 +115,7 @@ def fit_outputs(
     embedder: Embedder | CachedEmbedder | None,
     options: FitOptions,
     generator: np.random.Generator,
+    earlier: Mapping[str, Earlier] | None = None,
 ) -> list[OutputFit]:
     """Fit outputs of a log, and how they go together.
 
@@ -121,22 +123,36 @@ def fit_outputs(
     the lengthscales of the principal one, or keep their own where the evidence of both outputs together is
     larger so. Then correlations are fitted, one per source of variation and pair of outputs.
 
+    Args:
+        log: Runs to learn from.
+        outputs: Those to fit, the principal one first.
+        embedder: Source of text vectors.
+        options: Settings.
+        generator: Chooses the points on which parameters are fitted.
+        earlier: Fits of a shorter log from which these begin; while they last, so does what was borrowed.
+
     Cost: that of two fits per further output, and O(points³) for all outputs together.
     """
     options = replace(options, average=False)
     most = min(options.most, max(MOST_JOINT // len(outputs), LEAST_PRINCIPAL))
     rest = min(options.most, max((MOST_JOINT - most) // (len(outputs) - 1), 100))
-    first = _alone(log, outputs[0], encoders_of(log, embedder), replace(options, most=most), generator)
+    before = {} if earlier is None or any(output not in earlier for output in outputs) else dict(earlier)
+    whole, start = replace(options, most=most), before.get(outputs[0])
+    first = _alone(log, outputs[0], encoders_of(log, embedder), whole, generator, earlier=start)
     encoders = (first.points.encoder,)
     lead = first.alone.states[first.leading].process
     seed = int(generator.integers(2**32))
     fits = [first]
     for output in outputs[1:]:
+        mine, likes = before.get(output), (Model(lead, twin=True), Model(lead, twin=False), None)
+        if start is not None and mine is not None and mine.lasts:
+            likes = (mine.borrowed(start, lead),)
+        part = replace(options, most=rest)
         candidates = [
-            _alone(log, output, encoders, replace(options, most=rest), np.random.default_rng(seed), like)
-            for like in (Model(lead, twin=True), Model(lead, twin=False), None)
+            _alone(log, output, encoders, part, np.random.default_rng(seed), like, mine) for like in likes
         ]
-        fits.append(max(candidates, key=lambda candidate: _pair_score(first, candidate, seed)))
+        scored = [_pair_score(first, each, seed) if len(likes) > 1 else 0.0 for each in candidates]
+        fits.append(candidates[int(np.argmax(scored))])
     return _joined(log, fits, options, seed)
 
 
@@ -147,9 +163,10 @@ def _alone(
     options: FitOptions,
     generator: np.random.Generator,
     like: Model | None = None,
+    earlier: Earlier | None = None,
 ) -> OutputFit:
     own = log.measured(output)
-    expert, outcomes, points = fit_output(own, encoders, options, generator, like=like)
+    expert, outcomes, points = fit_output(own, encoders, options, generator, like=like, earlier=earlier)
     return OutputFit(own, expert, points, outcomes, like, expert, {})
 
 
