@@ -15,6 +15,7 @@ def write(address: str) -> None:
     for experiment, rate, name in (("dense", 1e-3, "a"), ("dense", 3e-3, "b"), ("sparse", 1e-3, "a")):
         mlflow.set_experiment(experiment)
         with mlflow.start_run(run_name=name):
+            mlflow.set_tag("corpus", f"corpus of {name}")
             mlflow.log_params(
                 {"lr": rate, "opt/name": "adamw", "batch_size": 8, "seq_len": 128, "max_steps": 50}
             )

@@ -242,3 +242,39 @@ def test_an_imported_log_fits_and_predicts():
     surrogate = ps.fit_surrogate(log, embedder=None, options=FitOptions(iterations=5, rounds=1))
     curves = surrogate.predict([{"lr": 2e-3}], at=[7e5])
     assert np.isfinite(curves.mean).all()
+
+
+def test_nested_cells_are_settings_of_their_own():
+    frame = pd.DataFrame(
+        {
+            "run": ["a", "a", "b", "b"],
+            "step": [1, 2, 1, 2],
+            "loss": [3.0, 2.0, 3.0, 2.0],
+            "betas": [[0.9, 0.95]] * 2 + [[0.9, 0.99]] * 2,
+            "config": [{"width": 64, "data": {"mix": [0.5, 0.5]}}] * 2 + [{"width": 128}] * 2,
+        }
+    )
+    log = from_table(frame)
+    assert log.configs["betas.1"].tolist() == [0.95, 0.99]
+    assert log.configs["config.width"].tolist() == [64.0, 128.0]
+    assert log.configs["config.data.mix.0"].tolist()[0] == 0.5
+
+
+def test_names_tell_measurements_from_settings_where_each_run_has_one_row():
+    frame = pd.DataFrame(
+        {
+            **{
+                "run": list("abc"),
+                "step": [10] * 3,
+                "val_loss": [1.0, 2.0, 3.0],
+                "train_acc": [0.3, 0.2, 0.1],
+            },
+            **{"lr": [1.0, 2.0, 4.0], "loss_weight": [0.1, 0.2, 0.5], "seq_tokens": [1.0, 2.0, 5.0]},
+        }
+    )
+    log = from_table(frame)
+    assert (log.output, log.n_points) == ("val_loss", 3)
+    assert list(log.configs) == ["lr", "loss_weight", "seq_tokens"]
+    assert list(from_table(frame, config=["train_acc"]).configs) == ["train_acc"]
+    with pytest.raises(RunLogError, match="a column of steps that is the same in all rows"):
+        from_table(frame.drop(columns="step"))

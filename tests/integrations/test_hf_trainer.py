@@ -100,6 +100,16 @@ def _empty(folder):
     return folder / "empty"
 
 
+def test_a_run_that_saved_its_state_alone_has_the_architecture_of_its_last_checkpoint(tmp_path):
+    for step, width in ((5, 8), (10, 16)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"hidden_size": width}))
+    history = [{"step": step, "eval_loss": 3.0 / step} for step in (5, 10)]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": history, "global_step": 10}))
+    assert from_trainer_states(tmp_path).configs.iloc[0].to_dict() == {"model.hidden_size": 16.0}
+
+
 def test_a_diverged_loss_is_kept_as_a_mark(tmp_path):
     history = [{"step": s, "eval_loss": v} for s, v in ((10, 3.0), (20, 2.5), (30, float("nan")))]
     (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": history, "max_steps": 30}))

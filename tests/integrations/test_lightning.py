@@ -79,6 +79,14 @@ def test_settings_that_are_python_objects_are_left_out_and_never_built(tmp_path)
     assert any("is not YAML" in note for note in from_lightning_csv(tmp_path).notes)
 
 
+def test_what_namespaces_hold_and_names_of_classes_are_settings(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,val_loss\n1,2.0\n")
+    text = "args: !!python/object:argparse.Namespace\n  wd: 0.2\nact: !!python/name:torch.nn.modules.activation.ReLU ''\n"
+    (tmp_path / "hparams.yaml").write_text(text)
+    config = from_lightning_csv(tmp_path).configs.iloc[0].to_dict()
+    assert config == {"args.wd": 0.2, "act": "torch.nn.modules.activation.ReLU"}
+
+
 def test_a_foreign_file_is_refused_by_line(tmp_path):
     (tmp_path / "metrics.csv").write_text("step,val_loss\n1,much\n")
     with pytest.raises(RunLogError, match=r"line 2 of .* is not numbers"):

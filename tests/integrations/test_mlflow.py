@@ -45,6 +45,47 @@ def test_a_nan_that_was_logged_marks_divergence(store):
     assert log.points.loc[log.points["diverged"], "run"].tolist() == ["b"]
 
 
+def test_tags_of_users_are_kept_where_they_are_named(store):
+    log = from_mlflow(store)
+    assert not any("corpus" in name for name in log.configs)
+    assert any("tags.corpus" in note for note in log.notes)
+    assert sorted(from_mlflow(store, levels="tags.corpus").configs["tags.corpus"]) == [
+        "corpus of a",
+        "corpus of a",
+        "corpus of b",
+    ]
+
+
+def small_store(folder, metrics):
+    """A file store of one experiment with two runs."""
+    (folder / "1").mkdir()
+    (folder / "1" / "meta.yaml").write_text("experiment_id: '1'\nname: small\n")
+    for number in range(2):
+        run = folder / "1" / f"{number:032x}"
+        for part in ("params", "metrics"):
+            (run / part).mkdir(parents=True)
+        (run / "meta.yaml").write_text(f"run_name: r{number}\nstart_time: {number}\n")
+        (run / "params" / "lr").write_text(str(number + 1))
+        for key, points in metrics.items():
+            lines = [f"{1000 + i} {value} {step}\n" for i, (step, value) in enumerate(points)]
+            (run / "metrics" / key).write_text("".join(lines))
+    return folder
+
+
+def test_values_logged_without_steps_are_counted_in_their_order(tmp_path):
+    log = from_mlflow(small_store(tmp_path, {"val_loss": [(0, 3.0), (0, 2.0), (0, 1.5)]}))
+    assert log.points["step"].tolist() == [0, 1, 2, 0, 1, 2]
+    assert log.points["val_loss"].tolist() == [3.0, 2.0, 1.5] * 2
+    assert any("without steps, counted in their order: val_loss" in note for note in log.notes)
+
+
+def test_a_final_metric_without_a_step_is_not_taken_for_the_curve(tmp_path):
+    curve = [(step, 3.0 / step) for step in (1, 2, 3)]
+    store = small_store(tmp_path, {"train_loss": curve, "test_loss": [(0, 1.1)]})
+    assert from_mlflow(store).output == "train_loss"
+    assert from_mlflow(store, output="test_loss").n_points == 2
+
+
 def test_runs_of_one_name_are_told_apart_and_deleted_ones_left_out(store):
     names = list(from_mlflow(store).runs)
     assert "b" in names

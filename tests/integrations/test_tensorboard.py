@@ -40,6 +40,39 @@ def test_every_scalar_is_kept_where_tensorboard_itself_would_sample(logdir):
     assert from_tensorboard(logdir, output="loss/train", axis="step").n_points == 3000
 
 
+def write(folder, tag, values):
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:
+        for step, value in enumerate(values):
+            writer.add_scalar(tag, value, step)
+
+
+def test_folders_of_training_and_validation_are_parts_of_a_run(tmp_path):
+    """As Keras writes them."""
+    for run in ("a", "b"):
+        write(tmp_path / run / "train", "epoch_loss", [3.0, 2.0])
+        write(tmp_path / run / "validation", "epoch_loss", [3.5, 2.5])
+    log = from_tensorboard(tmp_path)
+    assert (list(log.runs), log.output) == (["a", "b"], "validation/epoch_loss")
+    assert log.points["validation/epoch_loss"].tolist() == [3.5, 2.5] * 2
+    assert from_tensorboard(tmp_path, output="train/epoch_loss").points["train/epoch_loss"].tolist()[0] == 3.0
+    write(tmp_path / "c", "epoch_loss", [1.0])
+    assert list(from_tensorboard(tmp_path / "c").runs) == ["c"]
+
+
+def test_folders_of_add_scalars_are_parts_of_a_run(tmp_path):
+    from torch.utils.tensorboard import SummaryWriter
+
+    for run in ("a", "b"):
+        with SummaryWriter(str(tmp_path / run)) as writer:
+            for step in range(3):
+                writer.add_scalars("loss/all", {"train": 3.0 - step, "val": 3.5 - step}, step)
+    log = from_tensorboard(tmp_path, output="loss/all/val")
+    assert list(log.runs) == ["a", "b"]
+    assert log.points["loss/all/val"].tolist() == [3.5, 2.5, 1.5] * 2
+
+
 def test_a_folder_without_event_files_is_refused(tmp_path):
     with pytest.raises(RunLogError, match=r"no .*tfevents.* below"):
         from_tensorboard(tmp_path)

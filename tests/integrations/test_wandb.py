@@ -147,3 +147,78 @@ def test_values_that_are_no_numbers_are_left_out_of_rows():
     rows = [{"_step": 1, "loss": "NaN", "note": "hello", "flag": True}, {"_step": 2, "loss": 1.0}]
     log = from_wandb([SimpleNamespace(name="a", id="x", config={}, scan_history=lambda page_size: rows)])
     assert log.points["diverged"].tolist() == [True, False]
+
+
+def test_labels_of_online_runs_are_kept_where_they_are_named():
+    rows = [{"_step": step, "loss": 3.0 / (step + 1)} for step in range(3)]
+    runs = [OnlineRun(name, name, {"lr": rate}, rows) for name, rate in (("a", 1), ("b", 2))]
+    for run, group in zip(runs, ("small", "large"), strict=True):
+        run.group, run.tags, run.job_type = group, ["x", "y"], None
+    log = from_wandb(runs)
+    assert list(log.configs) == ["lr"]
+    assert any("wandb_group, wandb_tags" in note for note in log.notes)
+    assert from_wandb(runs, levels="wandb_group").configs["wandb_group"].tolist() == ["small", "large"]
+
+
+RESUMED = """
+import sys, wandb
+for part in range(2):
+    run = wandb.init(project="sweep", mode="offline", name="r", id="abc12345", resume="allow", dir=sys.argv[1],
+                     group="g", tags=["x", "y"], config={"lr": 0.1, "part": part})
+    for i in range(5):
+        run.log({"loss": 3.0 - 0.1 * (5 * part + i)})
+    run.finish()
+"""
+
+
+def test_a_run_that_was_resumed_offline_is_one_run(tmp_path):
+    pytest.importorskip("wandb", reason="writes the files that are read here")
+    keep = {**os.environ, "WANDB_SILENT": "true", "WANDB_CONSOLE": "off", "HOME": str(tmp_path)}
+    run = [sys.executable, "-P", "-c", RESUMED, tmp_path]
+    subprocess.run(run, check=True, capture_output=True, cwd=tmp_path, env=keep, timeout=120)
+    assert len(list(tmp_path.rglob("*.wandb"))) >= 2
+    log = from_wandb_offline(tmp_path)
+    assert (list(log.runs), log.n_points) == (["r"], 10)
+    assert log.points["step"].tolist() == list(range(10))
+    np.testing.assert_allclose(log.points["loss"], 3.0 - 0.1 * np.arange(10))
+    assert any("resumed without a server" in note for note in log.notes)
+    (found,) = read_wandb_offline(tmp_path)
+    assert (found.config["wandb_group"], found.config["wandb_tags"]) == ("g", "x, y")
+
+
+def test_the_table_that_the_guide_of_wandb_writes_is_read(tmp_path):
+    """Names, settings and summaries, as `str` of dicts, NaN among them."""
+    rows = [
+        {
+            "summary": {"eval/loss": 2.0 + rate, "_step": 100, "acc": float("nan"), "_wandb": {"runtime": 3}},
+            "config": {"lr": rate, "net": {"width": 64, "act": None}},
+            "name": "same name",
+        }
+        for rate in (0.1, 0.2)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "project.csv")
+    log = from_wandb_export(tmp_path / "project.csv")
+    assert (log.n_runs, log.output, log.roles.axis) == (2, "eval/loss", "step")
+    assert log.points["eval/loss"].tolist() == [2.1, 2.2]
+    assert log.configs["lr"].tolist() == [0.1, 0.2]
+    (tmp_path / "project.csv").write_text('name,config,summary\na,"{broken",{}\n')
+    with pytest.raises(RunLogError, match="neither JSON nor a dict of Python"):
+        from_wandb_export(tmp_path / "project.csv")
+
+
+def test_the_table_of_runs_is_read_with_a_run_per_row(tmp_path):
+    text = (
+        '"Name","State","Notes","User","Tags","Created","Runtime","Sweep","lr","_step","eval/loss"\n'
+        '"a","finished","-","me","x","2026-01-01T00:00:00.000Z","10","s","0.1","100","2.5"\n'
+        '"a","finished","-","me","","2026-01-02T00:00:00.000Z","11","s","0.2","100","2.4"\n'
+    )
+    (tmp_path / "runs.csv").write_text(text)
+    log = from_wandb_export(tmp_path / "runs.csv")
+    assert log.points["eval/loss"].tolist() == [2.5, 2.4]
+    assert list(log.configs) == ["lr"]
+
+
+def test_settings_of_an_unknown_run_are_refused(tmp_path):
+    (tmp_path / "chart.csv").write_text('"Step","b - loss"\n1,3\n2,2\n')
+    with pytest.raises(RunLogError, match="unknown run 'c'; runs are: b"):
+        from_wandb_export(tmp_path / "chart.csv", configs={"c": {"lr": 0.1}})

@@ -81,7 +81,8 @@ def choose_axis(
             return Axis(unit, column, unit, f"{unit}, read from {column}")
     raise RunLogError(
         "no column that every run logged measures progress (logged by all: "
-        f"{listed(sorted(common)) or 'none'}); name one with axis=",
+        f"{listed(sorted(common)) or 'none'}); name one with axis=, or give final values alone a place, such "
+        "as a column of steps that is the same in all rows",
         axis=asked,
     )
 

@@ -96,7 +96,7 @@ def _run(name: str, folder: Path, file: Path, state: dict[str, Any], more: Mappi
     config: dict[str, Any] = {key: state[key] for key in _PLANNED if state.get(key)}
     if rates:
         config["peak_learning_rate"] = max(rates)
-    for place in dict.fromkeys((file.parent, folder)):
+    for place in dict.fromkeys((file.parent, folder, *_checkpoints(folder))):
         config |= {
             f"model.{key}": value
             for key, value in _architecture(place).items()
@@ -108,6 +108,13 @@ def _run(name: str, folder: Path, file: Path, state: dict[str, Any], more: Mappi
     if any(key in more for key in ("per_device_train_batch_size", "global_batch_size", "batch_size")):
         config.pop("train_batch_size", None)
     return LoggedRun(name, config, rows)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of a run, the latest first: they hold what a folder with the last state alone does not."""
+    numbered = [(path.name.removeprefix("checkpoint-"), path) for path in folder.glob("checkpoint-*")]
+    found = [(int(number), path) for number, path in numbered if number.isdigit()]
+    return [path for _, path in sorted(found, reverse=True)][:1]
 
 
 def _architecture(folder: Path) -> dict[str, Any]:

@@ -130,7 +130,10 @@ _SCORES = (
     "ndcg",
 )
 _SCORES += ("exact", "recall", "precision", "return")
+_MEASURED = frozenset(_SCORES) - {"map", "return", "exact"}
+_SETTING_ENDS = {"weight", "coef", "coefficient", "fn", "function", "type", "scale", "scaling", "threshold"}
 _LOSSES = ("loss", "nll", "perplexity", "ppl", "error", "rmse", "mse", "mae", "entropy", "bpb", "bits")
+_MEASURED |= frozenset(_LOSSES) - {"error", "bits", "entropy"}
 
 
 def plain(name: str) -> str:
@@ -178,6 +181,15 @@ def guess_goal(output: str) -> Goal:
     if any(word in _LOSSES for word in words):
         return "min"
     return "max" if any(word in _SCORES for word in words) else "min"
+
+
+def is_measured(name: str) -> bool:
+    """Whether a column of a table of final values is a measurement or progress rather than a setting."""
+    words = plain(name).split("_")
+    if words[-1] in _SETTING_ENDS:
+        return False
+    axes = (*TOKEN_AXES, *STEP_AXES, *EPOCH_AXES)
+    return pick([name], axes) is not None or any(word in _MEASURED for word in words)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def _settings(file: Path) -> tuple[dict[str, Any], str | None]:
 
 
 class _Settings(yaml.SafeLoader):
-    """Plain values and tuples; the Python objects that Lightning also writes are never built."""
+    """Plain values, tuples, and what the Python objects that Lightning also writes hold; none is built."""
 
 
 def _tuple(loader: yaml.SafeLoader, node: yaml.Node) -> list[Any]:
@@ -72,4 +72,16 @@ def _tuple(loader: yaml.SafeLoader, node: yaml.Node) -> list[Any]:
 
 
 _Settings.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
-_Settings.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
+
+
+def _content(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
+    """The name of a class or function, and what a namespace or a dataclass holds; None for the rest."""
+    kind, _, path = suffix.partition(":")
+    if kind == "name":
+        return path
+    if kind == "object" and isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    return None
+
+
+_Settings.add_multi_constructor("tag:yaml.org,2002:python/", _content)

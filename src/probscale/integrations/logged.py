@@ -156,7 +156,7 @@ def _outputs(
     axes = {name for name in counts if pick([name], settings.AXIS_NAMES) is not None}
     metrics = Counter({name: count for name, count in counts.items() if name not in axes})
     if output is None:
-        guessed = guess_output(metrics)
+        guessed = guess_output(_progressing(runs, metrics, axes) or metrics)
         if guessed is None:
             raise RunLogError(
                 f"none of the metrics in {source} is clearly the output "
@@ -172,6 +172,17 @@ def _outputs(
             raise RunLogError(f"no run in {source} logged {name!r}; {hint}", output=name)
     account.roles["output"] = f"{', '.join(wanted)} (given)"
     return wanted, metrics
+
+
+def _progressing(runs: list[LoggedRun], metrics: Counter[str], axes: set[str]) -> Counter[str]:
+    """Metrics that were not only logged at the very start, as final ones are that were given no step."""
+    moved = set()
+    for run in runs:
+        for row in run.rows:
+            at = [row[name] for name in row.keys() & axes]
+            if not at or any(at):
+                moved.update(row)
+    return Counter({name: count for name, count in metrics.items() if name in moved})
 
 
 def _has_any(run: LoggedRun, outputs: tuple[str, ...], account: _Account) -> bool:
@@ -254,14 +265,19 @@ def _summary(
         runs_found=len(found),
         runs_kept=log.n_runs,
         points_kept=log.n_points,
-        roles=account.roles
-        | ({"partly read": "; ".join(f"{k}: {v}" for k, v in warnings.items())} if warnings else {}),
+        roles=account.roles | ({"partly read": _by_reason(warnings)} if warnings else {}),
         dropped_runs=account.runs | dict.fromkeys(sorted(gone), "no finite point"),
         dropped_points=dict(account.points),
         dropped_columns=account.columns,
         converted={name: text for name, text in converted.items() if name in log.configs},
         other_metrics=others,
     )
+
+
+def _by_reason(warnings: dict[str, str]) -> str:
+    reasons = dict.fromkeys(warnings.values())
+    runs = {reason: listed([run for run, own in warnings.items() if own == reason]) for reason in reasons}
+    return "; ".join(f"{names}: {reason}" for reason, names in runs.items())
 
 
 def unique_names(runs: list[LoggedRun]) -> list[LoggedRun]:

@@ -118,6 +118,7 @@ def _yaml(file: Path) -> dict[str, Any]:
 
 def _run_of_folder(about: dict[str, Any], folder: Path, experiment: str) -> LoggedRun:
     params = {key: file.read_text(encoding="utf-8") for key, file in _entries(folder / "params")}
+    params |= _tags((key, file.read_text(encoding="utf-8")) for key, file in _entries(folder / "tags"))
     rows: list[dict[str, float]] = []
     for key, file in _entries(folder / "metrics"):
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
@@ -141,7 +142,23 @@ def _entries(folder: Path) -> list[tuple[str, Path]]:
 def _named(
     name: str, identifier: str, params: dict[str, str], rows: list[dict[str, float]], experiment: str
 ) -> LoggedRun:
-    return LoggedRun(name or identifier, params, rows, group=experiment, identifier=identifier)
+    points: dict[str, list[dict[str, float]]] = {}
+    for row in rows:
+        points.setdefault(next(key for key in row if key != "step"), []).append(row)
+    unplaced = [key for key, own in points.items() if len(own) > 1 and not any(row["step"] for row in own)]
+    # Without a step MLflow writes zero: values of a metric are then told apart by their order alone.
+    rows = [
+        {**row, "step": float(place)} if key in unplaced else row
+        for key, own in points.items()
+        for place, row in enumerate(own)
+    ]
+    warning = f"logged without steps, counted in their order: {listed(unplaced)}" if unplaced else None
+    return LoggedRun(name or identifier, params, rows, experiment, warning, identifier)
+
+
+def _tags(found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Tags that users set, under names of their own."""
+    return {f"tags.{key}": value for key, value in found if not key.startswith("mlflow.")}
 
 
 def _from_database(file: Path, wanted: tuple[str, ...] | None) -> list[LoggedRun]:
@@ -153,6 +170,8 @@ def _from_database(file: Path, wanted: tuple[str, ...] | None) -> list[LoggedRun
             params: dict[str, dict[str, str]] = {}
             for run, key, value in database.execute("SELECT run_uuid, key, value FROM params"):
                 params.setdefault(run, {})[key] = value
+            for run, key, value in database.execute("SELECT run_uuid, key, value FROM tags"):
+                params.setdefault(run, {}).update(_tags([(key, value)]))
             rows: dict[str, list[dict[str, float]]] = {}
             for run, key, value, step, is_nan in database.execute(_METRICS):
                 number = math.nan if is_nan else _restored(float(value))
@@ -196,9 +215,8 @@ def _run_of_client(client: Any, run: Any, names: dict[str, str]) -> LoggedRun:
             client.get_metric_history(run.info.run_id, key), key=lambda p: (p.step, p.timestamp)
         )
     ]
-    return _named(
-        run.info.run_name or "", run.info.run_id, dict(run.data.params), rows, names[run.info.experiment_id]
-    )
+    params = {**run.data.params, **_tags(run.data.tags.items())}
+    return _named(run.info.run_name or "", run.info.run_id, params, rows, names[run.info.experiment_id])
 
 
 def _restored(value: float) -> float:

@@ -79,7 +79,8 @@ def runs(good: Array, failed: Array, asked: Array) -> Array:
     x = np.concatenate([good, failed])
     forest = ExtraTreesClassifier(_TREES, random_state=0)
     forest.fit(x, np.arange(len(x)) < len(good))
-    return (_TREES * forest.predict_proba(asked)[:, 1] + 1.0) / (_TREES + 2.0)
+    shares = np.asarray(forest.predict_proba(asked))[:, 1]
+    return (_TREES * shares + 1.0) / (_TREES + 2.0)
 
 
 def _mean(model: CurveModel, x: torch.Tensor) -> torch.Tensor:

@@ -159,8 +159,8 @@ class TuneModel:
         """Settings of earlier runs that trials have too."""
         shared = {key for config in self.configs.values() for key in config}
         known = pd.DataFrame() if self._warm is None else self._warm.configs
-        columns = {name: known[name].dropna() for name in known if name in shared}
-        return [{name: _plain(value)} for name, column in columns.items() for value in column.head(1)]
+        names = [str(name) for name in known if name in shared]
+        return [{name: _plain(value)} for name in names for value in known[name].dropna().head(1)]
 
     def _roles(self, trials: Iterable[str]) -> dict[str, Any]:
         roles: dict[str, Any] = {
@@ -239,8 +239,7 @@ class TuneModel:
     def state(self) -> dict[str, Any]:
         """All that was learnt, as JSON values."""
         events = [[trial, at, _encoded(value)] for trial, at, value in self._events]
-        aim = {"metric": self.metric, "goal": self.goal}
-        aim["text"] = sorted(self._text)
+        aim = {"metric": self.metric, "goal": self.goal, "text": sorted(self._text)}
         return {**aim, "configs": self.configs, "events": events, "fitted at": self._fitted_at}
 
     def restore(self, state: Mapping[str, Any]) -> None:

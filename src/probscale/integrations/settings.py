@@ -49,6 +49,9 @@ _BOOKKEEPING = frozenset(
         "default_root_dir",
     }
 )
+LABELS = ("wandb_group", "wandb_job_type", "wandb_tags")
+"""What users of W&B sort runs by; a label of each run would be noise unless it is asked for."""
+
 _PATH = re.compile(r"^(~|\.{0,2}/|[A-Za-z]:\\|s3://|gs://|https?://)")
 
 
@@ -116,6 +119,8 @@ def choose(
 
 def _objection(name: str, values: pd.Series, runs: int) -> str | None:
     last = plain(re.split(r"[/.]", name)[-1])
+    if name in LABELS or name.startswith("tags."):
+        return "labels of the logger; name them as levels or config to keep them"
     if name.startswith("_") or last.startswith("_") or last in _BOOKKEEPING:
         return "bookkeeping, not training"
     given = values.dropna()

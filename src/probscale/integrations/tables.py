@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Unpack
 
+import numpy as np
 import pandas as pd
 
 from probscale.errors import RunLogError
-from probscale.integrations.hints import pick
+from probscale.integrations.flatten import flatten
+from probscale.integrations.hints import is_measured, pick
 from probscale.integrations.logged import Choice, LoggedRun, assemble, rows_of_frame
 from probscale.runs import RunLog, read_frame
 from probscale.runs.schema import listed, names_of
@@ -29,12 +31,23 @@ def from_table(table: Any, *, run: str | None = None, **choice: Unpack[Choice]) 
     Raises:
         RunLogError: if the table is none of these or no column identifies the run.
     """
+    return assemble(read_table(table, run, *asked(choice)), source="a table", **choice)[0]
+
+
+def asked(choice: Choice) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Columns that the options say are measured, and those that they say are settings."""
     measured = (*names_of(choice.get("output")), *names_of(choice.get("axis")))
-    return assemble(read_table(table, run, measured), source="a table", **choice)[0]
+    named = (choice.get("levels"), choice.get("params"), choice.get("horizon"), choice.get("config"))
+    return measured, tuple(name for option in named for name in names_of(option))
 
 
-def read_table(table: Any, run: str | None = None, measured: tuple[str, ...] = ()) -> list[LoggedRun]:
-    """The runs of a long-format table; columns constant within runs are settings, unless `measured`."""
+def read_table(
+    table: Any, run: str | None = None, measured: tuple[str, ...] = (), settings: tuple[str, ...] = ()
+) -> list[LoggedRun]:
+    """The runs of a long-format table; columns constant within runs are settings, unless `measured`.
+
+    Where each run has one row, names tell measurements from settings.
+    """
     frame = to_pandas(table)
     name = run if run is not None else pick([str(c) for c in frame.columns], RUN_NAMES)
     if name is None or name not in frame.columns:
@@ -47,24 +60,42 @@ def read_table(table: Any, run: str | None = None, measured: tuple[str, ...] = (
         raise RunLogError(
             f"{missing.sum()} rows have no run identifier in {name!r}; fill or drop them", column=name
         )
+    frame = spread(frame)
     groups = frame.groupby(name, sort=False)
-    constant = (groups.nunique(dropna=False) <= 1).all() if len(frame) > len(groups) else None
-    if constant is not None:
+    if len(frame) > len(groups):
+        constant = (groups.nunique(dropna=False) <= 1).all()
         constant[[column for column in measured if column in constant.index]] = False
+    else:
+        columns = [column for column in frame if column != name]
+        final = {c for c in columns if is_measured(str(c)) and pd.api.types.is_numeric_dtype(frame[c])}
+        constant = pd.Series({c: c not in (final - {*settings}) | {*measured} for c in columns}, dtype=bool)
     return [_run(str(key), part.drop(columns=name), constant) for key, part in groups]
 
 
-def _run(name: str, part: pd.DataFrame, constant: pd.Series | None) -> LoggedRun:
-    described = [] if constant is None else [str(c) for c, same in constant.items() if same]
+def _run(name: str, part: pd.DataFrame, constant: pd.Series) -> LoggedRun:
+    described = [str(c) for c, same in constant.items() if same]
     config: dict[str, Any] = {str(c): v for c, v in part[described].iloc[0].items() if not _missing(v)}
-    if constant is None:
-        config = {str(c): v for c, v in part.iloc[0].items() if not _missing(v)}
-        described = [column for column in part if not pd.api.types.is_numeric_dtype(part[column])]
     return LoggedRun(name, config, rows_of_frame(part.drop(columns=described)))
 
 
+def spread(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table whose dicts and lists are columns of their own, as in a nested configuration."""
+    loose = [name for name in frame.columns if frame[name].dtype == object]
+    nested = [name for name in loose if frame[name].map(_is_nested).any()]
+    if not nested:
+        return frame
+    cells = (dict(zip(nested, row, strict=True)) for row in frame[nested].itertuples(index=False))
+    flat = pd.DataFrame([flatten(row) for row in cells], index=frame.index)
+    rest = frame.drop(columns=nested)
+    return pd.concat([rest, flat.drop(columns=rest.columns, errors="ignore")], axis=1)
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, (list, tuple, Mapping, np.ndarray))
+
+
 def _missing(value: Any) -> bool:
-    return not isinstance(value, (list, tuple, Mapping)) and bool(pd.isna(value))
+    return not _is_nested(value) and bool(pd.isna(value))
 
 
 def to_pandas(table: Any) -> pd.DataFrame:

@@ -14,13 +14,16 @@ from probscale.integrations.paths import Source, found_files, run_names
 from probscale.runs import RunLog
 
 _TIMESTAMP = re.compile(r"\d{9,}(\.\d+)?")
+_PARTS = {"train", "training", "val", "valid", "validation", "eval", "evaluation", "test"}
 _SESSION = "_hparams_/session_start_info"
 
 
 def from_tensorboard(logdir: Source | Iterable[Source], **choice: Unpack[Choice]) -> RunLog:
     """Runs logged to TensorBoard, with every scalar (TensorBoard itself keeps a sample of 1,000).
 
-    Each folder with event files is a run. Settings come from the hyperparameter plugin (`add_hparams`) and
+    Each folder with event files is a run. Parts of one belong to it: `train` and `validation` folders, as
+    Keras writes them, whose names then precede those of their metrics, and the folders of `add_scalars`.
+    Settings come from the hyperparameter plugin (`add_hparams`) and
     from texts that are JSON, which is how the Hugging Face Trainer logs its arguments.
 
     Args:
@@ -41,15 +44,38 @@ def read_tensorboard(logdir: Source | Iterable[Source]) -> list[LoggedRun]:
     # add_hparams writes into a folder of its own, named by the time, below that of the run.
     attached = {f: f.parent for f in folders if _TIMESTAMP.fullmatch(f.name) and f.parent in folders}
     contents = {folder: _read(folder) for folder in folders}
-    own = [folder for folder in folders if folder not in attached]
+    prefixed = {f: part for f in folders if f not in attached and (part := _part(f, folders, contents))}
+    owner = attached | {folder: folder.parent for folder in prefixed}
+    own = list(dict.fromkeys(owner.get(folder, folder) for folder in folders))
     names = run_names(own)
     runs = []
     for folder in own:
-        config, rows = contents[folder]
-        for child in (child for child, parent in attached.items() if parent == folder):
-            config, rows = config | contents[child][0], [*rows, *contents[child][1]]
+        config, rows = contents.get(folder, ({}, []))
+        for child in (child for child, parent in owner.items() if parent == folder):
+            more = [_renamed(row, *prefixed.get(child, ("", None))) for row in contents[child][1]]
+            config, rows = config | contents[child][0], [*rows, *more]
         runs.append(LoggedRun(names[folder], config, rows))
     return runs
+
+
+def _part(
+    folder: Path, folders: list[Path], contents: dict[Path, tuple[dict[str, Any], list[dict[str, float]]]]
+) -> tuple[str, str | None] | None:
+    """Prefix, and whole name where its folder tells it, of the metrics of a folder that is part of a run."""
+    siblings = [other for other in folders if other.parent == folder.parent and other != folder]
+    if folder.name.lower() in _PARTS and (
+        folder.parent in folders or any(other.name.lower() in _PARTS for other in siblings)
+    ):
+        return f"{folder.name}/", None
+    metrics = {name for row in contents[folder][1] for name in row if name != "step"}
+    stem = next(iter(metrics)).replace("/", "_") + "_" if len(metrics) == 1 else None
+    if folder.parent in folders and stem is not None and folder.name.startswith(stem):
+        return "", f"{next(iter(metrics))}/{folder.name.removeprefix(stem)}"
+    return None
+
+
+def _renamed(row: dict[str, float], prefix: str, name: str | None) -> dict[str, float]:
+    return {key if key == "step" else name or f"{prefix}{key}": value for key, value in row.items()}
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:

@@ -25,6 +25,7 @@ _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 # Field numbers in wandb_internal.proto.
 _HISTORY, _CONFIG, _RUN, _EXIT = 2, 5, 17, 18
+_LABELS = {6: "wandb_group", 7: "wandb_job_type", 10: "wandb_tags"}
 _KEY, _NESTED_KEY, _VALUE = 1, 2, 16
 
 
@@ -38,6 +39,7 @@ class OfflineRun:
         project: Project, or empty.
         config: Settings, later updates included.
         history: One dict per logged step.
+        labels: Group, job type and tags, where given.
         finished: Whether the run ended in the file; otherwise it was killed or is still going.
         started: Seconds and nanoseconds of its start since 1970, (0, 0) where the file does not tell.
     """
@@ -47,6 +49,7 @@ class OfflineRun:
     project: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
     finished: bool = False
     started: tuple[int, int] = (0, 0)
 
@@ -159,15 +162,19 @@ def _configure(config: dict[str, Any], body: bytes) -> None:
 
 def _describe(run: OfflineRun, body: bytes) -> None:
     names = {1: "identifier", 3: "project", 8: "name"}
+    labels: dict[int, list[str]] = {number: [] for number in _LABELS}
     for number, value in _fields(body):
         if isinstance(value, bytes):
             if number in names:
                 setattr(run, names[number], value.decode())
+            elif number in labels:
+                labels[number].append(value.decode())
             elif number == 4:
                 _configure(run.config, value)
             elif number == 17 and run.started == (0, 0):
                 moment = dict(_fields(value))
                 run.started = (int(moment.get(1, 0)), int(moment.get(2, 0)))
+    run.labels |= {_LABELS[number]: ", ".join(texts) for number, texts in labels.items() if any(texts)}
 
 
 def _item(body: bytes) -> tuple[str, Any]:

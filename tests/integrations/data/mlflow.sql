@@ -101,3 +101,16 @@ INSERT INTO "runs" VALUES('0e7368d6420b41348e60f1e8a1624a2f','a','UNKNOWN','',''
 INSERT INTO "runs" VALUES('07c8a49649614433b7e7b950a971cbb8','b','UNKNOWN','','','user','FINISHED',1795309217056,1795309217352,'','active','store',1,NULL);
 INSERT INTO "runs" VALUES('9a3238feb8c641caacde948d1913ddd5','a','UNKNOWN','','','user','FINISHED',1795309217447,1795309217775,'','active','store',2,NULL);
 INSERT INTO "runs" VALUES('3ac3096b5b8244c293302d19fd9f3e49','deleted','UNKNOWN','','','user','FINISHED',1795309217815,1795309217895,'','deleted','store',2,1795309217941);
+CREATE TABLE "tags" (
+	"key" VARCHAR(250) NOT NULL, 
+	value VARCHAR(8000), 
+	run_uuid VARCHAR(32) NOT NULL, 
+	CONSTRAINT tag_pk PRIMARY KEY ("key", run_uuid), 
+	FOREIGN KEY(run_uuid) REFERENCES runs (run_uuid)
+);
+INSERT INTO "tags" VALUES('mlflow.runName','a','0e7368d6420b41348e60f1e8a1624a2f');
+INSERT INTO "tags" VALUES('corpus','corpus of a','0e7368d6420b41348e60f1e8a1624a2f');
+INSERT INTO "tags" VALUES('mlflow.runName','b','07c8a49649614433b7e7b950a971cbb8');
+INSERT INTO "tags" VALUES('corpus','corpus of b','07c8a49649614433b7e7b950a971cbb8');
+INSERT INTO "tags" VALUES('mlflow.runName','a','9a3238feb8c641caacde948d1913ddd5');
+INSERT INTO "tags" VALUES('corpus','corpus of a','9a3238feb8c641caacde948d1913ddd5');
