@@ -45,14 +45,24 @@ def test_the_scale_does_not_depend_on_units():
     assert two.scale == pytest.approx(one.scale, rel=1e-3)
 
 
-def test_few_points_leave_the_spread_alone():
-    assert fit_tail(*residuals(19, 3.0, 0.0, 1.0), groups=19) == Tail()
+@pytest.mark.parametrize("parameters", [0, 30])
+def test_few_points_have_the_usual_spread_wider_the_fewer(parameters):
+    parts = residuals(400, 1.0, 0.05, 4.0)
+    tails = [
+        fit_tail(*(part[:n] for part in parts), groups=n, parameters=parameters) for n in (0, 4, 19, 20, 400)
+    ]
+    scales = np.array([np.mean(tail.scale) for tail in tails])
+    assert np.all(np.diff(scales[1:]) < 0.02)
+    assert scales[1] > 1.6 * scales[-1]
+    assert scales[2] == pytest.approx(scales[3], rel=0.05)
+    assert all(0.05 < tail.share < 0.15 and 2 < tail.spread < 4 for tail in tails[:3])
 
 
 def test_what_every_parameter_has_seen_is_less_sure_the_more_there_are():
     parts = residuals(400, 1.0, 0.05, 4.0)
     scales = [float(np.mean(fit_tail(*parts, groups=400, parameters=p).scale)) for p in (0, 20, 80)]
-    assert scales[1] / scales[0] == pytest.approx(math.exp(SEEN + PER_PARAMETER * 20 / 400))
+    # Priors of few groups differ a little where parameters count.
+    assert scales[1] / scales[0] == pytest.approx(math.exp(SEEN + PER_PARAMETER * 20 / 400), rel=1e-3)
     assert scales[2] / scales[1] == pytest.approx(math.exp(PER_PARAMETER * 60 / 400))
 
 

@@ -87,6 +87,23 @@ def test_laws_of_finals_are_left_to_their_own_uncertainty():
     assert factor(ps.RunLog.from_frame(last, **log.roles.arguments()))[0] == 1.0
 
 
+@pytest.mark.slow
+def test_intervals_of_few_finals_hold_further_runs():
+    held = []
+    for seed in range(8):
+        log = ps.simulate_runs("law", n_runs=60, points=2, tasks=1, seed=seed).finals()
+        frame = log.to_frame().query("not diverged").drop(columns="diverged")
+        turn = np.random.default_rng(seed).permutation(len(frame))
+        learn, asked = frame.iloc[turn[:6]], frame.iloc[turn[6:]]
+        surrogate = ps.fit_surrogate(ps.RunLog.from_frame(learn, **log.roles.arguments()), embedder=None)
+        at = asked[log.roles.axis].to_numpy(float)[:, None]
+        lower, upper = surrogate.predict(asked.drop(columns=[log.roles.run, log.output]), at).interval(0.9)
+        truth = asked[log.output].to_numpy(float)[:, None]
+        held.append(((truth >= lower) & (truth <= upper)).mean())
+    # At the most probable parameters alone they hold .55; six runs of one law share their errors.
+    assert 0.7 < np.mean(held) < 0.97
+
+
 def grown(runs):
     """Six curves, then more of the same configurations, which say next to nothing new."""
     log = few(6)

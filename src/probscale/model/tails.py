@@ -15,6 +15,7 @@ from probscale.model.posterior import Tail
 Array = NDArray[np.float64]
 
 FEWEST = 20
+"""Residuals from which on what follows observed beginnings has a scale of its own."""
 
 LEAST_BEYOND = 1.05
 """Least factor of extrapolation of curves: one lucky fold is no licence for less."""
@@ -66,8 +67,10 @@ BREAK_STD = 0.7
 OPTIMISM = 0.15
 """Prior mean of the log scale with many groups: parameters were fitted on the residuals that judge them.
 
-With few groups it rises by three over their number.
+With few groups it rises by `FEW_CURVES` over their number, where no parameter counts, else by `FEW_FINALS`.
 """
+
+FEW_CURVES, FEW_FINALS = 3.0, 1.0
 
 SEEN = 0.05
 """What is added to the log scale where every parameter has seen the residuals that judge it."""
@@ -79,7 +82,10 @@ On 200 runs of public logs, runs that no parameter had seen asked for .0 to .2 m
 40 to 60 runs .3 to .6; priors hold parameters, so that each counts by half (12 logs, 72 fits).
 """
 
-MOST_OPTIMISM = 0.6
+MOST_OPTIMISM, MOST_SEEN = 0.6, 0.45
+"""Most of the prior mean, and most that parameters add. With 4 to 30 runs of eleven logs (180 fits) 90 %
+intervals of further runs hold .79 to .93 with it, .59 to .79 without any such spread.
+"""
 
 WIDE_SHARE, WIDE_SPREAD = -1.5, 0.5
 """Prior means of the raw share and spread of wide runs: one of eleven, 2.6 times as wide."""
@@ -111,15 +117,14 @@ def fit_tail(
         widest: Largest factor on the spread of wide runs.
 
     Returns:
-        The fitted tail; the neutral one below 20 points.
+        The fitted tail; few residuals leave it near what is usual.
     """
     finite = np.isfinite(residual) & (variance + noise > 0)
     residual, variance, noise = residual[finite], variance[finite], noise[finite]
-    if len(residual) < FEWEST:
-        return Tail()
 
-    optimism = min(OPTIMISM + 3.0 / max(groups, 1), 0.6)
-    temper = min(1.0, 2.0 * groups / len(residual))
+    few = FEW_FINALS if parameters else FEW_CURVES
+    optimism = min(OPTIMISM + few / max(groups, 1), MOST_OPTIMISM)
+    temper = min(1.0, 2.0 * groups / max(len(residual), 1))
     start = np.array([optimism, WIDE_SHARE, WIDE_SPREAD])
 
     def objective(p: Array) -> float:
@@ -133,7 +138,7 @@ def fit_tail(
     scale, share, spread = _natural(best.x, widest)
     # The scale itself is uncertain: half a standard error more keeps intervals honest with few groups.
     error = 1 / math.sqrt(2 * temper * len(residual) + 1 / 0.3**2)
-    seen = min(SEEN + PER_PARAMETER * parameters / len(residual), MOST_OPTIMISM) if parameters else 0.0
+    seen = min(SEEN + PER_PARAMETER * parameters / max(len(residual), 1), MOST_SEEN) if parameters else 0.0
     return Tail(scale * math.exp(0.5 * error + seen), share, spread)
 
 

@@ -1,0 +1,120 @@
+"""Forecasts from the finals of four to thirty runs: how much their intervals hold.
+
+    python benchmarks/few_finals.py [--seeds 2]
+
+Training rows of eleven logs (the reported largest sizes are gone), thinned to 45 runs. A few of them
+teach, drawn from all or from the cheaper half; the rest is asked. The same fits are judged with the spread
+that left-out runs and priors tell, and as the Gaussian process states it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tasks
+from scoring import fit_ours, markdown, predict_rows, write_page
+from tasks import Task
+
+from probscale.model.posterior import Tail
+
+NAMES = ["gadre_overtraining", "nanochat", "olmo_ladder", "stdlib_gpt", "chinchilla_epoch"]
+NAMES += ["scaling_with_vocab", "datablations", "loss_to_loss", "misfitting", "routed_lm", "porian_isoflop"]
+COUNTS, POOL, DRAW = (4, 8, 14, 20, 30), 45, 21
+Scores = dict[str, float]
+
+
+def cuts(name: str, seed: int) -> Iterator[tuple[int, Task]]:
+    """Few runs that teach and the others, by number of runs."""
+    task = tasks.finals(name, "largest")
+    run, axis, params = (task.roles[role] for role in ("run", "axis", "params"))
+    cost = task.train[params].astype(float) * task.train[axis].astype(float)
+    order = task.train.assign(_cost=cost).sort_values(["_cost", run], kind="stable").drop(columns="_cost")
+    draw = np.random.default_rng([DRAW, seed])
+    kept = np.sort(draw.choice(len(order), min(POOL, len(order)), replace=False))
+    pool = order.iloc[kept].reset_index(drop=True)
+    for candidates in (len(pool), len(pool) // 2):
+        turn = draw.permutation(candidates)
+        for count in COUNTS:
+            if count + 2 <= candidates:
+                taught = pool.index.isin(turn[:count])
+                learn, asked = (pool[mask].reset_index(drop=True) for mask in (taught, ~taught))
+                yield count, replace(task, train=learn, test=asked)
+
+
+def judged(task: Task) -> tuple[Scores, Scores]:
+    """Scores of one fit as its Gaussian process states it, and with its spread."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        surrogate, _ = fit_ours(task, embedder=None)
+        plain = {name: replace(expert, tail=Tail()) for name, expert in surrogate.experts.items()}
+        return _scores(replace(surrogate, experts=plain), task), _scores(surrogate, task)
+
+
+def _scores(surrogate: Any, task: Task) -> Scores:
+    posterior, place = predict_rows(surrogate, task)
+    truth = task.test[task.output].to_numpy(float)
+    table = np.full(posterior.shape, np.nan)
+    table[place] = truth
+    found = {}
+    for level in (0.5, 0.9):
+        lower, upper = (edge[place] for edge in posterior.interval(level))
+        found[f"{100 * level:.0f} %"] = float(((truth >= lower) & (truth <= upper)).mean())
+    found["density"] = float(posterior.log_density(table)[place].clip(-50).mean())
+    return found | {"mae": float(np.abs(posterior.mean[place] - truth).mean())}
+
+
+def main() -> None:
+    """Fit, print and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=2)
+    seeds = range(parser.parse_args().seeds)
+    records = []
+    for name in NAMES:
+        for seed in seeds:
+            for count, cut in cuts(name, seed):
+                pair = judged(cut)
+                print(name, seed, count, pair, flush=True)
+                records.append((name, count, pair))
+    tables = [_table(records, 1, "runs that teach"), _table(records, 0, "data set")]
+    write_page("few_finals", "Finals of few runs", [NOTE, *tables])
+
+
+def _table(records: list[Any], key: int, header: str) -> str:
+    groups: dict[Any, list[Any]] = defaultdict(list)
+    for record in records:
+        groups[record[key]].append(record[2])
+    rows = []
+    for value in groups if key == 0 else sorted(groups):
+        stated, ours = (pd.DataFrame([pair[i] for pair in groups[value]]).mean() for i in (0, 1))
+        cells = [f"{stated[c]:.2f}" for c in ("50 %", "90 %", "density")]
+        cells += [f"{ours[c]:.2f}" for c in ("50 %", "90 %", "density")]
+        rows.append([value, len(groups[value]), *cells, f"{ours.mae / stated.mae:.2f}"])
+    columns = ["50 % as stated", "90 % as stated", "log density as stated", "50 %", "90 %", "log density"]
+    return markdown([header, "cuts", *columns, "MAE of the mean / as stated"], rows)
+
+
+NOTE = (
+    "Training rows of eleven logs without their largest sizes, 45 runs each; some teach, drawn from "
+    "all or from the cheaper half, the rest is asked. As stated: what the Gaussian process says at "
+    "its most probable parameters, which was the forecast of logs of fewer than 20 finals: priors "
+    "and left-out runs decided the spread of longer logs only. Now they do of all. Chosen on other "
+    "draws of the same rows (180 cuts; coverage of 90 % intervals and log density with 4, 8, 14, 20 "
+    "and 30 runs): as stated .59 .72 .77 .79 .76 and -4.4 .0 .2 .7 1.1; parameters counting for up "
+    "to .6 of the log scale and few runs for three over their number .84 .96 .96 .94 .90 and -.4 .6 "
+    ".9 .4 .8 (on a part of the draws), too wide in the middle (50 % intervals hold .75 and more); "
+    "up to .45 and nothing for few runs .76 .92 .90 .92 .90 and -.8 .9 1.2 1.2 1.8; taken: .45 and "
+    "one over their number. Shares and widths of wide runs of one in four and four times in place of "
+    "one in eleven and 2.6 times: density .3 better with four runs, the same with more, and 3 % more "
+    "error of the mean, which the exponential of a wide forecast raises."
+)
+
+
+if __name__ == "__main__":
+    main()
