@@ -94,7 +94,7 @@ def _bars(
             color=colour,
             lw=1.5 + 3.5 * rank,
             alpha=0.5,
-            label=name,
+            label=name or "_nolegend_",
         )
     ax.plot(np.ravel(at), np.ravel(mean), color=colour, lw=0, marker="_", ms=12, mew=1.5, label=label)
     return ax

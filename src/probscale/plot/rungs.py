@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def plot_rungs(plan: BudgetPlan, *, ax: Axes | None = None) -> Axes:
 
 def _lines(ax: Axes, rungs: int) -> float:
     """Lines of words that fit beside a rung; below 1 not every rung can be named."""
-    inches = ax.figure.get_figheight() * ax.get_position().height
+    inches = cast("Any", ax.figure).get_figheight() * ax.get_position().height
     return 72 * inches / rungs / LINE
 
 
