@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import probscale
+from probscale import errors
 
 API = Path(__file__).resolve().parents[2] / "docs" / "api"
 TEXT = "\n".join(page.read_text("utf-8") for page in API.glob("*.md") if page.name != "cli.md")
@@ -50,6 +51,15 @@ def test_every_public_name_and_method_is_documented(package):
                 plain = inspect.isfunction(inner) or isinstance(inner, (property, classmethod))
                 if plain and not method.startswith("_"):
                     assert inspect.getdoc(getattr(value, method)), f"{name}.{method}"
+
+
+def test_every_warning_is_explained():
+    page = (API.parent / "errors.md").read_text("utf-8")
+    warned = [
+        name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Warning)
+    ]
+    assert warned
+    assert [name for name in warned if f"`~probscale.errors.{name}`" not in page] == []
 
 
 def test_names_in_the_reference_exist():
