@@ -76,3 +76,19 @@ def test_every_public_name_resolves():
         assert callable(getattr(plot, name))
     with pytest.raises(AttributeError, match="no attribute 'plot_nothing'"):
         plot.plot_nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("ends", "letters"), [((2e10, 5e11), True), ((2e10, 5e12), False), ((2e3, 5e4), True)]
+)
+def test_an_axis_has_one_notation(ax, ends, letters):
+    ax.plot(ends, [1, 2])
+    style.log_scale(ax, "x", ends)
+    ax.figure.canvas.draw()
+    shown = [
+        label.get_text() for label in ax.get_xticklabels() if ends[0] <= label.get_position()[0] <= ends[1]
+    ]
+    assert len(shown) >= 2
+    assert [text for text in shown if ("10" in text and "×" in text) or text.startswith("10¹")] == (
+        [] if letters else shown
+    )

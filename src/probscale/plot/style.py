@@ -142,10 +142,10 @@ def log_scale(ax: Axes, which: Literal["x", "y"], values: Any, *, least: float =
     if not shown.size or shown.min() <= 0 or shown.max() / shown.min() < least:
         return
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
-    _log_ticks(ax, which, np.log10(shown.max() / shown.min()))
+    _log_ticks(ax, which, np.log10(shown.max() / shown.min()), float(shown.max()))
 
 
-def _log_ticks(ax: Axes, which: Literal["x", "y"], decades: float) -> None:
+def _log_ticks(ax: Axes, which: Literal["x", "y"], decades: float, largest: float) -> None:
     """Labels at round numbers, few enough not to touch."""
     from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter
 
@@ -159,7 +159,13 @@ def _log_ticks(ax: Axes, which: Literal["x", "y"], decades: float) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 1.8 else (1.0, 3.0), numticks=9))
     else:
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+    # One notation per axis: letters end before the trillions.
+    written = compact if largest < LETTERS_END else scientific
+    axis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
+
+
+LETTERS_END = 1e12
+"""Numbers from which on powers of ten stand for letters."""
 
 
 def compact(value: float) -> str:
@@ -168,7 +174,7 @@ def compact(value: float) -> str:
     if not np.isfinite(value) or size == 0 or 1e-3 <= size < 1e4:
         return f"{value:.4g}"
     for factor, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if factor <= size < 1e3 * factor and size < 1e12:
+        if factor <= size < 1e3 * factor and size < LETTERS_END:
             return f"{value / factor:.3g}{letter}"
     return scientific(value)
 
