@@ -59,3 +59,12 @@ def test_parity_leaves_out_what_has_no_forecast(ax):
 def test_parity_is_logarithmic_only_where_a_linear_scale_would_hide_most(ax, values, scale):
     plot.plot_parity(values, np.array(values) * 1.01, ax=ax)
     assert (ax.get_xscale(), ax.get_yscale()) == (scale, scale)
+
+
+def test_the_legend_of_reliability_hides_no_line():
+    import matplotlib.pyplot as plt
+
+    ax = plot.plot_reliability([0.1, 0.5, 0.9], [1.0, 1.0, 1.0], label="all inside")
+    ax.figure.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1 - 1
+    plt.close(ax.figure)

@@ -78,3 +78,13 @@ def test_draws_that_are_not_finite_are_left_out(ax):
     assert "mean 2.33" in ax.get_legend_handles_labels()[1]
     with pytest.raises(ConfigError, match="'a' has no finite draw"):
         plot.plot_law_posterior({"a": []}, "a", ax=ax)
+
+
+def test_the_legend_of_isoflop_curves_hides_none_of_them(surrogate, cost):
+    import matplotlib.pyplot as plt
+
+    isoflops = fit_isoflops(surrogate, compute=np.geomspace(1e16, 1e18, 6), cost=cost, samples=32)
+    ax = plot.plot_isoflop(isoflops)
+    ax.figure.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1 - 1
+    plt.close(ax.figure)

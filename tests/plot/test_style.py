@@ -92,3 +92,33 @@ def test_an_axis_has_one_notation(ax, ends, letters):
     assert [text for text in shown if ("10" in text and "×" in text) or text.startswith("10¹")] == (
         [] if letters else shown
     )
+
+
+@pytest.mark.parametrize(
+    ("ends", "shown"),
+    [
+        ((4.25e-6, 4.75e-6), ["4.3×10⁻⁶", "4.4×10⁻⁶", "4.5×10⁻⁶", "4.6×10⁻⁶", "4.7×10⁻⁶"]),
+        ((2e6, 3e6), ["2M", "2.2M", "2.4M", "2.6M", "2.8M", "3M"]),
+        ((1000.01, 1000.02), ["1000.010", "1000.012", "1000.014", "1000.016", "1000.018", "1000.020"]),
+        ((1.0, 2.0), ["1.0", "1.2", "1.4", "1.6", "1.8", "2.0"]),
+    ],
+)
+def test_numbers_are_whole_at_their_ticks(ax, ends, shown):
+    ax.plot([0, 1], ends)
+    style.finish(ax)
+    ax.figure.canvas.draw()
+    labels = ax.get_yticklabels()
+    inside = [
+        label.get_text()
+        for label in labels
+        if ends[0] * (1 - 1e-9) <= label.get_position()[1] <= ends[1] * (1 + 1e-9)
+    ]
+    assert inside == shown
+    assert ax.yaxis.get_offset_text().get_text() == ""
+
+
+def test_labels_keep_their_unit_and_fit_their_axis():
+    assert style.labelled("loss", "nats") == "loss (nats)"
+    label = style.labelled("parameters_of_the_whole_model_with_embeddings", "parameters")
+    assert len(label) <= 40
+    assert label.endswith("embeddings (parameters)")

@@ -138,7 +138,8 @@ def plot_reliability(
     ax.set_xlabel("interval promised (% of probability)")
     ax.set_ylabel("measurements inside (%)")
     if label:
-        style.legend(ax, loc="upper left")
+        # Above the axes: lines may run anywhere in them.
+        style.legend(ax, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.0, ncols=2)
     return style.finish(ax)
 
 

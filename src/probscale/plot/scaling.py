@@ -175,10 +175,9 @@ def plot_isoflop(
     ax.set_ylabel(style.labelled(isoflops.output, unit))
     if isoflops.beyond.any():
         ax.plot([], [], color=style.GREY, ls=":", label="past the longest run")
-    low, high = ax.get_ylim()
-    # Room for the legend above the curves.
-    ax.set_ylim(low, high * (high / low) ** 0.25 if ax.get_yscale() == "log" else high + 0.25 * (high - low))
-    style.legend(ax, title="spent on each size (★ best)", title_fontsize=8.5, loc="upper left", ncols=2)
+    # Above the axes, where it hides no curve, however many there are.
+    place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.0, "ncols": 2}
+    style.legend(ax, title="spent on each size (★ best)", title_fontsize=8.5, alignment="left", **place)
     return style.finish(ax)
 
 

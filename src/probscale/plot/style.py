@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -34,8 +34,8 @@ SEQUENTIAL = "cividis"
 FAN = {1: (0.30,), 2: (0.18, 0.30), 3: (0.14, 0.22, 0.30)}
 """Opacity of nested intervals, widest first."""
 
-LONGEST_NAME = 40
-"""Characters of a name that leave room for a figure beside it."""
+LONGEST_NAME, SHORTEST_NAME = 40, 16
+"""Characters of a name that leave room for a figure beside it, and those that it keeps before a unit."""
 
 SIZE = (5.0, 3.7)
 """Inches of a figure with one panel; wide enough for its labels to stay legible on a telephone."""
@@ -87,7 +87,13 @@ def new_figure(width: float = SIZE[0], height: float = SIZE[1], **options: Any) 
 
 
 def finish(ax: Axes, *, grid: Literal["both", "x", "y", "none"] = "both") -> Axes:
-    """Light grid behind the data, and no frame where nothing is read off."""
+    """Light grid behind the data, no frame where nothing is read off, and numbers whole at their ticks."""
+    from matplotlib.ticker import ScalarFormatter
+
+    for axis in (ax.xaxis, ax.yaxis):
+        # A common factor such as 1e-6 stands apart at the end of the axis, where a legend may hide it.
+        if type(axis.get_major_formatter()) is ScalarFormatter:
+            axis.set_major_formatter(_whole_numbers())
     ax.set_axisbelow(True)
     if grid != "none":
         ax.grid(axis=grid, color=PALE, linewidth=0.7)
@@ -95,11 +101,29 @@ def finish(ax: Axes, *, grid: Literal["both", "x", "y", "none"] = "both") -> Axe
     return ax
 
 
-def legend(ax: Axes, **options: Any) -> None:
-    """Legend that stays legible over data: pale ground, no frame, long names cut in the middle."""
+def _whole_numbers() -> Any:
+    """Formatter of linear axes: as matplotlib has it where numbers are short, else with their powers."""
+    from matplotlib.ticker import ScalarFormatter
+
+    class Whole(ScalarFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            largest = float(np.abs(cast("Any", self.axis).get_view_interval()).max())
+            short = not largest or 1e-3 <= largest < 1e4
+            return super().__call__(x, pos) if short else tick(float(x), largest)
+
+        def get_offset(self) -> str:
+            return ""
+
+    formatter = Whole(useOffset=False)
+    formatter.set_scientific(False)
+    return formatter
+
+
+def legend(ax: Axes, *, longest: int = LONGEST_NAME, **options: Any) -> None:
+    """Legend that stays legible over data: pale ground, no frame, longer names cut in the middle."""
     handles, labels = ax.get_legend_handles_labels()
     look = {"frameon": True, "framealpha": 0.85, "facecolor": "white", "edgecolor": "none"}
-    ax.legend(handles, [brief(label) for label in labels], **look | options)
+    ax.legend(handles, [brief(label, longest) for label in labels], **look | options)
 
 
 def brief(name: str, most: int = LONGEST_NAME) -> str:
@@ -112,7 +136,9 @@ def brief(name: str, most: int = LONGEST_NAME) -> str:
 
 def labelled(name: str, unit: str | None) -> str:
     """Label of an axis: the quantity and its unit; a count, such as tokens, is its own unit."""
-    return name if not unit or unit == name else f"{name} ({unit})"
+    if not unit or unit == name:
+        return brief(name)
+    return f"{brief(name, max(LONGEST_NAME - len(unit) - 3, SHORTEST_NAME))} ({unit})"
 
 
 def wheel(count: int) -> list[tuple[str, str, str]]:
@@ -155,8 +181,9 @@ def _log_ticks(ax: Axes, which: Literal["x", "y"], decades: float, largest: floa
         axis.set_major_locator(LogLocator(numticks=7))
         axis.set_major_formatter(LogFormatterMathtext())
         return
-    if decades > 1.0:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 1.8 else (1.0, 3.0), numticks=9))
+    if decades > 0.7:
+        subs = (1.0, 2.0, 3.0, 5.0) if decades <= 1.0 else (1.0, 2.0, 5.0) if decades < 1.8 else (1.0, 3.0)
+        axis.set_major_locator(LogLocator(subs=subs, numticks=9))
     else:
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     # One notation per axis: letters end before the trillions.
@@ -179,14 +206,19 @@ def compact(value: float) -> str:
     return scientific(value)
 
 
-def scientific(value: float) -> str:
+def scientific(value: float, digits: int = 2) -> str:
     """A number with its power of ten: 2.1×10¹², 10⁹."""
     if not np.isfinite(value) or value == 0:
         return f"{value:g}"
-    mantissa, exponent = f"{value:.1e}".split("e")
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     power = f"10{str(int(exponent)).translate(_RAISED)}"
-    mantissa = mantissa.removesuffix(".0")
+    mantissa = mantissa.rstrip("0").removesuffix(".") if "." in mantissa else mantissa
     return power if mantissa == "1" else f"{mantissa}×{power}"
+
+
+def tick(value: float, largest: float) -> str:
+    """A number at a tick of an axis whose largest tick is given: one notation for all of them."""
+    return compact(value) if 1e-3 <= largest < LETTERS_END else scientific(value, 4)
 
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -27,6 +27,10 @@ POINTS = 40
 SHOWN = 3
 
 
+LONGEST, LONGEST_PART = 70, 18
+"""Characters of what distinguishes a candidate, and of each name and word in it."""
+
+
 def fit_section(subject: Subject) -> Section:
     """What was fitted, and forecasts of three candidates."""
     report = subject.surrogate.report
@@ -92,7 +96,7 @@ def _fans(subject: Subject) -> Picture:
         ax.set_xlabel(log.roles.axis)
         ax.set_ylabel(style.labelled(log.output, subject.shown_unit))
         # Long names: above the axes, where they hide nothing.
-        style.legend(ax, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
+        style.legend(ax, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, longest=LONGEST)
         style.finish(ax)
 
     kind = "combinations of settings never run" if subject.gaps else "configurations"
@@ -110,6 +114,10 @@ def _short(frame: pd.DataFrame, row: int) -> str:
     varied = [name for name in frame if frame[name].nunique(dropna=False) > 1][:4]
     cells = (frame[name].iloc[row] for name in varied)
     shown = (
-        style.compact(float(v)) if isinstance(v, (int, float, np.number)) else str(v)[:18] for v in cells
+        style.compact(float(v))
+        if isinstance(v, (int, float, np.number))
+        else style.brief(str(v), LONGEST_PART)
+        for v in cells
     )
-    return ", ".join(f"{name} {value}" for name, value in zip(varied, shown, strict=True))
+    names = (style.brief(str(name), LONGEST_PART) for name in varied)
+    return ", ".join(f"{name} {value}" for name, value in zip(names, shown, strict=True))
