@@ -214,6 +214,7 @@ def test_scores_of_finished_runs_with_a_planned_end_and_tasks(tmp_path):
         frame, axis="steps", output="accuracy", goal="max", levels=("task",), params="N", horizon="end"
     )
     text = write_report(log, tmp_path / "r.html", embedder=None, most_runs=12).read_text(encoding="utf-8")
+    assert "the best, a middling and the worst one" in text
     assert "Tasks are not compared with each other; this is for task " in text
     assert "compute (N × steps)" in text
     assert "larger is better" in text
@@ -225,6 +226,7 @@ def test_a_tiny_log_still_gives_a_page(tmp_path):
     text = write_report(log, tmp_path / "r.html", embedder=None).read_text(encoding="utf-8")
     assert "a check leaves runs out and needs at least 6" in text
     assert "the runs have 2 model size(s)" in text
+    assert "Forecasts of two configurations: the better and the worse one." in text
 
 
 def test_files_that_are_no_page_and_empty_pools_are_refused(log, tmp_path):

@@ -119,11 +119,11 @@ def _whole_numbers() -> Any:
     return formatter
 
 
-def legend(ax: Axes, *, longest: int = LONGEST_NAME, **options: Any) -> None:
-    """Legend that stays legible over data: pale ground, no frame, longer names cut in the middle."""
+def legend(ax: Axes, **options: Any) -> None:
+    """Legend that stays legible over data: pale ground, no frame, long names cut in the middle."""
     handles, labels = ax.get_legend_handles_labels()
     look = {"frameon": True, "framealpha": 0.85, "facecolor": "white", "edgecolor": "none"}
-    ax.legend(handles, [brief(label, longest) for label in labels], **look | options)
+    ax.legend(handles, [brief(label) for label in labels], **look | options)
 
 
 def brief(name: str, most: int = LONGEST_NAME) -> str:

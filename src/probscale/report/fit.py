@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
 from probscale.plot import plot_fan, style
-from probscale.report.content import Details, Note, Part, Picture, Row, Section, Table, drawn, listed
+from probscale.report.content import Details, Note, Part, Picture, Row, Section, Table, drawn, listed, plural
 from probscale.report.subject import Subject
 from probscale.runs.thinning import evenly
 
@@ -25,14 +25,13 @@ MEANINGS = {
 }
 POINTS = 40
 SHOWN = 3
-
-
-LONGEST, LONGEST_PART = 70, 18
+LONGEST, LONGEST_PART = 60, 18
 """Characters of what distinguishes a candidate, and of each name and word in it."""
+TOLD = {2: "two {}: the better and the worse one", 3: "three {}: the best, a middling and the worst one"}
 
 
 def fit_section(subject: Subject) -> Section:
-    """What was fitted, and forecasts of three candidates."""
+    """What was fitted, and forecasts of up to three candidates."""
     report = subject.surrogate.report
     parts: list[Part] = [Row((_fans(subject), _facts(subject)))]
     parts += [Note(line) for line in report.repairs]
@@ -95,18 +94,22 @@ def _fans(subject: Subject) -> Picture:
         style.log_scale(ax, "y", curves.mean)
         ax.set_xlabel(log.roles.axis)
         ax.set_ylabel(style.labelled(log.output, subject.shown_unit))
-        # Long names: above the axes, where they hide nothing.
-        style.legend(ax, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0, longest=LONGEST)
+        if len(rows) > 1:
+            # Long names: above the axes, as wide as the figure, where they hide nothing.
+            labels = [style.brief(name, LONGEST) for name in names]
+            handles = ax.get_legend_handles_labels()[0]
+            cast("Any", ax.figure).legend(handles, labels, loc="outside upper left", frameon=False)
         style.finish(ax)
 
     kind = "combinations of settings never run" if subject.gaps else "configurations"
-    words = (
-        f"Forecasts of three {kind}: the best, a middling and the worst one. Bands hold 90 % of the "
-        "probability."
+    told = (
+        f"Forecasts of {TOLD[len(rows)].format(kind)}."
+        if len(rows) > 1
+        else "Forecast of the only candidate."
     )
-    return drawn(
-        "fans", draw, caption=words, alt=f"forecast {log.output} of three candidates with 90 % bands"
-    )
+    words = f"{told} Bands hold 90 % of the probability."
+    alt = f"forecast {log.output} of {plural(len(rows), 'candidate')} with 90 % bands"
+    return drawn("fans", draw, caption=words, alt=alt)
 
 
 def _short(frame: pd.DataFrame, row: int) -> str:
