@@ -25,7 +25,7 @@ MEANINGS = {
 }
 POINTS = 40
 SHOWN = 3
-LONGEST, LONGEST_PART = 60, 18
+LONGEST, LONGEST_PART = 64, 18
 """Characters of what distinguishes a candidate, and of each name and word in it."""
 TOLD = {2: "two {}: the better and the worse one", 3: "three {}: the best, a middling and the worst one"}
 
