@@ -15,7 +15,7 @@ import pytest
 
 import probscale as ps
 from probscale.errors import ConfigError
-from probscale.integrations import ProbscaleScheduler, ProbscaleSearch, TuneModel
+from probscale.integrations import ProbscaleScheduler, ProbscaleSearch, TuneModel, from_tune
 
 pytest.importorskip("ray", reason="needs the extra ray")
 from ray import tune
@@ -252,6 +252,12 @@ def test_a_warm_start_may_be_a_surrogate_of_any_engine():
     assert curve(search.suggest("a"))[-1] < BEST + 0.25
 
 
+def test_a_warm_start_that_shares_no_setting_is_refused():
+    search = ProbscaleSearch(TuneModel(STEPS, warm=earlier_runs()))
+    with pytest.raises(ConfigError, match=r"nothing about what is chosen: its settings are rate, .* size;"):
+        search.set_search_properties("loss", "min", {"size": tune.loguniform(1, 10)})
+
+
 def test_quantized_and_normal_domains_are_drawn_near_the_best_too():
     space = {"q": tune.quniform(0.0, 1.0, 0.25), "n": tune.randn(0, 1), "i": tune.qrandint(8, 64, 8)}
     drawn = (
@@ -319,7 +325,13 @@ def test_ray_tunes_a_real_training_with_failures_and_pays_no_epoch_twice(ray_clu
     best = results.get_best_result(scope="last")
     expected = tuned.curve({**best.config, "optimizer": "sgd"})[best.metrics["epochs"] - 1]
     assert best.metrics["loss"] == pytest.approx(expected)
-    assert (tmp_path / "experiment").exists()
+    read = from_tune(tmp_path / "experiment", axis="epochs", output="loss", config=["rate", "decay"])
+    assert read.n_points == model.log().n_points
+    assert read.n_runs == model.log().n_runs
+    assert any("ended with an error" in note for note in read.notes)
+    again = ProbscaleSearch(TuneModel(tuned.EPOCHS, time_attr="epochs", warm=read), metric="loss", mode="min")
+    again.set_search_properties("loss", "min", RANGES)
+    assert set(again.suggest("a")) == {"rate", "decay"}
 
 
 @pytest.mark.slow

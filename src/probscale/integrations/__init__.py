@@ -35,6 +35,8 @@ _HOME = {
     "EXECUTORS": "executors",
     "executor_named": "executors",
     "RayExecutor": "ray",
+    "from_tune": "ray_results",
+    "read_tune": "ray_results",
     "TuneModel": "ray_model",
     "ProbscaleSearch": "ray_search",
     "ProbscaleScheduler": "ray_scheduler",

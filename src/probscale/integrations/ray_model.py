@@ -14,6 +14,7 @@ from probscale.errors import ConfigError, ProbscaleError
 from probscale.integrations import proposals
 from probscale.integrations.growing import QUICK, GrowingSurrogate
 from probscale.runs import RunLog
+from probscale.runs.schema import listed
 from probscale.surrogate import CurveSurrogate, FitOptions
 
 Array = NDArray[np.float64]
@@ -31,7 +32,7 @@ class TuneModel:
         time_attr: Reported quantity that is the axis, rising within a trial.
         warm: Earlier runs to start from: a log, or a surrogate of one. Its axis and output stand for
             `time_attr` and the metric; columns that it shares with the configurations carry over, levels and
-            roles too.
+            roles too. `from_tune` reads earlier experiments of Tune.
         levels: Configuration keys that form the task hierarchy; those of `warm` by default.
         params: Configuration key with the model size, if one has it.
         startup: Trials with reports before anything is modelled; a warm start needs none.
@@ -109,6 +110,21 @@ class TuneModel:
             self._text |= set(names)
             self._growing.forget()
             self._fitted_at = -1
+
+    def check_shared(self, names: Iterable[str]) -> None:
+        """Check that the warm start has one of the settings to choose.
+
+        Raises:
+            ConfigError: if it has none, so that nothing of it would carry over.
+        """
+        chosen = sorted(names)
+        if self._warm is None or set(chosen) & set(self._warm.configs):
+            return
+        raise ConfigError(
+            f"the warm start says nothing about what is chosen: its settings are "
+            f"{listed([str(name) for name in self._warm.configs])}, those of the parameter space "
+            f"{listed(chosen)}; rename its columns (nested keys are joined by '/'), or leave warm out"
+        )
 
     def observe(self, trial: str, at: float, value: float) -> None:
         """Learn a report; one at or before what is known of the trial says nothing new."""

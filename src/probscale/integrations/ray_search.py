@@ -104,6 +104,7 @@ class ProbscaleSearch(Searcher):
         else:
             self._space = TuneSpace(config)
             self.model.compare_as_text(self._space.mixed())
+            self.model.check_shared(self._space.domains)
         return True
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
