@@ -19,6 +19,7 @@ from probscale.model.spread import (
     needed,
     new_weights,
     together,
+    with_exceptions,
 )
 
 
@@ -110,3 +111,22 @@ def test_new_and_begun_runs_have_factors_of_their_own():
     assert factors[1] == pytest.approx(np.ones(5))
     assert new_weights(ALONG) == pytest.approx(np.eye(len(ALONG)))
     assert begun_weights(v[0], np.full(5, 0.5), np.full(5, 10)).sum(1) == pytest.approx(np.full(5, 2.0))
+
+
+def test_a_share_of_forecasts_strays_more_about_the_same_middle():
+    rng = np.random.default_rng(8)
+    weights = rng.dirichlet(np.ones(3), 40).T
+    plain = Foretold(
+        weights, rng.normal(size=(3, 40)), rng.uniform(0.1, 2, (3, 40)), *np.ones((2, 40)), np.ones((40, 1))
+    )
+    strayed = with_exceptions(plain, 0.1, 3.0)
+
+    def moments(each):
+        middle = (each.weights * each.centres).sum(0)
+        return middle, (each.weights * each.variances).sum(0)
+
+    (middle, variance), (same, wider) = moments(plain), moments(strayed)
+    np.testing.assert_allclose(strayed.weights.sum(0), 1.0)
+    np.testing.assert_allclose(middle, same)
+    np.testing.assert_allclose(wider, variance * (0.9 + 0.1 * 9))
+    assert (needed(strayed, 0.9) < needed(plain, 0.9)).all()

@@ -12,8 +12,11 @@ from scipy.stats import norm
 
 import probscale as ps
 from probscale.model.exact import solve_exactly
+from probscale.model.means import SizeBelief
 from probscale.model.offsets import offset_of
+from probscale.model.tails import BREAK, SHORT_BREAK
 from probscale.surrogate import functional_sizes
+from probscale.surrogate.functional_breaks import with_breaks
 
 SIZES = (1e6, 3e6, 1e7, 3e7, 1e8)
 ROLES = {"run": "run", "axis": "step", "output": "loss", "params": "params", "horizon": "horizon"}
@@ -165,3 +168,60 @@ def test_saved_and_loaded_new_sizes_have_the_same_offsets(uneven, tmp_path):
     for size in (4e8, 1e8):
         one, other = (s.predict(new(size), [200.0, 2000.0]).interval(0.9) for s in (uneven, again))
         np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def law(surrogate):
+    return surrogate.experts["all runs"].scores.states[0].process.mean
+
+
+def broken(surrogate, size_break):
+    """The surrogate with a law that may break so much per e-fold."""
+    changed = copy.deepcopy(surrogate)
+    expert = changed.experts["all runs"]
+    first, *rest = expert.scores.states
+    first.process.mean.may_break(size_break)
+    scores = replace(expert.scores, states=(replace(first), *rest))
+    return replace(changed, experts={"all runs": replace(expert, scores=scores)})
+
+
+def test_many_runs_of_few_sizes_leave_doubt_that_grows_beyond_them(smooth):
+    assert (law(smooth).break_std, law(smooth).short_std) == pytest.approx((BREAK, SHORT_BREAK))
+    assert "break per e-fold" in str(smooth.report)
+    firm, width = broken(smooth, 0.0), []
+    for size in (2e8, 8e8, 3.2e9):
+        expert, mean = smooth.experts["all runs"], law(smooth)
+        rows = expert.rows(new(size), np.full(4, -1.0), np.full(4, 2000.0))
+        loose, tight = (s.experts["all runs"].scores.states[0].marginals(rows)[1] for s in (smooth, firm))
+        far, _, short = (distance.numpy() for distance in mean.beyond(rows).values())
+        np.testing.assert_allclose(far, np.log(size / SIZES[-1]))
+        doubt = (mean.break_std * far) ** 2 + (mean.short_std * short) ** 2
+        np.testing.assert_allclose(loose - tight, doubt, rtol=1e-3)
+        width.append(np.ptp(smooth.predict(new(size), [2000.0]).interval(0.9), axis=0).mean())
+    assert width[0] < width[1] < width[2]
+
+
+def test_a_law_that_may_break_says_the_same_within_the_sizes_and_is_no_other_beyond(smooth):
+    firm, loose = broken(smooth, 0.0), broken(smooth, 0.1)
+    for size, same in ((1e7, True), (1e8, True), (4e8, False)):
+        one, other = (s.predict(new(size), [200.0, 2000.0]) for s in (firm, loose))
+        np.testing.assert_allclose(one.quantile(0.5), other.quantile(0.5), rtol=1e-6)
+        wider = np.ptp(other.interval(0.9), axis=0) / np.ptp(one.interval(0.9), axis=0)
+        assert np.allclose(wider, 1.0, atol=1e-6) if same else (wider > 1.5).all()
+
+
+def test_a_law_whose_size_term_other_sources_told_does_not_break_on_top(smooth):
+    taught = broken(smooth, 0.0).experts["all runs"]
+    mean = taught.scores.states[0].process.mean
+    assert with_breaks(taught, [])[0].scores.states[0].process.mean.break_std == pytest.approx(BREAK)
+    mean.may_break(0.0)
+    mean.belief = SizeBelief(0.0, -1.0, 0.1, 0.1)
+    assert with_breaks(taught, [])[0].scores.states[0].process.mean.break_std < 1e-5
+
+
+def test_draws_of_larger_sizes_stray_as_often_as_intervals_say(smooth):
+    for size in (4e8, 1e7):
+        curves = smooth.predict(new(size, 2), [200.0, 2000.0])
+        draws = curves.sample(20_000, seed=3)
+        for q in (0.01, 0.05, 0.95, 0.99):
+            share = (draws <= curves.quantile(q)).mean(axis=0)
+            np.testing.assert_allclose(share, q, atol=5 * np.sqrt(q * (1 - q) / 20_000) + 1e-3)

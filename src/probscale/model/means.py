@@ -344,6 +344,11 @@ class LawMean(CurveMean):
         return dict(zip(self.breaks, (part.clamp_min(0.0) for part in parts), strict=False))
 
 
+def breaks_of(mean: CurveMean) -> list[torch.nn.Parameter]:
+    """Parameters of which nothing observed can tell."""
+    return [mean.get_parameter(name) for name in mean.breaks] if isinstance(mean, LawMean) else []
+
+
 def beyond_top(rows: Rows, top: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """E-folds by which rows exceed the largest model size and axis value, negative within, (rows,) each."""
     return rows.size - top[0], rows.progress - top[1]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from probscale.model.continuation import Outlook
 from probscale.model.means import Rows
-from probscale.model.posterior import Component
+from probscale.model.posterior import Component, Tail
 from probscale.model.scores import ScoreProcesses
 
 Array = NDArray[np.float64]
@@ -24,12 +24,14 @@ class Outlooks:
         scores: Processes behind the expected scores.
         views: Outlooks of each run; their weights sum to one.
         fixed: What all outlooks of a run add to, (runs, points).
+        tail: Calibrated spread; its share and spread of wide runs count here.
     """
 
     rows: Rows
     scores: ScoreProcesses
     views: list[list[Outlook]]
     fixed: Array
+    tail: Tail
 
     def components(self) -> tuple[Component, ...]:
         """Normals that mix to the marginals: the k-th holds the k-th outlook of every run."""
@@ -54,8 +56,8 @@ class Outlooks:
     def draw(self, generator: np.random.Generator, n: int, *, noisy: bool) -> tuple[Array, Array]:
         """Joint draws: centres and deviations from them, (n, runs, points) each.
 
-        Runs share the deviations of what their configurations let expect; scales and remainders are their
-        own.
+        Runs share the deviations of what their configurations let expect, and whether those beyond the
+        observed scales stray more; scales and remainders are their own.
         """
         _, variance = self.scores.marginals(self.rows)
         shared = self.scores.draw(self.rows, generator, n) / np.sqrt(np.maximum(variance, 1e-300))
@@ -72,6 +74,9 @@ class Outlooks:
                 if noisy:
                     part = part + np.sqrt(view.nugget) * generator.standard_normal(part.shape)
                 deviation[which, i] = part
+        if noisy and np.any(np.asarray(self.tail.share) > 0):
+            together = generator.random((n, 1, 1)) < self.tail.share
+            deviation = deviation * np.where(together, self.tail.spread, 1.0)
         return centre, deviation
 
     def covariance(self) -> Array:

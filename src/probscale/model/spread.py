@@ -203,6 +203,19 @@ def together(parts: Sequence[Foretold]) -> Foretold:
     )
 
 
+def with_exceptions(points: Foretold, share: float, spread: float) -> Foretold:
+    """The same where a share of what was foretold strays more.
+
+    Args:
+        points: Left-out points.
+        share: How many do.
+        spread: Factor on their standard deviations.
+    """
+    weights = np.concatenate([(1 - share) * points.weights, share * points.weights])
+    variances = np.concatenate([points.variances, spread**2 * points.variances])
+    return replace(points, weights=weights, centres=np.concatenate([points.centres] * 2), variances=variances)
+
+
 def needed(points: Foretold, level: float) -> Array:
     """Log factor that puts each point on the edge of its central interval, (points,).
 

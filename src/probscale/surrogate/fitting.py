@@ -22,7 +22,7 @@ from probscale.model.fitting import FitOutcome, fit_robustly, held
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.mean_choice import curve_mean
 from probscale.model.mean_fit import fit_mean
-from probscale.model.means import Believed, CurveMean, LawMean
+from probscale.model.means import Believed, CurveMean, LawMean, breaks_of
 from probscale.model.posterior import Tail
 from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, LogFloor
 from probscale.model.weighing import robust_weights
@@ -283,7 +283,7 @@ def _fit_state(
         # Left free, the law of few sizes drifts to where the kernel explains them best, not to where it
         # foretells more; its uncertainty enters in closed form later. Curves need the joint fit: neighbouring
         # points share their errors.
-        with held([*fixed, *(_breaks(mean) if layout.axis else mean.parameters())]):
+        with held([*fixed, *(breaks_of(mean) if layout.axis else mean.parameters())]):
             outcome = None if given.earlier is None else given.earlier.resumed(process, some, options)
             outcome = outcome or _fit_parameters(process, some, points, kind, spread, options)
     with torch.no_grad():
@@ -308,11 +308,6 @@ def _fitted_mean(
     if isinstance(mean, LawMean):
         mean.give_way(typical_end(points))
     return mean, spread
-
-
-def _breaks(mean: CurveMean) -> list[torch.nn.Parameter]:
-    """Parameters of which nothing observed can tell."""
-    return [mean.get_parameter(name) for name in mean.breaks] if isinstance(mean, LawMean) else []
 
 
 def _fit_parameters(

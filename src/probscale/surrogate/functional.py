@@ -41,6 +41,10 @@ DRIFT = 0.15
 """How far begun runs may leave their course where the size of a run is new and all others had one size, as a
 share of what size shifts their ends by: nothing tells how shapes differ between sizes."""
 
+EXCEPTIONS = (0.1, 3.0)
+"""Share of new runs beyond the observed scales that stray more, and how much more. Most larger sizes lie well
+within what is promised, a few far outside; chosen with breaks, on the sets of `functional_breaks`."""
+
 MOST_LOOKS = 64
 """Runs up to which all that was computed to judge their points is kept to learn from them."""
 
@@ -165,15 +169,10 @@ class FunctionalExpert:
         places = self.places(configs, rows, horizons)
         fixed = self._fixed(places, self.levels(rows), at)
         v = self.clock.read(at.ravel(), np.repeat(horizons, at.shape[1])).reshape(at.shape)
-        views = Outlooks(rows, self.scores, self._outlooks(rows, places, runs, v), fixed)
+        tail = self._tail_for(rows, v, runs, horizons)
+        views = Outlooks(rows, self.scores, self._outlooks(rows, places, runs, v), fixed, tail)
         diverges = None if self.divergence is None else self.divergence.probability(rows)
-        return CurveBlock(
-            self.transform,
-            views.components(),
-            self._tail_for(rows, v, runs, horizons),
-            prob_diverge=diverges,
-            draws=views,
-        )
+        return CurveBlock(self.transform, views.components(), tail, prob_diverge=diverges, draws=views)
 
     def begun(self, log: RunLog, codes: Array) -> FunctionalExpert:
         """The expert with the points of asked runs that were too many to learn from."""
@@ -283,11 +282,13 @@ class FunctionalExpert:
         last = np.array([np.nan if run is None else run.at[-1] for run in known])
         count = np.array([0 if run is None else len(run.at) for run in known])
         factors = self.spread.factors(v, self.clock.read(last, horizons), count, rows.progress.numpy())
-        factors = factors * np.where(exceeds(rows, self.largest) & (count == 0), self.beyond, 1.0)[:, None]
+        outside = exceeds(rows, self.largest)[:, None] & (count == 0)[:, None]
+        factors = factors * np.where(outside, self.beyond, 1.0)
         if self.unseen is not None:
             new = has_unseen(self.scores.states[0], rows) & (count == 0)
             factors = factors * np.where(new, self.unseen, 1.0)[:, None]
-        return Tail(factors)
+        share, spread = EXCEPTIONS
+        return Tail(factors, np.where(outside, share, 0.0), np.where(outside, spread, 1.0))
 
 
 def spread_evenly(v: Array, most: int = MOST_SEEN) -> Positions:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from probscale.model.continuation import outlooks_of
-from probscale.model.spread import Foretold, fit_factors, foretold, together
-from probscale.surrogate.functional import FunctionalExpert
+from probscale.model.spread import Foretold, fit_factors, foretold, together, with_exceptions
+from probscale.surrogate.functional import EXCEPTIONS, FunctionalExpert
 from probscale.surrogate.functional_calibration import judged_positions
 from probscale.surrogate.functional_curves import Curves
 from probscale.surrogate.functional_sizes import SizeFold
@@ -28,8 +28,8 @@ RUNS_OF_VALUE = 10
 SAY_OF_VALUE = 2.0
 """Runs that a value of a level counts for."""
 
-PRIOR = 0.1
-"""Prior mean of the log factor: a law may bend where nothing was seen."""
+PRIOR = 0.0
+"""Prior mean of the log factor: that a law may bend where nothing was seen is said already."""
 
 
 def beyond_factor(
@@ -53,6 +53,7 @@ def beyond_factor(
         location, variance = (np.stack([part[i].numpy() for part in moments], axis=1) for i in range(2))
         location[:, 0] -= level[fold.asked]
         found = together(list(_foretold(expert, curves, residual, location, variance, fold.asked)))
+        found = with_exceptions(found, *EXCEPTIONS)
         parts.append(replace(found, say=found.say * SAY / found.say.sum()))
     if not parts:
         return float(np.exp(PRIOR))

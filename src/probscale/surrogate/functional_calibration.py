@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from probscale.model.continuation import Outlook, outlooks_of
+from probscale.model.means import breaks_of
 from probscale.model.spread import (
     CurveSpread,
     Foretold,
@@ -136,7 +137,8 @@ def calibrated(
     if len(begun) < FEWEST_JUDGED:
         return expert
     fresh = [outlooks(expert, left, case) for case in new]
-    parameters = sum(p.numel() for p in expert.scores.states[0].process.parameters())
+    process = expert.scores.states[0].process
+    parameters = sum(p.numel() for p in process.parameters()) - len(breaks_of(process.mean))
     unseen = min(PER_PARAMETER * parameters / len(curves.names), MOST_OPTIMISM)
     return replace(expert, spread=_spread(expert, (new, fresh), (begun, views), unseen).widened(SEEN_BEFORE))
 

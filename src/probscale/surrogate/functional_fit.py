@@ -14,7 +14,7 @@ from probscale.model.baseline import fit_baseline
 from probscale.model.divergence import fit_divergence
 from probscale.model.exact import ExactState
 from probscale.model.fitting import FitOutcome
-from probscale.model.means import Believed
+from probscale.model.means import Believed, LawMean
 from probscale.model.offsets import offset_of
 from probscale.model.scores import sites_of
 from probscale.model.sharing import fit_shared
@@ -25,6 +25,7 @@ from probscale.surrogate.fitting import quick_fit
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.functional_basis import basis_like, suitable_basis
 from probscale.surrogate.functional_beyond import beyond_factor, unseen_factor
+from probscale.surrogate.functional_breaks import with_breaks
 from probscale.surrogate.functional_calibration import calibrated
 from probscale.surrogate.functional_curves import Curves, observed_of, read_curves
 from probscale.surrogate.functional_scores import fit_scores, information_of, refined
@@ -123,6 +124,7 @@ def _beyond(
     """The expert with what folds over sizes and level values say of those that no run has had."""
     folds = size_folds(expert, curves, fit, generator)
     expert, folds = with_size_offsets(expert, folds)
+    expert, folds = with_breaks(expert, folds)
     beyond = beyond_factor(expert, curves, residual, level, folds)
     unseen = unseen_factor(expert, curves, residual, level, generator)
     return replace(expert, beyond=beyond, unseen=unseen)
@@ -146,6 +148,18 @@ def _centre(curves: Curves, unbent: Array) -> Array:
     return solution
 
 
+def _doubts(expert: FunctionalExpert) -> dict[str, float]:
+    """What sizes owe to themselves, and how far their law may break."""
+    process = expert.scores.states[0].process
+    offset, law = offset_of(process), process.mean
+    out = {} if offset is None else {"offset of a size": offset.std}
+    if isinstance(law, LawMean) and law.breaks:
+        out["break per e-fold"] = law.break_std * expert.beyond
+        if law.short_std:
+            out["break per e-fold of shorter runs"] = law.short_std
+    return out
+
+
 def functional_report(
     name: str, log: RunLog, expert: FunctionalExpert, outcomes: list[FitOutcome]
 ) -> ExpertReport:
@@ -154,7 +168,7 @@ def functional_report(
     features = expert.encoder.features
     kinds = expert.deviations
     typical = float(np.exp(np.average(np.log(kinds.kinds[:, 0]), weights=kinds.weights)))
-    read, offset = (expert.annealing, expert.warming), offset_of(states[0].process)
+    read = (expert.annealing, expert.warming)
     return ExpertReport(
         name=name,
         engine=f"functional, rank {len(states)}",
@@ -177,10 +191,7 @@ def functional_report(
                 "unstable share": float(kinds.weights[kinds.kinds[:, 1] > 4].sum()),
             },
             "continued runs": {**expert.spread.described(), "trust": kinds.trust},
-            "beyond": {
-                "scale": expert.beyond,
-                **({} if offset is None else {"offset of a size": offset.std}),
-            },
+            "beyond": {"scale": expert.beyond} | _doubts(expert),
             **({} if expert.unseen is None else {"unseen level values": {"scale": expert.unseen}}),
         },
         outliers=int((states[0].data.weight.numpy() < 0.25).sum()),

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from probscale.model.basis import Basis
 from probscale.model.devices import threads_for
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.fitting import FitOutcome, fit_robustly
+from probscale.model.fitting import FitOutcome, fit_robustly, held
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.mean_choice import curve_mean
 from probscale.model.mean_fit import fit_mean
-from probscale.model.means import Believed, LawScale
+from probscale.model.means import Believed, LawScale, breaks_of
 from probscale.model.scores import ScoreProcesses, Sites, sites_of
 from probscale.model.weighing import robust_weights
 from probscale.surrogate.expert import layout_of
@@ -93,7 +93,8 @@ def fit_score(
         spread = float(np.clip(options.spread * spread, 0.01, 3.0 if q else 1.0))
         process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread)
         rounds, iterations = (options.rounds, options.iterations) if q == 0 else (2, 20)
-        _, outcome = fit_robustly(process, core.take(subset), rounds=rounds, iterations=iterations)
+        with held(breaks_of(mean)):
+            _, outcome = fit_robustly(process, core.take(subset), rounds=rounds, iterations=iterations)
     for _ in range(2):
         core = replace(core, weight=robust_weights(process, core))
     with torch.no_grad():
@@ -115,9 +116,12 @@ def _sharp(sites: Sites, q: int) -> Positions:
 
 
 def _scale(curves: Curves, value: Array, which: Positions) -> LawScale:
-    rows = curves.rows.take(torch.from_numpy(which))
-    scale = law_scale(curves.transform, curves.transform.inverse(value), rows, curves.encoder)
-    return replace(scale, onset=None, top=None)
+    some = curves.rows.take(torch.from_numpy(which))
+    scale = law_scale(curves.transform, curves.transform.inverse(value), some, curves.encoder)
+    rows = curves.rows
+    top = (float(rows.size.max()), float(rows.progress.max()))
+    shortest = None if scale.shortest is None else float((rows.progress - rows.size).min())
+    return replace(scale, onset=None, top=top, shortest=shortest)
 
 
 def refined(
