@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import probscale as ps
-from probscale.cli import app
+from probscale.cli import app, speech
 from probscale.cli.demo import LEVELS, run_demo, verdict
 from probscale.cli.speech import as_options
 from probscale.cli.work import read_axis
@@ -386,3 +386,10 @@ def raising(error):
         raise error
 
     return raise_it
+
+
+@pytest.mark.parametrize(("term", "shown"), [("xterm", True), ("dumb", False)])
+def test_a_bar_moves_only_where_the_terminal_can_erase_it(term, shown, monkeypatch):
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert speech._bar().disable is not shown

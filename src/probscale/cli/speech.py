@@ -175,5 +175,6 @@ def _bar() -> Progress:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    # In a file or a pipe a bar is noise.
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+    # In a file, a pipe or a terminal that cannot erase, a bar is noise.
+    moving = console.is_terminal and not console.is_dumb_terminal
+    return Progress(*columns, console=console, disable=not moving)
