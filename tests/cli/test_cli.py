@@ -393,3 +393,16 @@ def test_a_bar_moves_only_where_the_terminal_can_erase_it(term, shown, monkeypat
     monkeypatch.setenv("TERM", term)
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert speech._bar().disable is not shown
+
+
+def test_what_a_user_gave_is_never_written_over(folder, tmp_path):
+    log, configs = tmp_path / "runs.csv", tmp_path / "configs.csv"
+    for path in (log, configs):
+        path.write_bytes((folder / path.name).read_bytes())
+    before = log.read_bytes(), configs.read_bytes()
+    refused = run("fit", log, *ROLES, "--embedder", "none", "-o", tmp_path / "x" / ".." / "runs.csv")
+    fails_readably(refused, "--out", "runs.csv", "is read")
+    fails_readably(run("predict", folder / "s.safetensors", configs, "--at", "1e9", "-o", configs), "is read")
+    twice = ["-o", tmp_path / "f.csv", "--json", tmp_path / "f.csv"]
+    fails_readably(run("frontier", folder / "s.safetensors", *twice), "--json", "which --out writes")
+    assert (log.read_bytes(), configs.read_bytes()) == before

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from probscale.cli.groups import with_groups
-from probscale.errors import ProbscaleError
+from probscale.errors import ConfigError, ProbscaleError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -35,6 +35,7 @@ def readable(command: Callable[..., None]) -> Callable[..., None]:
         with warnings.catch_warnings():
             _speak_warnings(kwargs, quiet=bool(kwargs.get("quiet", False)))
             try:
+                check_files(kwargs)
                 command(*args, **kwargs)
             # A reader that had enough, such as `head`, is no failure: the command line tool ends quietly.
             except (typer.Exit, typer.Abort, BrokenPipeError):
@@ -57,6 +58,35 @@ def readable(command: Callable[..., None]) -> Callable[..., None]:
                 )
 
     return spoken
+
+
+READ = ("log", "pool", "configs", "surrogate", "targets")
+WRITTEN = {"out": "--out", "summary": "--json", "curves": "--curves", "picture": "--picture"}
+"""Parameters of commands that name files which are read, and written."""
+
+
+def check_files(given: Mapping[str, Any]) -> None:
+    """Refuse to write over a file that is read, or one result over another.
+
+    Args:
+        given: Parameters of a command.
+
+    Raises:
+        ConfigError: then.
+    """
+    listed = (value if isinstance(value, list | tuple) else [value] for value in map(given.get, READ))
+    taken = {Path(path).resolve(): "is read" for paths in listed for path in paths if path is not None}
+    for name, option in WRITTEN.items():
+        path = given.get(name)
+        if path is None:
+            continue
+        place = Path(path).resolve()
+        if place in taken and not place.is_dir():
+            raise ConfigError(
+                f"{option} would write over {str(path)!r}, which {taken[place]}; give another file",
+                path=str(path),
+            )
+        taken[place] = f"{option} writes"
 
 
 def as_options(message: str, options: Iterable[str]) -> str:
