@@ -278,3 +278,16 @@ def test_names_tell_measurements_from_settings_where_each_run_has_one_row():
     assert list(from_table(frame, config=["train_acc"]).configs) == ["train_acc"]
     with pytest.raises(RunLogError, match="a column of steps that is the same in all rows"):
         from_table(frame.drop(columns="step"))
+
+
+def test_a_table_says_that_rows_without_a_value_were_left_out():
+    frame = pd.DataFrame(
+        {"run": ["a"] * 3 + ["b"] * 3, "step": [1, 2, 3] * 2, "loss": [3.0, 2.0, np.nan, 3.0, 2.0, np.inf]}
+    )
+    log = from_table(frame)
+    assert log.points["diverged"].tolist() == [False, False, False, False, True]
+    assert (
+        "partly read: a: rows without loss count as not logged; where a run diverged, write inf" in log.notes
+    )
+    sparse = frame.assign(accuracy=[0.1, np.nan, 0.2] * 2)
+    assert not any("write inf" in note for note in from_table(sparse, output="loss").notes)

@@ -175,6 +175,8 @@ def test_an_unknown_name_or_option_is_refused(tmp_path):
         executor_named("slrum")
     with pytest.raises(ConfigError, match="it takes workers"):
         executor_named("processes", partition="gpu")
+    with pytest.raises(ConfigError, match="workers is 0; give at least 1"):
+        executor_named("threads", workers=0)
     with pytest.raises(ConfigError, match="needs a folder"):
         executor_named("slurm")
     with pytest.raises(ConfigError, match="does not take partition"):

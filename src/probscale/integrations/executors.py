@@ -57,7 +57,12 @@ def executor_named(name: str, **options: Any) -> Callable[[], Executor]:
         from probscale.integrations.ray import RayExecutor
 
         return functools.partial(RayExecutor, **_accepted(name, options, _keywords(RayExecutor)))
-    count = _accepted(name, options, {"workers"}).get("workers") or os.cpu_count() or 1
+    workers = _accepted(name, options, {"workers"}).get("workers")
+    if workers is not None and workers < 1:
+        raise ConfigError(
+            f"workers is {workers}; give at least 1, or None for one per processor", workers=workers
+        )
+    count = workers or os.cpu_count() or 1
     return functools.partial(process_workers if name == "processes" else ThreadPoolExecutor, count)
 
 

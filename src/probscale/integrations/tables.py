@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -12,6 +13,7 @@ from probscale.errors import RunLogError
 from probscale.integrations.flatten import flatten
 from probscale.integrations.hints import is_measured, pick
 from probscale.integrations.logged import Choice, LoggedRun, assemble, rows_of_frame
+from probscale.integrations.settings import AXIS_NAMES
 from probscale.runs import RunLog, read_frame
 from probscale.runs.schema import listed, names_of
 
@@ -31,7 +33,18 @@ def from_table(table: Any, *, run: str | None = None, **choice: Unpack[Choice]) 
     Raises:
         RunLogError: if the table is none of these or no column identifies the run.
     """
-    return assemble(read_table(table, run, *asked(choice)), source="a table", **choice)[0]
+    runs = read_table(table, run, *asked(choice))
+    metrics = {name for one in runs for row in one.rows for name in row if name != choice.get("axis")}
+    metrics = {name for name in metrics if pick([name], AXIS_NAMES) is None}
+    if len(metrics) == 1:
+        # With several, a row without one of them is the rule.
+        runs = [replace(one, warning=_gaps(one, *metrics)) for one in runs]
+    return assemble(runs, source="a table", **choice)[0]
+
+
+def _gaps(run: LoggedRun, metric: str) -> str | None:
+    missing = any(metric not in row for row in run.rows)
+    return f"rows without {metric} count as not logged; where a run diverged, write inf" if missing else None
 
 
 def asked(choice: Choice) -> tuple[tuple[str, ...], tuple[str, ...]]:
