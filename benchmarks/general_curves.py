@@ -45,7 +45,13 @@ LEVELS = (
     "two or more known values in place of 4 %. Offsets beside a lone value have since come "
     "to be counted from that value, part of whose level had been taken for an offset: porian_isoflop .28 in "
     "place of .27, regmix .06 in place of .13; over twelve folds of lone values (loss_to_loss, "
-    "porian_isoflop, NCPL) the log density is .25 nats better than before, on the mean."
+    "porian_isoflop, NCPL) the log density is .25 nats better than before, on the mean. "
+    "The reported rows of loss_to_loss, nmt_lc and routed_lm were held against their training rows, "
+    "each value left out once (200 runs teach, 60 are asked): over five values of loss_to_loss our MAE "
+    "is .86 of that of the best single peer (ARD GP; against the best on each value .30 to 3.6), over "
+    "five of nmt_lc's finals .96 (boosted trees), over three of routed_lm 1.16 (extra trees; .85 of law "
+    "+ boosting). 50 % intervals hold .20, .46 and .83, 90 % ones .80, 1 and 1: too wide only for "
+    "routed_lm, where two or three values teach."
 )
 
 TRIED = (

@@ -193,16 +193,28 @@ def nanogpt_without(level: str, value: int) -> Task:
     return _task(f"nanogpt/{level}-{value}", Source(frame, task.roles), frame[level] == value)
 
 
-def bilingual(model: str = "mBART50", metric: str = "bleu", seed: int = 0, *, fraction: float = 0.2) -> Task:
-    """Translation quality against data size; a random fifth of the language pairs is never seen."""
+def bilingual(
+    model: str = "mBART50", metric: str = "bleu", seed: int = 0, *, fraction: float = 0.2, ends: bool = False
+) -> Task:
+    """Translation quality against data size; a random fifth of the language pairs is never seen.
+
+    Args:
+        model: Which of the two models.
+        metric: "bleu" or "chrf".
+        seed: Of the draw of pairs.
+        fraction: Share of the pairs that is never seen.
+        ends: Only the last score of each pair.
+    """
     frame = sources.read("schram/bilingual_mt.parquet").query("model == @model and metric == @metric")
     frame = frame.assign(run_id=frame.src + "-" + frame.tgt).astype({"train_size": float})
     frame = frame.sort_values(["run_id", "train_size"]).rename(columns={"value": metric})
+    frame = frame.groupby("run_id").tail(1) if ends else frame
     frame = frame.reset_index(drop=True)
     roles = roles_of("train_size", metric, goal="max", levels=("src", "tgt"))
     source = Source(frame[["run_id", "src", "tgt", "train_size", metric]], roles)
     test = _split_mask(source, "random", seed, fraction)
-    return _task(f"bilingual/{model}/{metric}/{seed}", source, test)
+    kind = "bilingual ends" if ends else "bilingual"
+    return _task(f"{kind}/{model}/{metric}/{seed}", source, test)
 
 
 def have_data() -> bool:
