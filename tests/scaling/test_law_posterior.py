@@ -37,6 +37,18 @@ def test_rising_scores_mirror_falling_losses():
     np.testing.assert_allclose([ceiling, coefficient, exponent], [0.9, 30, 0.1], rtol=0.02)
 
 
+def test_no_ceiling_passes_what_is_possible():
+    score = (0.02 * np.log(COMPUTE / 1e16) + 0.1)[None]  # What a law follows best with a ceiling far above one.
+    free, bounded = (power_with_limit(COMPUTE, score, rising=True, most=most) for most in (np.inf, 1.0))
+    assert free[0] > 1.5
+    assert bounded[0] <= 1
+    fitted = bounded[0] - bounded[1] * COMPUTE ** -bounded[2]
+    assert np.abs(fitted - score[0]).max() < 0.02
+    below = (0.9 - 30 * COMPUTE**-0.1)[None]
+    ceiling, _, exponent = (float(p[0]) for p in power_with_limit(COMPUTE, below, rising=True, most=1.0))
+    np.testing.assert_allclose([ceiling, exponent], [0.9, 0.1], rtol=0.02)
+
+
 def test_floor_of_positive_losses_is_never_negative():
     values = np.exp(5 - 0.1 * np.log(COMPUTE) - 0.002 * (np.log(COMPUTE) - 40) ** 2)[None]
     floor, coefficient, _ = power_with_limit(COMPUTE, values, rising=False)

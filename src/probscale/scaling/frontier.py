@@ -224,7 +224,7 @@ def fit_frontier(
             cheapest=float(found.cost.min()),
         )
     optimum = _optimum(log, found, levels, position, np.isnan(best[0]))
-    law = fit_laws(levels, best, goal=log.roles.goal)
+    law = fit_laws(levels, best, goal=log.roles.goal, most=curves.bounds[1])
     return Frontier(levels, Draws(best), law, optimum, log.roles.goal, target)
 
 

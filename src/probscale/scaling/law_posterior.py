@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,13 +85,14 @@ class LawPosterior:
         return ", ".join(f"{n} {self.mean[n]:.4g} [{ends[n][0]:.4g}, {ends[n][1]:.4g}]" for n in self.names)
 
 
-def fit_laws(compute: Array, frontier: Array, *, goal: str) -> LawPosterior:
+def fit_laws(compute: Array, frontier: Array, *, goal: str, most: float = math.inf) -> LawPosterior:
     """Both laws fitted to each draw of a frontier.
 
     Args:
         compute: Levels of compute, (levels,).
         frontier: Draws, (draws, levels); levels without a value are left out.
         goal: "min" or "max".
+        most: Largest possible output, which no ceiling passes.
 
     Cost: O(draws × levels × exponents tried).
     """
@@ -99,7 +101,7 @@ def fit_laws(compute: Array, frontier: Array, *, goal: str) -> LawPosterior:
     rising = goal == "max"
     logarithmic = not rising and bool((values > 0).all())
     slope, intercept = line_through(np.log(levels), np.log(values) if logarithmic else values)
-    limit, coefficient, exponent = power_with_limit(levels, values, rising=rising)
+    limit, coefficient, exponent = power_with_limit(levels, values, rising=rising, most=most)
     named = {
         "exponent": exponent,
         "ceiling" if rising else "floor": limit,
@@ -110,21 +112,27 @@ def fit_laws(compute: Array, frontier: Array, *, goal: str) -> LawPosterior:
     return LawPosterior({name: Draws(value) for name, value in named.items()}, rising, logarithmic)
 
 
-def power_with_limit(compute: Array, values: Array, *, rising: bool) -> tuple[Array, Array, Array]:
+def power_with_limit(
+    compute: Array, values: Array, *, rising: bool, most: float = math.inf
+) -> tuple[Array, Array, Array]:
     """Limit, coefficient and exponent of power laws fitted by least squares, (draws,) each.
 
     Residuals are relative for positive losses, absolute otherwise; floor (of positive losses) and coefficient
-    are not negative. For each exponent the other two follow in closed form (variable projection, Golub and
+    are not negative, ceilings not above what is possible. For each exponent the other two follow in closed form (variable projection, Golub and
     Pereyra 1973).
 
     Args:
         compute: Shape (levels,).
         values: Shape (draws, levels).
         rising: Fit limit − coefficient · compute^−exponent instead.
+        most: Largest possible value of what rises.
     """
-    target = -values if rising else values
-    positive = not rising and bool((values > 0).all())
-    weight = 1 / np.square(values) if positive else np.ones_like(values)
+    bounded = rising and math.isfinite(most)
+    top = most if bounded else 0.0
+    target = top - values if rising else values
+    losses = not rising and bool((values > 0).all())
+    weight = 1 / np.square(values) if losses else np.ones_like(values)
+    positive = losses or bounded
     centre = float(np.exp(np.log(compute).mean()))
     misfits = np.stack([_projected(a, compute / centre, target, weight, positive)[2] for a in EXPONENTS])
     best = np.clip(misfits.argmin(axis=0), 1, len(EXPONENTS) - 2)
@@ -135,7 +143,7 @@ def power_with_limit(compute: Array, values: Array, *, rising: bool) -> tuple[Ar
     step = np.log(EXPONENTS[1] / EXPONENTS[0])
     exponent = EXPONENTS[best] * np.exp(step * np.clip(shift, -1, 1))
     limit, coefficient, _ = _projected(exponent[:, None], compute / centre, target, weight, positive)
-    return (-limit if rising else limit), coefficient * centre**exponent, exponent
+    return (top - limit if rising else limit), coefficient * centre**exponent, exponent
 
 
 def _projected(

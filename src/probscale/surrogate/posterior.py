@@ -156,6 +156,12 @@ class CurvePosterior:
             out[:, where] = block.sample(generator, n)
         return out
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Least and largest possible output, infinite where there is none."""
+        lows, highs = zip(*(block.transform.bounds for _, block in self.blocks), strict=True)
+        return min(lows), max(highs)
+
     def latent(self) -> CurvePosterior:
         """The curves themselves, without observation noise."""
         return replace(self, blocks=tuple((where, block.latent()) for where, block in self.blocks))
