@@ -213,7 +213,7 @@ def _concluded(bench: LiveBench, ledger: Ledger, output: str, unit: str, *, kept
     values = [[sign * y for _, y in run.points if math.isfinite(y)] for run in bench.runs]
     best = np.array([min(column, default=math.inf) for column in values])
     if not np.isfinite(best).any():
-        if ledger.events()[-1]["event"] != "finished":
+        if ledger.events() and ledger.events()[-1]["event"] != "finished":
             ledger.append({"event": "finished", "run": None, "spent": float(bench.spent.sum())})
         raise _nothing_found(bench, ledger, output)
     row = int(np.argmin(best))
