@@ -38,7 +38,9 @@ def test_rising_scores_mirror_falling_losses():
 
 
 def test_no_ceiling_passes_what_is_possible():
-    score = (0.02 * np.log(COMPUTE / 1e16) + 0.1)[None]  # What a law follows best with a ceiling far above one.
+    score = (0.02 * np.log(COMPUTE / 1e16) + 0.1)[
+        None
+    ]  # What a law follows best with a ceiling far above one.
     free, bounded = (power_with_limit(COMPUTE, score, rising=True, most=most) for most in (np.inf, 1.0))
     assert free[0] > 1.5
     assert bounded[0] <= 1

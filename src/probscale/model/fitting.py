@@ -82,7 +82,7 @@ def fit_process(
         return FitOutcome(float(value), 1, 0, "nothing to fit")
     failures = 0
     start = np.concatenate([p.detach().cpu().numpy().ravel() for p in parameters])
-    prior = _prior_around(process, parameters, start) if isinstance(process, CurveProcess) else None
+    prior = _prior_around(process, parameters, start)
 
     def objective(flat: Array) -> tuple[float, Array]:
         nonlocal failures
@@ -137,9 +137,15 @@ class _Prior:
         return value + 0.5 * float(z @ z) + self.rest, slope + z / self.std
 
 
-def _prior_around(process: CurveProcess, parameters: list[torch.nn.Parameter], start: Array) -> _Prior:
-    """Priors of the fitted parameters in closed form: on the tape they cost as much as a small log."""
-    prior = _Prior(*(part.cpu().numpy() for part in process.prior_of(parameters)))
+def _prior_around(process: object, parameters: list[torch.nn.Parameter], start: Array) -> _Prior | None:
+    """Priors of the fitted parameters in closed form: on the tape they cost as much as a small log.
+
+    None for processes whose priors are not all normal.
+    """
+    if not isinstance(process, CurveProcess):
+        return None
+    location, std = (part.cpu().numpy() for part in process.prior_of(parameters))
+    prior = _Prior(location, std)
     with torch.no_grad():
         value = -float(process.log_prior())
     return replace(prior, rest=value - prior.added_to(0.0, np.zeros_like(start), start)[0])

@@ -84,7 +84,7 @@ class Noise(Module):
 class CurveProcess(Module):
     """Mean, kernel and noise of a log's curves on the modelled scale."""
 
-    _declared: list[tuple[Module, Any, Any]] | None = None
+    _declared: list[Any] | None = None
 
     def __init__(self, layout: Layout, mean: CurveMean, *, scale: float, noise: float) -> None:
         super().__init__()
@@ -95,10 +95,12 @@ class CurveProcess(Module):
 
     def log_prior(self) -> Tensor:
         """Log density of the current parameters under their priors."""
-        if self._declared is None:
+        declared = self._declared
+        if declared is None:
             # Walking through all modules takes as long as the sums of a small log.
-            self._declared = [(module, prior, value) for _, module, prior, value, _ in self.named_priors()]
-        found = [(value(module), prior) for module, prior, value in self._declared]
+            declared = [(module, prior, value) for _, module, prior, value, _ in self.named_priors()]
+            self._declared = declared
+        found = [(value(module), prior) for module, prior, value in declared]
         value = torch.cat([each.reshape(-1) for each, _ in found])
         location, std = (
             torch.cat([getattr(prior, name).expand(each.shape).reshape(-1) for each, prior in found])
@@ -109,8 +111,8 @@ class CurveProcess(Module):
 
     def prior_of(self, parameters: list[torch.nn.Parameter]) -> tuple[Tensor, Tensor]:
         """Prior means and standard deviations of numbers of parameters, in turn; infinite without a prior."""
-        location = {parameter: torch.zeros_like(parameter) for parameter in parameters}
-        std = {parameter: torch.full_like(parameter, math.inf) for parameter in parameters}
+        location: dict[Tensor, Tensor] = {p: torch.zeros_like(p) for p in parameters}
+        std: dict[Tensor, Tensor] = {p: torch.full_like(p, math.inf) for p in parameters}
         for _, module, prior, value, _ in self.named_priors():
             each = value(module)
             if each in location:

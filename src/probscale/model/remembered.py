@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,7 +28,9 @@ def remembered(x: Tensor, key: Hashable, find: Callable[[], T]) -> T:
     """
     if not torch.is_grad_enabled():
         return find()
-    known = _KNOWN.setdefault(x, {})
+    known: dict[Hashable, tuple[int, Any]] | None = _KNOWN.get(x)
+    if known is None:
+        known = _KNOWN[x] = {}
     if key not in known or known[key][0] != x._version:
         known[key] = x._version, find()
     return known[key][1]

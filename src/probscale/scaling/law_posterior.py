@@ -118,8 +118,8 @@ def power_with_limit(
     """Limit, coefficient and exponent of power laws fitted by least squares, (draws,) each.
 
     Residuals are relative for positive losses, absolute otherwise; floor (of positive losses) and coefficient
-    are not negative, ceilings not above what is possible. For each exponent the other two follow in closed form (variable projection, Golub and
-    Pereyra 1973).
+    are not negative, ceilings not above what is possible. For each exponent the other two follow in closed
+    form (variable projection, Golub and Pereyra 1973).
 
     Args:
         compute: Shape (levels,).
