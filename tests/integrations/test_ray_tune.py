@@ -101,6 +101,12 @@ def test_a_restored_searcher_suggests_what_the_first_would_have(finished, tmp_pa
     (tmp_path / "other").write_text("{}")
     with pytest.raises(ConfigError, match="not the state of a ProbscaleSearch"):
         again.restore(tmp_path / "other")
+    state = json.loads((tmp_path / "state").read_text())
+    del state["failed"], state["model"]["text"]  # As written before failures and mixed choices were known.
+    (tmp_path / "earlier").write_text(json.dumps(state))
+    earlier = ProbscaleSearch(TuneModel(STEPS))
+    earlier.restore(tmp_path / "earlier")
+    assert earlier.model.log().equals(finished.search.model.log())
 
 
 def test_reports_that_are_not_finite_stop_a_trial_and_survive_saving(tmp_path):

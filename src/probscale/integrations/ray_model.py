@@ -266,7 +266,7 @@ class TuneModel:
         """
         self.aim(state["metric"], state["goal"])
         self.configs = {trial: dict(config) for trial, config in state["configs"].items()}
-        self._text = set(state["text"])
+        self._text = set(state.get("text", ()))
         self._events, self._reached = [], {}
         for trial, at, value in state["events"]:
             self.observe(trial, at, float(value))

@@ -216,7 +216,7 @@ class ProbscaleSearch(Searcher):
         self._metric, self._mode = self.model.metric or None, self.model.goal
         self._used = set(state["used"])
         self._suggested, self._first = dict(state["suggested"]), list(state["first"])
-        self._failed = list(state["failed"])
+        self._failed = list(state.get("failed", ()))
         self._generator.bit_generator.state = state["generator"]
 
 
