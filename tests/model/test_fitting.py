@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from probscale.model.fitting import fit_process, fit_robustly, held
 from probscale.model.gp import CurveProcess, Observations
-from probscale.model.layout import Layout
+from probscale.model.layout import LabelBlock, Layout
 from probscale.model.mean_fit import fit_mean
 from probscale.model.means import LawMean, LawScale, PlaneMean, Rows
 from probscale.model.transforms import LogFloor
@@ -183,3 +183,24 @@ def test_the_objective_of_a_fit_counts_the_priors_of_parameters_that_stay(make_l
     with torch.no_grad():
         expected = float(process.log_likelihood(data) + process.log_prior())
     assert outcome.objective == pytest.approx(expected, rel=1e-10)
+
+
+def test_priors_in_closed_form_have_the_slopes_of_those_of_all_terms(make_law):
+    mean = PlaneMean(make_law().scale, level=0.0, spread=1.0)
+    layout = Layout(("lr", "N"), sizes=(1,), labels=(LabelBlock("task", 2, text=(3, 4), level=True),))
+    process = CurveProcess(layout, mean, scale=0.3, noise=0.03)
+    free = list(process.parameters())
+    with torch.no_grad():
+        for place, parameter in enumerate(free):
+            parameter.add_(0.1 * (place + 1))
+    location, std = process.prior_of(free)
+    slopes = torch.autograd.grad(process.log_prior(), free, allow_unused=True)
+    flat = torch.cat([p.detach().reshape(-1) for p in free])
+    expected = torch.cat(
+        [
+            torch.zeros_like(p).reshape(-1) if s is None else s.reshape(-1)
+            for s, p in zip(slopes, free, strict=True)
+        ]
+    )
+    # Terms share the correlation of a label, whose priors then count in each of them.
+    np.testing.assert_allclose((location - flat) / std.square(), expected, rtol=ALGEBRA, atol=1e-12)

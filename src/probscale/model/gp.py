@@ -110,15 +110,22 @@ class CurveProcess(Module):
         return -0.5 * ((value - location) / std).square().sum() - std.log().sum() - constant
 
     def prior_of(self, parameters: list[torch.nn.Parameter]) -> tuple[Tensor, Tensor]:
-        """Prior means and standard deviations of numbers of parameters, in turn; infinite without a prior."""
-        location: dict[Tensor, Tensor] = {p: torch.zeros_like(p) for p in parameters}
-        std: dict[Tensor, Tensor] = {p: torch.full_like(p, math.inf) for p in parameters}
+        """Prior means and standard deviations of numbers of parameters, in turn; infinite without a prior.
+
+        Where a parameter has several priors, that of their product.
+        """
+        weighed: dict[Tensor, Tensor] = {p: torch.zeros_like(p) for p in parameters}
+        precision: dict[Tensor, Tensor] = {p: torch.zeros_like(p) for p in parameters}
         for _, module, prior, value, _ in self.named_priors():
             each = value(module)
-            if each in location:
-                location[each], std[each] = prior.loc.expand(each.shape), prior.scale.expand(each.shape)
-        flat = (torch.cat([known[p].reshape(-1) for p in parameters]).detach() for known in (location, std))
-        return next(flat), next(flat)
+            if each in precision:
+                share = prior.scale.expand(each.shape) ** -2
+                precision[each] = precision[each] + share
+                weighed[each] = weighed[each] + share * prior.loc.expand(each.shape)
+        total, mean = (
+            torch.cat([known[p].reshape(-1) for p in parameters]).detach() for known in (precision, weighed)
+        )
+        return mean / total.clamp_min(torch.finfo(total.dtype).tiny), total**-0.5
 
     def log_likelihood(self, data: Observations) -> Tensor:
         """Log marginal likelihood of the observations on the modelled scale.
