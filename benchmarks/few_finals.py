@@ -1,10 +1,11 @@
-"""Forecasts from the finals of four to thirty runs: how much their intervals hold.
+"""Forecasts from the finals of few runs, and from few points of curves: how much their intervals hold.
 
     python benchmarks/few_finals.py [--seeds 2]
 
 Training rows of eleven logs (the reported largest sizes are gone), thinned to 45 runs. A few of them
 teach, drawn from all or from the cheaper half; the rest is asked. The same fits are judged with the spread
-that left-out runs and priors tell, and as the Gaussian process states it.
+that left-out runs and priors tell, and as the Gaussian process states it. So are ends of new runs, from
+fewer than twenty points of two to four curves.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from probscale.model.posterior import Tail
 NAMES = ["gadre_overtraining", "nanochat", "olmo_ladder", "stdlib_gpt", "chinchilla_epoch"]
 NAMES += ["scaling_with_vocab", "datablations", "loss_to_loss", "misfitting", "routed_lm", "porian_isoflop"]
 COUNTS, POOL, DRAW = (4, 8, 14, 20, 30), 45, 21
+CURVES = ["stdlib_gpt", "misfitting", "olmo_ladder", "nanochat", "routed_lm", "scaling_with_vocab"]
+SHAPES, ASKED = ((3, 6, 0.5), (3, 6, 1.0), (4, 4, 0.3), (2, 8, 0.5)), 12
 Scores = dict[str, float]
 
 
@@ -46,6 +49,34 @@ def cuts(name: str, seed: int) -> Iterator[tuple[int, Task]]:
                 taught = pool.index.isin(turn[:count])
                 learn, asked = (pool[mask].reset_index(drop=True) for mask in (taught, ~taught))
                 yield count, replace(task, train=learn, test=asked)
+
+
+def beginnings(name: str, seed: int) -> Iterator[tuple[str, Task]]:
+    """A few points of a few curves that teach, and the ends of others."""
+    task = tasks.curves(name, "largest")
+    run, axis = task.roles["run"], task.roles["axis"]
+    frame = task.train.sort_values(axis, kind="stable")
+    counts = frame[run].value_counts()
+    names = np.array(sorted(counts.index[counts >= 10]))
+    ends = frame.groupby(run).tail(1)
+    for runs, points, share in SHAPES:
+        turn = np.random.default_rng([DRAW, seed, runs, points]).permutation(names)
+        parts = [_spaced(frame[frame[run] == each], axis, points, share) for each in turn[:runs]]
+        if len(turn) >= runs + 2 and min(map(len, parts)) >= 3:
+            learn = pd.concat(parts, ignore_index=True)
+            asked = ends[ends[run].isin(turn[runs : runs + ASKED])].reset_index(drop=True)
+            label = f"{runs} curves, {points} points, {100 * share:.0f} % of the axis"
+            yield label, replace(task, train=learn, test=asked)
+
+
+def _spaced(curve: pd.DataFrame, axis: str, points: int, share: float) -> pd.DataFrame:
+    """Points of the first share of a curve, evenly spaced in the logarithm of the axis."""
+    begun = curve[(curve[axis] > 0) & (curve[axis] <= share * curve[axis].max() * (1 + 1e-9))]
+    if not len(begun):
+        return begun
+    at = np.log(begun[axis].to_numpy(float))
+    wanted = np.linspace(at[0], at[-1], points)
+    return begun.iloc[np.unique(np.abs(at[:, None] - wanted).argmin(axis=0))]
 
 
 def judged(task: Task) -> tuple[Scores, Scores]:
@@ -82,8 +113,15 @@ def main() -> None:
                 pair = judged(cut)
                 print(name, seed, count, pair, flush=True)
                 records.append((name, count, pair))
+    curves = []
+    for name in CURVES:
+        for seed in range(3 * len(seeds)):
+            for label, cut in beginnings(name, seed):
+                curves.append((name, label, judged(cut)))
+                print(name, seed, label, curves[-1][2], flush=True)
     tables = [_table(records, 1, "runs that teach"), _table(records, 0, "data set")]
-    write_page("few_finals", "Finals of few runs", [NOTE, *tables])
+    few = [_table(curves, 1, "what teaches"), _table(curves, 0, "data set")]
+    write_page("few_finals", "Finals of few runs", [NOTE, *tables, CURVE_NOTE, *few])
 
 
 def _table(records: list[Any], key: int, header: str) -> str:
@@ -113,6 +151,14 @@ NOTE = (
     "one over their number. Shares and widths of wide runs of one in four and four times in place of "
     "one in eleven and 2.6 times: density .3 better with four runs, the same with more, and 3 % more "
     "error of the mean, which the exponential of a wide forecast raises."
+)
+
+CURVE_NOTE = (
+    "Ends of new runs from fewer than twenty points of curves, likewise. Before the same rule was taken "
+    "for them, other draws of these logs (with their largest sizes; 135 cuts) had .79 in 90 % intervals "
+    "and a log density of -.74 as stated, .91 and .02 with it, .89 and -.05 with 1.4 times the stated "
+    "spread and one run in twenty twice as wide. Where runs of a sweep are alike (nanochat, OLMo ladder) "
+    "forecasts as stated were better by .3 nats."
 )
 
 
