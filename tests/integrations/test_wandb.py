@@ -126,6 +126,24 @@ def test_a_long_export_with_configuration_objects_is_read(tmp_path):
     assert log.configs["opt.lr"].tolist() == [0.1, 0.2]
 
 
+def test_a_setting_that_is_logged_too_stays_as_it_was_logged(tmp_path):
+    rows = [
+        {
+            "run_id": r,
+            "_step": s,
+            "loss": 3.0 / s,
+            "lr": lr / s,
+            "config": json.dumps({"lr": lr, "width": 64}),
+        }
+        for r, lr in (("a", 0.1), ("b", 0.2))
+        for s in (1, 2)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "history.csv", index=False)
+    log = from_wandb_export(tmp_path / "history.csv")
+    assert log.n_points == 4
+    assert "lr" not in log.configs
+
+
 def test_histories_of_single_runs_are_named_after_their_files(tmp_path):
     for name in ("a", "b"):
         pd.DataFrame({"_step": [1, 2], "loss": [2.0, 1.0]}).to_parquet(tmp_path / f"{name}.parquet")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -98,9 +98,13 @@ def spread(frame: pd.DataFrame) -> pd.DataFrame:
     if not nested:
         return frame
     cells = (dict(zip(nested, row, strict=True)) for row in frame[nested].itertuples(index=False))
-    flat = pd.DataFrame([flatten(row) for row in cells], index=frame.index)
-    rest = frame.drop(columns=nested)
-    return pd.concat([rest, flat.drop(columns=rest.columns, errors="ignore")], axis=1)
+    return with_settings(frame.drop(columns=nested), cells)
+
+
+def with_settings(frame: pd.DataFrame, configs: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """A table with the nested configuration of each row as columns; columns that it has stay as they are."""
+    flat = pd.DataFrame([flatten(config) for config in configs], index=frame.index)
+    return pd.concat([frame, flat.drop(columns=frame.columns, errors="ignore")], axis=1)
 
 
 def _is_nested(value: Any) -> bool:

@@ -16,7 +16,7 @@ from probscale.integrations.flatten import as_number, flatten
 from probscale.integrations.logged import Choice, LoggedRun, assemble
 from probscale.integrations.paths import Source, found_files, sources_of
 from probscale.integrations.settings import LABELS
-from probscale.integrations.tables import asked, read_table
+from probscale.integrations.tables import asked, read_table, with_settings
 from probscale.integrations.wandb_files import OfflineRun, read_offline_run
 from probscale.runs import RunLog, read_frame
 from probscale.runs.schema import listed
@@ -195,7 +195,9 @@ def _exported(
         names = _distinct(frame["Name"])
         return read_table(frame.drop(columns="Name").assign(run_name=names), "run_name", *named)
     if any(name in frame.columns for name in ("run_id", "run", "run_name", "name", "id")):
-        frame = frame.drop(columns="config").join(_flat(frame["config"])) if "config" in frame else frame
+        if "config" in frame:
+            configs = (cell if isinstance(cell, Mapping) else {} for cell in frame["config"])
+            frame = with_settings(frame.drop(columns="config"), configs)
         return read_table(frame, None, *named)
     return read_table(frame.assign(run_id=file.stem), "run_id", tuple(map(str, frame.columns)))
 
@@ -213,11 +215,6 @@ def _object(cell: Any) -> Any:
         return ast.literal_eval(re.sub(r"(?<=[:,\[(] )-?(nan|inf)(?=[,}\])])", "None", cell))
     except (ValueError, SyntaxError):
         raise RunLogError(f"a cell is neither JSON nor a dict of Python: {cell[:60]!r}...") from None
-
-
-def _flat(configs: pd.Series) -> pd.DataFrame:
-    rows = [flatten(cell) if isinstance(cell, Mapping) else {} for cell in configs]
-    return pd.DataFrame(rows, index=configs.index)
 
 
 def _summaries(frame: pd.DataFrame) -> list[LoggedRun]:
