@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tasks
-from scoring import fit_ours, markdown, predict_rows, write_page
+from scoring import fit_ours, log_densities, markdown, predict_rows, share_inside, write_page
 from tasks import Task
 
 from probscale.model.posterior import Tail
@@ -91,13 +91,8 @@ def judged(task: Task) -> tuple[Scores, Scores]:
 def _scores(surrogate: Any, task: Task) -> Scores:
     posterior, place = predict_rows(surrogate, task)
     truth = task.test[task.output].to_numpy(float)
-    table = np.full(posterior.shape, np.nan)
-    table[place] = truth
-    found = {}
-    for level in (0.5, 0.9):
-        lower, upper = (edge[place] for edge in posterior.interval(level))
-        found[f"{100 * level:.0f} %"] = float(((truth >= lower) & (truth <= upper)).mean())
-    found["density"] = float(posterior.log_density(table)[place].clip(-50).mean())
+    found = {f"{100 * level:.0f} %": share_inside(posterior, place, truth, level) for level in (0.5, 0.9)}
+    found["density"] = float(log_densities(posterior, place, truth).clip(-50).mean())
     return found | {"mae": float(np.abs(posterior.mean[place] - truth).mean())}
 
 

@@ -103,6 +103,19 @@ def predict_rows(surrogate: Any, task: Task) -> tuple[Any, tuple[np.ndarray, np.
     return surrogate.predict(configs, at), (row, column)
 
 
+def log_densities(posterior: Any, place: tuple[np.ndarray, np.ndarray], truth: Array) -> Array:
+    """Log density of each test row; `place` as `predict_rows` gives it."""
+    table = np.full(posterior.shape, np.nan)
+    table[place] = truth
+    return posterior.log_density(table)[place]
+
+
+def share_inside(posterior: Any, place: tuple[np.ndarray, np.ndarray], truth: Array, level: float) -> float:
+    """Share of test rows within central intervals."""
+    lower, upper = (edge[place] for edge in posterior.interval(level))
+    return float(((truth >= lower) & (truth <= upper)).mean())
+
+
 def fit_ours(task: Task, **options: Any) -> tuple[Any, float]:
     """Our surrogate of the training rows, and the seconds the fit took."""
     import probscale as ps

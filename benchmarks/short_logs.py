@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import tasks
 from features import Array
-from scoring import fit_ours, markdown, predict_rows, write_page
+from scoring import fit_ours, log_densities, markdown, predict_rows, share_inside, write_page
 from sources import read, roles_of
 from tasks import Task
 
@@ -103,14 +103,11 @@ def _judged(surrogate: Any, task: Task, asked: pd.DataFrame) -> Scores:
     part = replace(task, test=asked.drop(columns="known").reset_index(drop=True))
     posterior, place = predict_rows(surrogate, part)
     truth = asked[task.output].to_numpy(float)
-    table = np.full(posterior.shape, np.nan)
-    table[place] = truth
-    lower, upper = (edge[place] for edge in posterior.interval(0.9))
     quantiles = np.stack([posterior.quantile(level)[place] for level in LEVELS])
     return {
         "crps": _crps(np.log(quantiles), np.log(truth)),
-        "nlpd": -float(posterior.log_density(table)[place].mean()),
-        "cover": float(((truth >= lower) & (truth <= upper)).mean()),
+        "nlpd": -float(log_densities(posterior, place, truth).mean()),
+        "cover": share_inside(posterior, place, truth, 0.9),
     }
 
 

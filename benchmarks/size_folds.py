@@ -23,7 +23,7 @@ from features import Array
 from model_choices import GAP
 from numpy.typing import NDArray
 from peers import PEERS
-from scoring import fit_ours, markdown, number, predict_rows, write_page
+from scoring import fit_ours, log_densities, markdown, number, predict_rows, write_page
 from tasks import Task
 
 NAMES = ["misfitting", "olmo_ladder", "routed_lm", "datablations", "nanochat", "porian_isoflop"]
@@ -140,11 +140,9 @@ def judged(task: Task) -> dict[str, float]:
     surrogate, _ = fit_ours(task, embedder=None)
     posterior, order = predict_rows(surrogate, task)
     truth = task.test[task.output].to_numpy(float)
-    table = np.full(posterior.shape, np.nan)
-    table[order] = truth
     median = posterior.quantile(0.5)[order]
     out = {"MAE": float(np.abs(median - truth).mean()), "bias": float((median - truth).mean())}
-    out["log density"] = float(posterior.log_density(table)[order].mean())
+    out["log density"] = float(log_densities(posterior, order, truth).mean())
     for level in (0.5, 0.9):
         lower, upper = (edge[order] for edge in posterior.interval(level))
         out[f"{level:.0%}"] = float(((truth >= lower) & (truth <= upper)).mean())

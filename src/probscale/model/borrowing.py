@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from scipy.optimize import minimize_scalar
 
+from probscale.model.fitting import FAILED
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.means import CurveMean
-
-FAILED = 1e12
-"""Objective where a covariance could not be factored."""
 
 AMPLITUDES = ("scale", "drift")
 OWN = ("growth", "plateau", "wane", "bend")

@@ -26,7 +26,11 @@ HURRIED = 3
 SETTLED = 0.5
 """Log posterior that so many iterations of a fit from earlier parameters must gain for it to go on."""
 
-_FAILED, _BOUND = 1e12, 6.0
+FAILED = 1e12
+"""Objective where a covariance could not be factored."""
+
+REACH = 6.0
+"""How far raw parameters may move."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def fit_process(
     data: Data_contra,
     *,
     iterations: int = 40,
-    bound: float = _BOUND,
+    bound: float = REACH,
     settled: float = 0.0,
     watched: int = WATCHED,
 ) -> FitOutcome:
@@ -90,7 +94,7 @@ def fit_process(
         found = _negative_posterior(process, data, parameters, prior is None)
         if found is None:
             failures += 1
-            return _FAILED, np.zeros_like(flat)
+            return FAILED, np.zeros_like(flat)
         value, slope = found if prior is None else prior.added_to(*found, flat)
         return value, slope
 

@@ -95,12 +95,7 @@ class CurveProcess(Module):
 
     def log_prior(self) -> Tensor:
         """Log density of the current parameters under their priors."""
-        declared = self._declared
-        if declared is None:
-            # Walking through all modules takes as long as the sums of a small log.
-            declared = [(module, prior, value) for _, module, prior, value, _ in self.named_priors()]
-            self._declared = declared
-        found = [(value(module), prior) for module, prior, value in declared]
+        found = self._with_priors()
         value = torch.cat([each.reshape(-1) for each, _ in found])
         location, std = (
             torch.cat([getattr(prior, name).expand(each.shape).reshape(-1) for each, prior in found])
@@ -116,8 +111,7 @@ class CurveProcess(Module):
         """
         weighed: dict[Tensor, Tensor] = {p: torch.zeros_like(p) for p in parameters}
         precision: dict[Tensor, Tensor] = {p: torch.zeros_like(p) for p in parameters}
-        for _, module, prior, value, _ in self.named_priors():
-            each = value(module)
+        for each, prior in self._with_priors():
             if each in precision:
                 share = prior.scale.expand(each.shape) ** -2
                 precision[each] = precision[each] + share
@@ -126,6 +120,15 @@ class CurveProcess(Module):
             torch.cat([known[p].reshape(-1) for p in parameters]).detach() for known in (precision, weighed)
         )
         return mean / total.clamp_min(torch.finfo(total.dtype).tiny), total**-0.5
+
+    def _with_priors(self) -> list[tuple[Tensor, Any]]:
+        """Parameters and their priors, where several terms share one as often as they do."""
+        declared = self._declared
+        if declared is None:
+            # Walking through all modules takes as long as the sums of a small log.
+            declared = [(module, prior, value) for _, module, prior, value, _ in self.named_priors()]
+            self._declared = declared
+        return [(value(module), prior) for module, prior, value in declared]
 
     def log_likelihood(self, data: Observations) -> Tensor:
         """Log marginal likelihood of the observations on the modelled scale.

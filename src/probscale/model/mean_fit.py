@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from probscale.model.devices import threads_for
+from probscale.model.fitting import REACH
 from probscale.model.gp import Observations
 from probscale.model.means import CurveMean
 from probscale.model.weighing import LEAST_SPREAD, STUDENT_DEGREES, spread_of
@@ -17,8 +18,6 @@ from probscale.model.weighing import LEAST_SPREAD, STUDENT_DEGREES, spread_of
 Array = NDArray[np.float64]
 
 MOST_SPREAD = 1e3
-REACH = 6.0
-"""How far raw parameters may move."""
 
 
 def fit_mean(mean: CurveMean, data: Observations, *, iterations: int = 100) -> float:
