@@ -1,17 +1,27 @@
+import copy
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from botorch.acquisition import LogExpectedImprovement, qKnowledgeGradient, qNegIntegratedPosteriorVariance
+from botorch.acquisition import (
+    LogExpectedImprovement,
+    qKnowledgeGradient,
+    qNegIntegratedPosteriorVariance,
+    qSimpleRegret,
+)
 from botorch.acquisition.logei import qLogExpectedImprovement, qLogNoisyExpectedImprovement
 from botorch.acquisition.max_value_entropy_search import qLowerBoundMaxValueEntropy, qMaxValueEntropy
-from botorch.optim import optimize_acqf, optimize_acqf_discrete
+from botorch.acquisition.objective import GenericMCObjective
+from botorch.models import ModelList
+from botorch.optim import optimize_acqf, optimize_acqf_discrete, optimize_acqf_mixed
 from botorch.sampling.normal import SobolQMCNormalSampler
 
 import probscale as ps
 from probscale.errors import ConfigError, ShapeError
 from probscale.surrogate import FitOptions
-from probscale.surrogate.botorch_model import _safe
+from probscale.surrogate.botorch_moments import safe
 from probscale.surrogate.query import read_configs
 
 AT = 5e8
@@ -289,7 +299,7 @@ def test_wrong_asks_are_refused(surrogate, pool):
         model.encode(pool.drop(columns="N"))
     with pytest.raises(ShapeError, match="Y has shape"):
         model.condition_on_observations(model.encode(pool), torch.zeros(3, 1, dtype=torch.float64))
-    with pytest.raises(ShapeError, match=r"make inputs with encode\(pool\)"):
+    with pytest.raises(ShapeError, match=r"Make inputs with encode\(pool\)"):
         model.posterior(torch.zeros(2, 2, dtype=torch.float64))
 
 
@@ -310,7 +320,7 @@ def test_a_log_of_single_points_and_scores_to_maximise_work_too():
 
 def test_a_covariance_spoilt_by_rounding_is_given_the_jitter_it_needs():
     good, bad = torch.eye(3, dtype=torch.float64), torch.diag(torch.tensor([1.0, 1.0, -1e-6]).double())
-    both = _safe(torch.stack([good, bad]))
+    both = safe(torch.stack([good, bad]))
     assert (torch.linalg.cholesky_ex(both).info == 0).all()
     torch.testing.assert_close(both[0], good, rtol=1e-7, atol=1e-7)
     torch.testing.assert_close(both[1], bad, rtol=0.0, atol=2e-5)
@@ -327,3 +337,117 @@ def test_data_without_noise_leave_a_posterior_that_can_be_drawn_from():
     assert torch.isfinite(draws).all()
     known = model.condition_on_observations(at[:30], model.posterior(at[:30]).mean)
     assert torch.isfinite(known.posterior(at[30:]).rsample(torch.Size([8]))).all()
+
+
+def mixed_pool(generator, count):
+    """A pool whose rows hold what the model never reads, too."""
+    return candidates(generator, count).assign(folder=[f"run/{i}" for i in range(count)])
+
+
+@pytest.mark.filterwarnings("ignore::probscale.errors.UnknownColumnWarning")
+def test_what_an_optimiser_returns_is_read_as_configurations_of_the_pool(surrogate):
+    model = surrogate.botorch(AT)
+    frame = mixed_pool(np.random.default_rng(5), 20)
+    x = model.encode(frame)
+    pd.testing.assert_frame_equal(model.decode(x, frame), frame)
+    moved = x.clone()
+    moved[:, 1] += 0.1
+    back = model.decode(moved, frame)
+    assert (back["optimizer"].to_numpy() == frame["optimizer"].to_numpy()).all()
+    torch.testing.assert_close(model.encode(back), moved, rtol=1e-9, atol=1e-9)
+    whole = frame.assign(N=frame["N"].round().astype(int))
+    assert model.decode(moved + torch.eye(5, dtype=torch.float64)[0] * 1e-3, whole)["N"].dtype == np.int64
+    wrong = x[:2].clone()
+    wrong[1, 2] += 1e12
+    with pytest.raises(ConfigError, match="input 1 has labels"):
+        model.decode(wrong, frame)
+
+
+@pytest.mark.filterwarnings("ignore::probscale.errors.UnknownColumnWarning")
+def test_spaces_of_labels_and_numbers_are_optimised_over_the_choices_of_a_pool(surrogate):
+    model = surrogate.botorch(AT)
+    frame = mixed_pool(np.random.default_rng(5), 20)
+    x = model.encode(frame)
+    held = model.choices(frame)
+    assert len(held) == 2
+    assert all(sorted(fixed) == [2, 3, 4] for fixed in held)
+    best = model.posterior(x[:5]).mean.max()
+    criterion = qLogExpectedImprovement(model, best_f=best, sampler=sampler())
+    asked = {"q": 2, "num_restarts": 2, "raw_samples": 8, "fixed_features_list": held}
+    chosen, _ = optimize_acqf_mixed(criterion, model.bounds(frame), **asked, options={"maxiter": 5})
+    found = model.decode(chosen, frame)
+    assert list(found.columns) == list(frame.columns)
+    assert found["N"].between(frame["N"].min() * 0.999, frame["N"].max() * 1.001).all()
+    assert set(found["optimizer"]) <= {"adam", "muon"}
+
+
+def test_noise_that_a_caller_gives_takes_the_place_of_the_model_s_own(surrogate, pool):
+    model = surrogate.botorch([1e8, AT])
+    x = model.encode(pool).reshape(4, 3, -1)
+    given = torch.tensor([0.01, 0.04], dtype=torch.float64).expand(4, 3, 2)
+    plain, noisy = model.posterior(x), model.posterior(x, observation_noise=given)
+    torch.testing.assert_close(noisy.variance - plain.variance, given, rtol=1e-4, atol=1e-7)
+    sure = torch.full((3, 2), 1e-8, dtype=torch.float64)
+    y = plain.mean[0] + 0.1
+    after = model.condition_on_observations(x[0], y, noise=sure)
+    torch.testing.assert_close(after.posterior(x[0]).mean, y, rtol=0.0, atol=1e-3)
+    doubtful = model.condition_on_observations(x[0], y, noise=1e8 * sure)
+    torch.testing.assert_close(doubtful.posterior(x[1]).mean, plain.mean[1], rtol=0.0, atol=2e-2)
+    own = model.condition_on_observations(x[0], y).condition_on_observations(x[1], y, noise=sure)
+    turned = model.condition_on_observations(x[1], y, noise=sure).condition_on_observations(x[0], y)
+    torch.testing.assert_close(own.posterior(x[2]).mean, turned.posterior(x[2]).mean, rtol=1e-6, atol=1e-8)
+    drawn = SobolQMCNormalSampler(torch.Size([4]), seed=0)
+    assert model.fantasize(x[0], drawn, observation_noise=sure).posterior(x[1]).mean.shape == (4, 3, 2)
+    with pytest.raises(ShapeError, match=r"the noise has shape \(5,\); give variances of shape \(4, 3, 2\)"):
+        model.posterior(x, observation_noise=torch.ones(5))
+
+
+def test_objectives_may_be_written_in_user_units(surrogate, pool):
+    model = surrogate.botorch(AT)
+    values = model.posterior(model.encode(pool)).mean.detach().requires_grad_(True)
+    assert torch.autograd.gradcheck(model.output, values)
+    in_loss = GenericMCObjective(lambda Y, X=None: -model.output(Y[..., 0]))
+    criterion = qSimpleRegret(model, sampler=sampler(), objective=in_loss)
+    x = model.encode(pool)[:3, None].clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(criterion(x).sum(), x)
+    assert torch.isfinite(gradient).all()
+    assert gradient[..., 0].abs().min() > 0
+
+
+def test_models_and_surrogates_are_pickled_whole(surrogate, pool):
+    model = surrogate.botorch([1e8, AT])
+    x = model.encode(pool)
+    after = model.condition_on_observations(x[:2], model.posterior(x[:2]).mean + 0.1).eval()
+    copied = pickle.loads(pickle.dumps(after))
+    assert not copied.training
+    torch.testing.assert_close(copied.posterior(x[2:]).mean, after.posterior(x[2:]).mean, rtol=0, atol=0)
+    again = pickle.loads(pickle.dumps(surrogate))
+    np.testing.assert_array_equal(again.predict(pool, [AT]).mean, surrogate.predict(pool, [AT]).mean)
+    assert copy.deepcopy(surrogate) is surrogate
+
+
+def test_each_output_of_a_log_has_a_model_with_its_own_goal():
+    frame = family(np.random.default_rng(0), runs=12)
+    frame["accuracy"] = 1 / frame["loss"]
+    roles = {"run": "run", "axis": "tokens", "params": "N", "goal": {"loss": "min", "accuracy": "max"}}
+    log = ps.RunLog.from_frame(frame.drop(columns="planned"), output=("loss", "accuracy"), **roles)
+    surrogate = ps.fit_surrogate(log, embedder=None, options=FitOptions(iterations=5, rounds=1))
+    pool = candidates(np.random.default_rng(1), 6).drop(columns="planned")
+    models = [surrogate.botorch(AT, output=name) for name in ("loss", "accuracy")]
+    x = models[0].encode(pool)
+    for name, model in zip(("loss", "accuracy"), models, strict=True):
+        median = surrogate.predict(pool, [AT], output=name).median
+        np.testing.assert_allclose(model.output(model.posterior(x).mean), median, rtol=1e-2)
+    both = ModelList(*models).posterior(x).mean
+    assert both.shape == (6, 2)
+    assert np.corrcoef(both.numpy().T)[0, 1] > 0.9
+    with pytest.raises(ConfigError, match="no output 'bleu'"):
+        surrogate.botorch(AT, output="bleu")
+
+
+def test_single_rows_and_outputs_that_do_not_exist_are_refused(surrogate, pool):
+    model = surrogate.botorch([1e8, AT])
+    with pytest.raises(ShapeError, match=r"must be \(…, q, 5\)"):
+        model.posterior(model.encode(pool)[0])
+    with pytest.raises(ConfigError, match="no output 2; the model has 2"):
+        model.subset_output([2])

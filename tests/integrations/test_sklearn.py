@@ -106,3 +106,12 @@ def test_wrong_columns_and_unfitted_models_are_refused():
     with pytest.raises(ConfigError, match="at least 3"):
         ProbscaleRegressor().fit(frame.head(2), frame["loss"].head(2))
     assert clone(ProbscaleRegressor(axis="tokens")).axis == "tokens"
+
+
+def test_random_states_of_scikit_learn_are_taken():
+    generator = np.random.default_rng(5)
+    x = generator.uniform(1, 2, (12, 2))
+    y = x.sum(axis=1) + 0.1 * generator.standard_normal(12)
+    for state in (None, np.random.RandomState(0), np.int64(3)):
+        fitted = ProbscaleRegressor(options=QUICK, random_state=state).fit(x, y)
+        assert np.isfinite(fitted.predict(x[:2])).all()

@@ -60,6 +60,10 @@ class NumericField:
         z = np.clip(z, -50.0, 50.0)
         return np.stack([z, missing * 2.0], axis=1) if self.marks_missing else z[:, None]
 
+    def restore(self, z: Array) -> Array:
+        """Values of standardised coordinates, shape (rows,), in user units."""
+        return unscale(self.centre + self.spread * z, self.scale, self.unit)
+
     def outside(self, values: Any) -> NDArray[np.bool_]:
         """Which rows lie beyond the range of the training values."""
         numbers = to_numbers(values)
@@ -100,6 +104,21 @@ def rescale(numbers: Array, scale: Scale, unit: float) -> Array:
         if scale == "complement":
             return -np.log(np.where(numbers < 1, 1 - numbers, np.nan))
         return numbers.astype(np.float64)
+
+
+def unscale(raw: Array, scale: Scale, unit: float) -> Array:
+    """Numbers of values on a field's scale: the inverse of `rescale`.
+
+    >>> unscale(rescale(np.array([0.9, 0.99]), "complement", 1.0), "complement", 1.0)
+    array([0.9 , 0.99])
+    """
+    if scale == "log":
+        return np.exp(raw)
+    if scale == "log1p":
+        return unit * np.expm1(raw)
+    if scale == "complement":
+        return -np.expm1(-raw)
+    return raw
 
 
 def choose_scale(numbers: Array) -> tuple[Scale, float]:

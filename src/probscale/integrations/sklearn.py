@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from numbers import Integral
 from typing import Any, Literal, cast, overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import (
     assert_all_finite,
     check_consistent_length,
@@ -22,7 +21,7 @@ from sklearn.utils.validation import (
 from probscale.errors import ConfigError
 from probscale.runs import RunLog
 from probscale.runs.schema import Goal, listed, names_of
-from probscale.surrogate import CurveSurrogate, FitOptions, fit_surrogate, load_surrogate
+from probscale.surrogate import CurveSurrogate, FitOptions, fit_surrogate
 
 Array = NDArray[np.float64]
 
@@ -47,7 +46,8 @@ class ProbscaleRegressor(RegressorMixin, BaseEstimator):
         embedder: As in `fit_surrogate`; None leaves text out.
         output_transform: `transform` of `fit_surrogate`.
         options: As in `fit_surrogate`.
-        random_state: Seed of the fit.
+        random_state: Seed of the fit: an integer, or as elsewhere in scikit-learn a `RandomState` to draw it
+            from, or None for another one each time.
 
     Attributes:
         surrogate_: The fitted `CurveSurrogate`.
@@ -71,7 +71,7 @@ class ProbscaleRegressor(RegressorMixin, BaseEstimator):
         embedder: Any = None,
         output_transform: str = "auto",
         options: FitOptions | None = None,
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.axis = axis
         self.run = run
@@ -112,7 +112,7 @@ class ProbscaleRegressor(RegressorMixin, BaseEstimator):
             horizon=None if self.horizon is None else self._name(self.horizon),
             config=[name for name in frame.columns if name not in (_RUN, _AXIS, _OUTPUT, *self._special())],
         )
-        seed = int(self.random_state)
+        seed = _seed(self.random_state)
         self.surrogate_: CurveSurrogate = fit_surrogate(
             log, embedder=self.embedder, seed=seed, transform=self.output_transform, options=self.options
         )
@@ -181,22 +181,9 @@ class ProbscaleRegressor(RegressorMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         return tags
 
-    def __getstate__(self) -> dict[str, Any]:
-        """State with the surrogate in its own file format, which holds no pickled code."""
-        inner: Any = super()
-        state: dict[str, Any] = dict(inner.__getstate__())
-        if "surrogate_" in state:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "surrogate.safetensors"
-                state["surrogate_"].save(path)
-                state["surrogate_"] = path.read_bytes()
-        return state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        content = state.get("surrogate_")
-        if isinstance(content, bytes):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "surrogate.safetensors"
-                path.write_bytes(content)
-                state = state | {"surrogate_": load_surrogate(path, embedder=state["embedder"])}
-        super().__setstate__(state)
+def _seed(random_state: Any) -> int:
+    """Seed of a fit; integers are taken as they are, so that fits equal those of `fit_surrogate`."""
+    if isinstance(random_state, Integral):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))

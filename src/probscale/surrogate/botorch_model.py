@@ -9,10 +9,10 @@ log.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from botorch.acquisition.objective import PosteriorTransform
 from botorch.models.model import FantasizeMixin, Model
@@ -22,14 +22,12 @@ from gpytorch.distributions import MultitaskMultivariateNormal, MultivariateNorm
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from probscale.errors import ConfigError, NotPositiveDefiniteError, ShapeError
-from probscale.model.exact import ExactState
-from probscale.model.gp import CurveProcess
-from probscale.model.means import Rows
-from probscale.model.outputs import OutputsProcess
-from probscale.model.terms import RunTerm
-from probscale.runs.pools import Configs
+from probscale.errors import ConfigError, ShapeError
+from probscale.model.transforms import log_slope
+from probscale.runs.pools import Configs, pool_table
+from probscale.surrogate.botorch_moments import Fantasies, Moments, edges, frozen, moments_of, overlap, safe
 from probscale.surrogate.curves import CurveExpert
+from probscale.surrogate.decoding import choices, decode
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.grid import GridExpert
 from probscale.surrogate.points import PointEncoder
@@ -38,45 +36,7 @@ from probscale.surrogate.query import read_configs
 if TYPE_CHECKING:
     from probscale.surrogate.curves import CurveSurrogate
 
-JITTER = 1e-8
-"""Added to the diagonal of covariances, relative to its mean: equal candidates would make them singular."""
-
-GROWTHS = 14
-"""Most times that the jitter grows tenfold."""
-
 At = ArrayLike | Literal["horizon"]
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Joint Gaussian of a batch of candidates, candidates × outputs flattened.
-
-    Attributes:
-        mean: (batch, candidates · outputs).
-        covariance: Of the curves of configurations, (batch, candidates · outputs, candidates · outputs).
-        noise: What an observation adds, same shape: measurement noise, and run deviations of new runs.
-    """
-
-    mean: Tensor
-    covariance: Tensor
-    noise: Tensor
-
-
-@dataclass(frozen=True)
-class Fantasies:
-    """Observations on top of the data of the fit: points, (batch, n, d), and values, (batch, n, outputs)."""
-
-    x: Tensor
-    y: Tensor
-
-    def joined(self, x: Tensor, y: Tensor) -> Fantasies:
-        """These observations and more."""
-        batch = torch.broadcast_shapes(self.y.shape[:-2], y.shape[:-2])
-        inner = torch.broadcast_shapes(self.x.shape[:-2], x.shape[:-2])
-        return Fantasies(
-            torch.cat([self.x.expand(*inner, *self.x.shape[-2:]), x.expand(*inner, *x.shape[-2:])], dim=-2),
-            torch.cat([self.y.expand(*batch, *self.y.shape[-2:]), y.expand(*batch, *y.shape[-2:])], dim=-2),
-        )
 
 
 class CurveModel(FantasizeMixin, Model):
@@ -89,13 +49,14 @@ class CurveModel(FantasizeMixin, Model):
         at: Axis values, (outputs,), or "horizon".
     """
 
-    def __init__(self, surrogate: CurveSurrogate, expert: Expert, at: At) -> None:
+    def __init__(self, surrogate: CurveSurrogate, expert: Expert, at: At, output: str) -> None:
         super().__init__()
         self._surrogate = surrogate
+        self._output = output
         self._expert = expert
         self._points = PointEncoder(expert, at)
-        self._states = [(float(w), _frozen(s)) for w, s in zip(expert.weights, expert.states, strict=True)]
-        wants_more = surrogate.log.roles.goal == "max"
+        self._states = [(float(w), frozen(s)) for w, s in zip(expert.weights, expert.states, strict=True)]
+        wants_more = surrogate.log.roles.goal_of(output) == "max"
         self._sign = 1.0 if wants_more == expert.transform.rising else -1.0
         self._fantasies: Fantasies | None = None
 
@@ -127,14 +88,41 @@ class CurveModel(FantasizeMixin, Model):
         x = self.encode(pool)
         return torch.stack([x.min(dim=0).values, x.max(dim=0).values])
 
+    def choices(self, pool: Configs) -> list[dict[int, float]]:
+        """Values of a pool's inputs that cannot move, for `fixed_features_list` of `optimize_acqf_mixed`.
+
+        Labels, texts and planned schedules have no values in between; numbers are free. A size or horizon
+        that no coordinate carries is held too.
+        """
+        return choices(self.encode(pool).numpy(), self._points.numbers)
+
+    def decode(self, X: Tensor, pool: Configs) -> pd.DataFrame:
+        """Configurations of inputs, such as `optimize_acqf_mixed` returns, one row per input.
+
+        Args:
+            X: Inputs, (…, d).
+            pool: The configurations that bounds and choices came from; what is no number, and every column
+                that the model does not read, is taken from the nearest of them.
+
+        Raises:
+            ConfigError: if an input has labels that no configuration of the pool has.
+            ShapeError: if inputs have another width.
+        """
+        self._points.check(torch.atleast_2d(X))
+        flat = X.detach().to(torch.float64).reshape(-1, X.shape[-1]).cpu().numpy()
+        return decode(flat, pool_table(pool), self.encode(pool).numpy(), self._points.numbers)
+
     def value(self, output: ArrayLike) -> Tensor:
         """Objective of outputs in user units: larger is better."""
         modelled = self._expert.transform.forward(np.asarray(output, dtype=np.float64))
         return self._sign * torch.from_numpy(np.array(modelled))
 
     def output(self, value: Tensor) -> Tensor:
-        """Output, in user units, of objectives."""
-        return torch.from_numpy(np.array(self._expert.transform.inverse(self._sign * value.detach().numpy())))
+        """Output, in user units, of objectives; differentiable once, for objectives in these units."""
+        transform, fixed = self._expert.transform, value.detach()
+        output = np.array(transform.inverse(self._sign * fixed.cpu().numpy()), dtype=np.float64)
+        slope = self._sign * (1.0 if transform.rising else -1.0) * np.exp(-log_slope(transform, output))
+        return torch.from_numpy(output) + torch.from_numpy(slope) * (value - fixed)
 
     def posterior(
         self,
@@ -144,31 +132,52 @@ class CurveModel(FantasizeMixin, Model):
         posterior_transform: PosteriorTransform | None = None,
         **_: Any,
     ) -> Posterior:
-        """Joint posterior of the objective at inputs, (batch, q, outputs).
+        """Joint posterior of the objective at inputs, (batch, q, d).
+
+        Args:
+            X: Inputs, (batch, q, d).
+            output_indices: Which outputs; by default all.
+            observation_noise: Whether to add the model's own noise, or variances to add, (batch, q, outputs).
+            posterior_transform: Applied to the result.
+
+        Returns:
+            A normal over (batch, q, outputs).
+
+        Raises:
+            ShapeError: if inputs or variances have another shape.
 
         Cost: O(observations² × batch × q × outputs).
         """
         moments = self._conditioned(X.to(torch.float64))
         covariance = moments.covariance
         if isinstance(observation_noise, Tensor):
-            covariance = covariance + torch.diag_embed(observation_noise.expand_as(moments.mean))
+            given = self._noise(observation_noise, (*moments.mean.shape[:-1], X.shape[-2]))
+            covariance = covariance + torch.diag_embed(given.flatten(-2))
         elif observation_noise:
             covariance = covariance + moments.noise
-        posterior = self._distribution(moments.mean, _safe(covariance), output_indices)
+        posterior = self._distribution(moments.mean, safe(covariance), output_indices)
         return posterior if posterior_transform is None else posterior_transform(posterior)
 
     def fantasize(
         self, X: Tensor, sampler: MCSampler, observation_noise: Tensor | None = None, **_: Any
     ) -> CurveModel:
-        """Model after observations drawn from its own posterior at inputs, one per sample."""
-        noise = True if observation_noise is None else observation_noise
-        return self.condition_on_observations(X, sampler(self.posterior(X, observation_noise=noise)))
+        """Model after observations drawn from its own posterior at inputs, one per sample.
 
-    def condition_on_observations(self, X: Tensor, Y: Tensor, **_: Any) -> CurveModel:
+        `observation_noise`: variances of the observations, (batch, n, outputs), in place of the model's own.
+        """
+        noise = True if observation_noise is None else observation_noise
+        drawn = sampler(self.posterior(X, observation_noise=noise))
+        return self.condition_on_observations(X, drawn, noise=observation_noise)
+
+    def condition_on_observations(
+        self, X: Tensor, Y: Tensor, noise: Tensor | None = None, **_: Any
+    ) -> CurveModel:
         """Model after objective values `Y`, (batch, n, outputs), at inputs, (batch, n, d).
 
+        `noise`: their variances, (batch, n, outputs), in place of the model's own.
+
         Raises:
-            ShapeError: if values and inputs do not match.
+            ShapeError: if values, variances and inputs do not match.
         """
         if Y.shape[-1] != self.num_outputs or Y.shape[-2] != X.shape[-2]:
             raise ShapeError(
@@ -177,9 +186,26 @@ class CurveModel(FantasizeMixin, Model):
                 shape=tuple(Y.shape),
             )
         x, y = X.to(torch.float64), Y.to(torch.float64)
+        given = (
+            torch.full(y.shape[-2:], torch.nan, dtype=y.dtype)
+            if noise is None
+            else self._noise(noise, y.shape[:-1])
+        )
+        more = Fantasies(x, y, given)
         model = copy.copy(self)
-        model._fantasies = Fantasies(x, y) if self._fantasies is None else self._fantasies.joined(x, y)
+        model._fantasies = more if self._fantasies is None else self._fantasies.joined(more)
         return model
+
+    def _noise(self, variances: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Variances that a caller gave, (*shape, outputs)."""
+        wanted = (*shape, self.num_outputs)
+        try:
+            return variances.to(torch.float64).expand(wanted)
+        except RuntimeError as error:
+            raise ShapeError(
+                f"the noise has shape {tuple(variances.shape)}; give variances of shape {wanted}",
+                shape=tuple(variances.shape),
+            ) from error
 
     def transform_inputs(self, X: Tensor, input_transform: torch.nn.Module | None = None) -> Tensor:
         """Inputs as they are: `encode` has transformed them."""
@@ -191,7 +217,17 @@ class CurveModel(FantasizeMixin, Model):
             return self
         if self._fantasies is not None:
             raise ConfigError("outputs are chosen before conditioning; call subset_output first")
-        return CurveModel(self._surrogate, self._expert, self.at[list(idcs)].numpy())
+        outside = [i for i in idcs if not -self.num_outputs <= i < self.num_outputs]
+        if outside:
+            raise ConfigError(f"no output {outside[0]}; the model has {self.num_outputs}", index=outside[0])
+        return CurveModel(self._surrogate, self._expert, self.at[list(idcs)].numpy(), self._output)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The modules of fitted states hold local functions; surrogates are pickled in their own file format.
+        experts = self._surrogate._experts(self._output)
+        name = next(name for name, expert in experts.items() if expert is self._expert)
+        at = self.at if isinstance(self.at, str) else self.at.numpy()
+        return _restored, (self._surrogate, at, name, self._output, self._fantasies, self.training)
 
     def _distribution(
         self, mean: Tensor, covariance: Tensor, output_indices: list[int] | None
@@ -218,7 +254,8 @@ class CurveModel(FantasizeMixin, Model):
         joint = [part.expand(*batch, *part.shape[-2:]) for part in (known.x, x)]
         both = self._fitted(torch.cat(joint, dim=-2))
         seen = known.x.shape[-2] * self.num_outputs
-        factor = torch.linalg.cholesky(_safe(both.covariance + both.noise)[..., :seen, :seen])
+        noisy = both.covariance[..., :seen, :seen] + known.noised(both.noise[..., :seen, :seen])
+        factor = torch.linalg.cholesky(safe(noisy))
         load = torch.linalg.solve_triangular(factor, both.covariance[..., :seen, seen:], upper=False)
         residual = known.y.reshape(*known.y.shape[:-2], seen) - both.mean[..., :seen]
         white = torch.linalg.solve_triangular(factor, residual[..., None], upper=False)
@@ -231,7 +268,7 @@ class CurveModel(FantasizeMixin, Model):
         """Moments at inputs given the data: a mixture of states is matched by one Gaussian."""
         rows, fresh = self._points.rows(x)
         batch, count = x.shape[:-2], x.shape[-2] * self.num_outputs
-        parts = [_moments(state, rows, fresh, count) for _, state in self._states]
+        parts = [moments_of(state, rows, fresh, count) for _, state in self._states]
         mean, covariance, noise = self._mixed(parts, rows.progress.reshape(-1, count))
         same = torch.arange(count) // self.num_outputs
         noise = noise * (same[:, None] == same[None, :])
@@ -247,12 +284,12 @@ class CurveModel(FantasizeMixin, Model):
     def _mixed(self, parts: list[Moments], progress: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, covariance and noise of the mixture; see `succession` on shares along a curve."""
         weights = torch.tensor([weight for weight, _ in self._states], dtype=torch.float64)
-        edges = _edges(weights, self._expert.takeover, progress)
-        shares = edges.diff(dim=0)
+        ends = edges(weights, self._expert.takeover, progress)
+        shares = ends.diff(dim=0)
         mean = sum((w * p.mean for w, p in zip(shares, parts, strict=True)), torch.zeros(()))
         noise = sum((w[..., None] * p.noise for w, p in zip(shares, parts, strict=True)), torch.zeros(()))
         changes = self._expert.takeover is not None
-        factors = [torch.linalg.cholesky(_safe(p.covariance)) for p in parts] if changes else []
+        factors = [torch.linalg.cholesky(safe(p.covariance)) for p in parts] if changes else []
         covariance = torch.zeros(())
         for k, part in enumerate(parts):
             for j, other in enumerate(parts):
@@ -260,113 +297,42 @@ class CurveModel(FantasizeMixin, Model):
                     continue
                 both = part.covariance if j == k else factors[k] @ factors[j].mT
                 drift = (part.mean - mean)[..., :, None] * (other.mean - mean)[..., None, :]
-                covariance = covariance + _overlap(edges, k, j) * (both + drift)
+                covariance = covariance + overlap(ends, k, j) * (both + drift)
         return mean, covariance, noise
 
 
-def _edges(weights: Tensor, takeover: float | None, progress: Tensor) -> Tensor:
-    """Where each state begins and ends between zero and one, (states + 1, *progress)."""
-    if takeover is None:
-        inner = weights.cumsum(0)[:-1, None, None].expand(-1, *progress.shape)
-    else:
-        inner = torch.sigmoid(progress - takeover)[None]
-    ends = torch.zeros_like(progress)[None]
-    return torch.cat([ends, inner, ends + 1.0])
+def _restored(
+    surrogate: CurveSurrogate, at: At, expert: str, output: str, fantasies: Fantasies | None, training: bool
+) -> CurveModel:
+    """A model that was pickled."""
+    model = curve_model(surrogate, at, expert, output)
+    model._fantasies = fantasies
+    return model.train(training)
 
 
-def _overlap(edges: Tensor, k: int, j: int) -> Tensor:
-    """Probability that one point falls to state k and another to state j, (batch, points, points)."""
-    ends = torch.minimum(edges[k + 1][..., :, None], edges[j + 1][..., None, :])
-    return (ends - torch.maximum(edges[k][..., :, None], edges[j][..., None, :])).clamp_min(0.0)
-
-
-def curve_model(surrogate: CurveSurrogate, at: At, expert: str | None = None) -> CurveModel:
-    """Model of one expert of a surrogate, by default of all runs.
+def curve_model(
+    surrogate: CurveSurrogate, at: At, expert: str | None = None, output: str | None = None
+) -> CurveModel:
+    """Model of one output and one expert of a surrogate, by default the principal one, of all runs.
 
     Raises:
-        ConfigError: for an unknown expert, or axis values that are not accepted.
+        ConfigError: for an unknown expert or output, or axis values that are not accepted.
     """
-    names = list(surrogate.experts)
+    asked = surrogate._output(output)
+    experts = surrogate._experts(asked)
+    names = list(experts)
     name = expert if expert is not None else names[-1]
     if name not in names:
         raise ConfigError(f"no expert {name!r}; experts are: {', '.join(names)}", expert=name)
-    chosen = surrogate.experts[name]
+    chosen = experts[name]
     if not isinstance(chosen, Expert):
         raise ConfigError(
             f"expert {name!r} runs on the {_engine(chosen)} engine, which has no BoTorch view; "
             'fit with fit_surrogate(..., model="exact")',
             expert=name,
         )
-    return CurveModel(surrogate, chosen, at)
+    return CurveModel(surrogate, chosen, at, asked)
 
 
 def _engine(expert: CurveExpert) -> str:
     return "grid" if isinstance(expert, GridExpert) else "functional"
-
-
-def _frozen(state: ExactState) -> ExactState:
-    """A state whose parameters take no part in differentiation."""
-    here = state.on(torch.device("cpu"))
-    return replace(here, process=copy.deepcopy(here.process).requires_grad_(False))
-
-
-def _moments(state: ExactState, rows: Rows, fresh: Tensor, count: int) -> Moments:
-    """Moments of blocks of `count` rows under one state: `ExactState.covariance`, batched, differentiable."""
-    process = state.process
-    location, slopes = process.mean.linearised(rows)
-    cross = process.kernel(state.data.rows.x, rows.x) + state.slopes @ slopes.mT
-    mean = (location + cross.mT @ state.solved).reshape(-1, count)
-    left = state.factor.forward(cross).mT
-    left = left.reshape(-1, count, left.shape[-1])
-    slopes = slopes.reshape(-1, count, slopes.shape[-1])
-    blocks = rows.x.reshape(-1, count, rows.x.shape[-1])
-    alone = _process_of(state, rows.x)
-    prior = torch.vmap(lambda x: alone.kernel(x, x))(blocks)
-    own = _run_covariance(alone, blocks) * _outer(fresh.reshape(-1, count))
-    measured: Any = alone.noise(rows)
-    noise = own + torch.diag_embed(measured.reshape(-1, count))
-    return Moments(mean, prior - own + slopes @ slopes.mT - left @ left.mT, noise)
-
-
-def _process_of(state: ExactState, x: Tensor) -> CurveProcess:
-    """Process of the asked output, where several share a state."""
-    process = state.process
-    return process.each[int(x[0, -1])] if isinstance(process, OutputsProcess) else process
-
-
-def _run_covariance(process: CurveProcess, blocks: Tensor) -> Tensor:
-    """Covariance of run deviations within blocks; zero without such a term."""
-    kernel = process.kernel
-    terms = [term for term in kernel.terms if isinstance(term, RunTerm)]
-    if not terms:
-        return blocks.new_zeros(*blocks.shape[:-1], blocks.shape[-2])
-    alone = torch.vmap(lambda x: terms[0](x, x))(blocks)
-    if not kernel.growing:
-        return alone
-    return alone * _outer(kernel.gain(blocks.flatten(0, -2)).reshape(blocks.shape[:-1]))
-
-
-def _outer(mask: Tensor) -> Tensor:
-    return mask[..., :, None] * mask[..., None, :]
-
-
-def _safe(covariance: Tensor) -> Tensor:
-    """A symmetric covariance with a jitter on its diagonal that lets it be factored.
-
-    Data that say nearly everything leave a difference of large numbers, whose rounding may exceed it: the
-    jitter grows where it must.
-    """
-    symmetric = 0.5 * (covariance + covariance.mT)
-    scale = symmetric.diagonal(dim1=-2, dim2=-1).detach().abs().mean(dim=-1).clamp_min(1e-12)
-    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype)
-    jitter = JITTER * scale
-    for _ in range(GROWTHS):
-        safe = symmetric + jitter[..., None, None] * eye
-        failed = torch.linalg.cholesky_ex(safe.detach()).info > 0
-        if not bool(failed.any()):
-            return safe
-        jitter = torch.where(failed, 10.0 * jitter, jitter)
-    raise NotPositiveDefiniteError(
-        "the covariance of the asked candidates cannot be factored, not even with a large jitter; ask for "
-        "fewer candidates at a time, or leave out those that are equal"
-    )

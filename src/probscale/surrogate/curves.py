@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from probscale.encode.cache import CachedEmbedder
+from probscale.encode.embedders import Embedder
 from probscale.encode.fields import label
 from probscale.errors import ConfigError, RunLogError
 from probscale.runs import Roles, RunLog
@@ -202,25 +204,47 @@ class CurveSurrogate:
 
         return best_config(self, pool, at, within=within, samples=samples, seed=seed)
 
-    def botorch(self, at: ArrayLike | Literal["horizon"], *, expert: str | None = None) -> CurveModel:
-        """BoTorch model of the outputs at axis values; see `botorch_model.CurveModel`.
+    def botorch(
+        self, at: ArrayLike | Literal["horizon"], *, expert: str | None = None, output: str | None = None
+    ) -> CurveModel:
+        """BoTorch model of an output at axis values; see `botorch_model.CurveModel`.
 
         Args:
             at: Axis values, (outputs,), or "horizon" for the planned end of each configuration.
             expert: Which of `experts` answers; by default the one of all runs.
+            output: Which output of the log; by default the principal one. Several make a BoTorch `ModelList`.
 
         Raises:
-            ConfigError: for an unknown expert, or axis values that are not accepted.
+            ConfigError: for an unknown expert or output, or axis values that are not accepted.
         """
         from probscale.surrogate.botorch_model import curve_model
 
-        return curve_model(self, at, expert)
+        return curve_model(self, at, expert, output)
 
     def save(self, path: str | Path) -> None:
         """Write the surrogate to one file (safetensors, no pickle); see `load_surrogate`."""
         from probscale.surrogate.saving import save_surrogate
 
         save_surrogate(self, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Fitted modules hold local functions that pickle refuses; the file format holds all there is to know.
+        from probscale.surrogate.saving import from_bytes, to_bytes
+
+        return from_bytes, (to_bytes(self), self._embedder)
+
+    def __copy__(self) -> CurveSurrogate:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CurveSurrogate:
+        return self
+
+    @property
+    def _embedder(self) -> Embedder | None:
+        """The language model that reads text; None without text."""
+        models = (expert.encoder.embedder for expert in self.experts.values())
+        found = next((model for model in models if model is not None), None)
+        return found.embedder if isinstance(found, CachedEmbedder) else found
 
     def _codes(self, frame: pd.DataFrame) -> Array:
         """Run codes: of the log for its own runs, negative and distinct for new ones."""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from probscale.encode.annealing import FORMS
-from probscale.encode.fields import to_numbers
+from probscale.encode.fields import NumericField, to_numbers
 from probscale.errors import ConfigError, ShapeError
 from probscale.model.means import Rows
 from probscale.surrogate.expert import Expert
@@ -91,12 +91,7 @@ class PointEncoder:
         Raises:
             ShapeError: if inputs have another width.
         """
-        if x.shape[-1] != self.width:
-            raise ShapeError(
-                f"inputs have shape {tuple(x.shape)}, configurations here have {self.width} columns; "
-                "make inputs with encode(pool), and ranges for them with bounds(pool)",
-                shape=tuple(x.shape),
-            )
+        self.check(x)
         flat = x.reshape(-1, x.shape[-1])
         inner = len(self._encoder.features.names) + self._texts
         at = self._at(flat)
@@ -122,6 +117,29 @@ class PointEncoder:
             )
         new = flat[:, end - 1] == 0 if self._encoder.axis.curves else torch.zeros(len(flat), dtype=torch.bool)
         return Rows(torch.cat(columns, dim=1), size, progress), new.to(flat.dtype)
+
+    def check(self, x: Tensor) -> None:
+        """Refuse inputs of another shape.
+
+        Raises:
+            ShapeError: if inputs are not (…, q, width).
+        """
+        if x.dim() < 2 or x.shape[-1] != self.width:
+            raise ShapeError(
+                f"inputs have shape {tuple(x.shape)}; configurations here have {self.width} columns, so they "
+                f"must be (…, q, {self.width}). Make inputs with encode(pool), and ranges with bounds(pool)",
+                shape=tuple(x.shape),
+            )
+
+    @property
+    def numbers(self) -> dict[int, NumericField]:
+        """Columns of inputs that can move on their own, with the fields they belong to."""
+        labels, place, out = {item.name for item in self._encoder.features.categorical}, 0, {}
+        for item in self._encoder.features.numeric:
+            if item.name not in labels:
+                out[place] = item
+            place += len(item.names)
+        return out
 
     def spread(self, rows: Rows) -> Tensor:
         """Calibrated factor on the standard deviation of each row."""

@@ -84,6 +84,22 @@ def save_surrogate(surrogate: CurveSurrogate, path: str | Path) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
+def to_bytes(surrogate: CurveSurrogate) -> bytes:
+    """Content of the file that `save_surrogate` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "surrogate.safetensors"
+        save_surrogate(surrogate, path)
+        return path.read_bytes()
+
+
+def from_bytes(content: bytes, embedder: str | Path | Embedder | None) -> CurveSurrogate:
+    """The surrogate of such a content; see `load_surrogate`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "surrogate.safetensors"
+        path.write_bytes(content)
+        return load_surrogate(path, embedder=embedder)
+
+
 def load_surrogate(
     path: str | Path, *, embedder: str | Path | Embedder | None = "default", device: str = "cpu"
 ) -> CurveSurrogate:
