@@ -34,14 +34,18 @@ def fit_mean(mean: CurveMean, data: Observations, *, iterations: int = 100) -> f
     location, std = mean.prior()
 
     def objective(flat: Array) -> tuple[float, Array]:
-        # One leaf for all parameters: the tape of so small a problem costs more than its arithmetic.
-        leaf = torch.tensor(flat, device=location.device, requires_grad=True)
+        # Without a tape, which costs more than the arithmetic of so small a problem.
+        leaf = torch.tensor(flat, device=location.device)
         values, log_scale = leaf[:-1], leaf[-1]
-        residual = (data.y - mean.evaluate(values, data.rows)) * torch.exp(-log_scale)
-        robust = torch.log1p(residual.square() / STUDENT_DEGREES).sum() * (STUDENT_DEGREES + 1) / 2
-        value = robust + len(data) * log_scale + 0.5 * ((values - location) / std).square().sum()
-        (slopes,) = torch.autograd.grad(value, leaf)
-        return float(value.item()), slopes.cpu().numpy()
+        centre, slopes = mean.with_slopes(values, data.rows)
+        residual = (data.y - centre) * torch.exp(-log_scale)
+        squared, apart = residual.square(), (values - location) / std
+        robust = torch.log1p(squared / STUDENT_DEGREES).sum() * (STUDENT_DEGREES + 1) / 2
+        value = robust + len(data) * log_scale + 0.5 * apart.square().sum()
+        pull = residual * (STUDENT_DEGREES + 1) / (STUDENT_DEGREES + squared)
+        slope = apart / std - torch.exp(-log_scale) * (pull @ slopes)
+        scale = len(data) - pull @ residual
+        return float(value.item()), torch.cat([slope, scale[None]]).cpu().numpy()
 
     with torch.no_grad():
         first = spread_of(data.y - mean(data.rows))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from probscale.laws import find_law
 from probscale.model.law_prior import CURVES_PRIOR, FINALS_PRIOR, LawPrior
+from probscale.model.law_slopes import with_slopes, written_out
 from probscale.model.repeats import REPEATS, UniqueData, effective, overfitting, repeat_priors
 from probscale.model.transforms import LogFloor
 
@@ -93,16 +94,27 @@ class CurveMean(Mean):
         """
         values = self.values().detach()
         location, std = self.prior()
-        asked = rows.size.requires_grad or rows.progress.requires_grad
-        outer = torch.is_grad_enabled() and asked
+        mean, jacobian = self.with_slopes(values, rows)
+        return mean + jacobian @ (location - values), jacobian * std
+
+    def with_slopes(self, values: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Mean of each row under given raw parameters, and its derivatives by these.
+
+        Returns:
+            Shapes (rows,) and (rows, parameters).
+        """
+        outer = torch.is_grad_enabled() and asked_of(rows)
         with torch.enable_grad():
             # One copy of the parameters per row: a single backward pass then yields every row's derivatives.
             each = values[:, None].expand(-1, len(rows)).clone().requires_grad_()
             mean = self.evaluate(each, rows)
             (transposed,) = torch.autograd.grad(mean.sum(), each, create_graph=outer)
-        jacobian = transposed.mT if outer else transposed.mT.detach()
-        mean = mean if outer else mean.detach()
-        return mean + jacobian @ (location - values), jacobian * std
+        return (mean, transposed.mT) if outer else (mean.detach(), transposed.mT.detach())
+
+
+def asked_of(rows: Rows) -> bool:
+    """Whether derivatives by the rows themselves are asked for."""
+    return rows.size.requires_grad or rows.progress.requires_grad
 
 
 @dataclass(frozen=True)
@@ -313,8 +325,16 @@ class LawMean(CurveMean):
             "B": raw["B"] * unit ** raw["beta"],
         }
 
+    def with_slopes(self, values: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+        """See `CurveMean.with_slopes`."""
+        if asked_of(rows) or self.scale.unique is not None:
+            return super().with_slopes(values, rows)
+        return with_slopes(self, values.detach(), rows)
+
     def evaluate(self, values: Tensor, rows: Rows) -> Tensor:
         """Logarithm of the law above the transform floor."""
+        if values.requires_grad and values.ndim == 1 and self.scale.unique is None and not asked_of(rows):
+            return written_out(self, values, rows)
         raw = self.natural(values)
         unique = None if self.scale.unique is None else self.scale.unique.log(rows.x, rows.progress)
         worth = rows.progress if unique is None else effective(raw, unique, rows.progress)
