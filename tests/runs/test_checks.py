@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from probscale.errors import ProbscaleError, RunLogError
@@ -153,8 +154,10 @@ def test_rows_are_counted_in_the_order_of_the_frame_whatever_its_index():
 
 
 def test_something_that_is_no_frame_is_refused():
-    with pytest.raises(RunLogError, match="got list"):
+    with pytest.raises(RunLogError, match="got a list; wrap it in"):
         RunLog.from_frame([{"id": 1}], run="id", axis="x", output="y")
+    with pytest.raises(RunLogError, match="got pyarrow Table; call its to_pandas"):
+        RunLog.from_frame(pa.table({"id": [1]}), run="id", axis="x", output="y")
 
 
 @pytest.mark.parametrize(

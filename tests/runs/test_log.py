@@ -357,3 +357,11 @@ def test_scores_read_as_losses_are_pointed_out():
     RunLog.from_frame(frame, run="run", axis="step", output="accuracy", goal="max")
     falling = frame.assign(accuracy=[1.0, 0.5, 0.4, 1.0, 0.5, 0.4, 0.2, 0.4, 0.6])
     assert RunLog.from_frame(falling, run="run", axis="step", output="accuracy").points["diverged"].sum() == 2
+
+
+def test_signed_outputs_diverge_by_how_far_outputs_spread_not_by_where_their_zero_lies():
+    starts = np.linspace(-1, 1, 12)
+    rows = [(f"r{i}", t, v) for i, s in enumerate(starts) for t, v in enumerate((s, s - 0.5, s + 0.3))]
+    frame = pd.DataFrame([*rows, ("r0", 3, 50.0)], columns=["run", "step", "margin"])
+    log = RunLog.from_frame(frame, run="run", axis="step", output="margin")
+    assert log.points.loc[log.points["diverged"], "margin"].tolist() == [50.0]

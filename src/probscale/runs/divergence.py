@@ -26,8 +26,9 @@ def risen_points(values: np.ndarray, codes: np.ndarray, goal: str) -> np.ndarray
 
     With goal "min", a point after the first has risen when its value exceeds the run's first value by more
     than 10 % of that value's size plus half of the progress the run had made until then. A noisy start, or
-    overfitting that costs less than all progress made, is none. With goal "max" scores are bounded below, so
-    no finite point counts.
+    overfitting that costs less than all progress made, is none. Where outputs take both signs, their zero
+    tells nothing: there the 10 % are at least the interquartile range of what has not risen above the start.
+    With goal "max" scores are bounded below, so no finite point counts.
 
     Args:
         values: Output per point, grouped by run with the axis rising; NaN where missing.
@@ -45,7 +46,8 @@ def risen_points(values: np.ndarray, codes: np.ndarray, goal: str) -> np.ndarray
         first
         - groups.ffill().groupby(codes, sort=False).cummin().groupby(codes, sort=False).shift(1).to_numpy()
     )
-    margin = RELATIVE_MARGIN * np.abs(first) + GAIN_MARGIN * np.nan_to_num(gain)
+    margin = np.maximum(RELATIVE_MARGIN * np.abs(first), _spread(values, first))
+    margin += GAIN_MARGIN * np.nan_to_num(gain)
     with np.errstate(invalid="ignore"):
         return values > first + margin
 
@@ -54,7 +56,8 @@ def diverged_points(values: np.ndarray, codes: np.ndarray, risen: np.ndarray) ->
     """Points that have diverged: those that have risen.
 
     Where they do in a quarter of at least forty runs, they overfit, or begin after their best: only what
-    exceeds ten times the start has diverged there.
+    exceeds ten times the start has diverged there (ten interquartile ranges, where outputs take both signs
+    and these are larger).
 
     Args:
         values: Output per point, grouped by run with the axis rising; NaN where missing.
@@ -69,4 +72,14 @@ def diverged_points(values: np.ndarray, codes: np.ndarray, risen: np.ndarray) ->
         return risen
     first = pd.Series(values).groupby(codes, sort=False).transform("first").to_numpy()
     with np.errstate(invalid="ignore"):
-        return risen & (values > EXPLODED * np.abs(first))
+        return risen & (values > EXPLODED * np.maximum(np.abs(first), _spread(values, first)))
+
+
+def _spread(values: np.ndarray, first: np.ndarray) -> float:
+    """Interquartile range of values that do not exceed their run's first one; zero where none is negative."""
+    with np.errstate(invalid="ignore"):
+        if not (values < 0).any():
+            return 0.0
+        calm = values[values <= first]
+    lower, upper = np.percentile(calm, [25, 75]) if calm.size else (0.0, 0.0)
+    return float(upper - lower)

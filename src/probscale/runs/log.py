@@ -89,8 +89,10 @@ class RunLog:
         RunLog(2 runs, 3 points, loss by step, config: lr)
         """
         if not isinstance(frame, pd.DataFrame):
+            remedy = "call its to_pandas()" if hasattr(frame, "to_pandas") else "wrap it in pd.DataFrame"
+            library = type(frame).__module__.split(".")[0].replace("builtins", "a")
             raise RunLogError(
-                f"the log must be a pandas DataFrame, got {type(frame).__name__}; wrap it in pd.DataFrame, "
+                f"the log must be a pandas DataFrame, got {library} {type(frame).__name__}; {remedy}, "
                 "or use read_runs for a file"
             )
         roles = resolve_roles(
