@@ -85,5 +85,9 @@ class GoalWarning(UserWarning):
     """Most runs get worse by the goal that was given; it may be the wrong one."""
 
 
+class MisfitWarning(UserWarning):
+    """A law does not describe what it was fitted to; its parameters mean little."""
+
+
 class UnknownColumnWarning(UserWarning):
     """Columns of a query that the fit never saw and that are therefore ignored."""

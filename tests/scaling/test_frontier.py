@@ -1,12 +1,16 @@
 """Frontier: recovery of a known one, summaries that agree with each other, refusals."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import probscale as ps
-from probscale.errors import ConfigError, ExtrapolationWarning, ShapeError
+from probscale.errors import ConfigError, ExtrapolationWarning, MisfitWarning, ShapeError
 from probscale.scaling import fit_frontier
+from probscale.scaling.frontier import _warn_bent
+from probscale.scaling.law_posterior import fit_laws
 
 TOKENS = np.geomspace(1e8, 1e11, 8)
 SIZES = np.geomspace(1e6, 1e9, 10)
@@ -246,3 +250,20 @@ def test_questions_outside_the_frontier_are_refused(surrogate, frontier):
     plain = fit_frontier(surrogate, pd.DataFrame({"N": SIZES}), compute=COMPUTE, cost=COST, samples=16)
     with pytest.raises(ConfigError, match="no target"):
         plain.prob_reach()
+
+
+@pytest.mark.parametrize(("goal", "name"), [("min", "floor"), ("max", "ceiling")])
+def test_a_law_whose_limit_is_passed_already_is_called_a_misfit(goal, name):
+    compute = np.geomspace(1e15, 1e20, 12)
+    first_fall = 4 / (1 + (compute / 3e15) ** 2)
+    draws = first_fall + 3 * (compute / 1e15) ** -0.06
+    draws = draws * np.exp(1e-3 * np.random.default_rng(0).standard_normal((16, 12)))
+    values = draws if goal == "min" else 10 - draws
+    with pytest.warns(MisfitWarning, match=f"has a {name} of"):
+        _warn_bent(fit_laws(compute, values, goal=goal), values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        late = values[:, 7:]
+        _warn_bent(fit_laws(compute[7:], late, goal=goal), late)
+        flat = np.full((4, 5), 2.0)
+        _warn_bent(fit_laws(compute[:5], flat, goal=goal), flat)

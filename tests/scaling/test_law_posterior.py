@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from probscale.laws import fit_law
-from probscale.scaling.law_posterior import fit_laws, power_with_limit
+from probscale.scaling.draws import Draws
+from probscale.scaling.law_posterior import LawPosterior, fit_laws, power_with_limit
 
 COMPUTE = np.geomspace(1e17, 1e21, 30)
 
@@ -80,3 +81,9 @@ def test_unreachable_levels_are_left_out():
     values = (1.7 + 60 * COMPUTE**-0.1)[None].copy()
     values[:, :5] = np.nan
     assert np.isfinite(fit_laws(COMPUTE, values, goal="min").mean["slope"])
+
+
+def test_a_law_is_shown_by_medians_which_one_wild_draw_leaves_alone():
+    draws = Draws(np.array([1.0, 2.0, 3.0, 4.0, 1e18]))
+    law = LawPosterior({"coefficient": draws}, rising=False, logarithmic=True)
+    assert str(law).startswith("coefficient 3 [")

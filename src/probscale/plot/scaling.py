@@ -128,9 +128,10 @@ def _limits(ax: Axes, frontier: Frontier, values: Array) -> None:
 
 
 def _law_words(law: LawPosterior) -> str:
-    limit = law.mean["ceiling" if law.rising else "floor"]
+    names = ("ceiling" if law.rising else "floor", "exponent")
+    limit, exponent = (float(np.median(law.draws[name].values)) for name in names)
     sign = "−" if law.rising else "+"
-    return f"law: {limit:.3g} {sign} c · compute$^{{-{law.mean['exponent']:.3g}}}$"
+    return f"law: {limit:.3g} {sign} c · compute$^{{-{exponent:.3g}}}$"
 
 
 def plot_isoflop(

@@ -152,7 +152,7 @@ def plot_phase_diagram(
         a, b = (np.asarray(values, dtype=float) for values in samples)
         ax.scatter(2 * a, 2 * b, s=8, color="black", alpha=0.35, linewidths=0, label="posterior samples")
         ax.legend(frameon=True, loc="upper left")
-    ax.annotate("no power law", (0.08, 0.12), fontsize=9)
+    ax.annotate("no\npower law", (0.06, 0.1), fontsize=8)
     ax.set(xlim=(0, 2 * limit), ylim=(0, 2 * limit), aspect="equal")
     ax.set_xlabel("2a (decay of the feature variance)")
     ax.set_ylabel("2b (decay of the squared target)")

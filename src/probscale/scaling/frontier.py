@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from probscale.cost import CostModel, as_cost
 from probscale.envelope import area_between, best_of, crossings, line_through
-from probscale.errors import ConfigError, ExtrapolationWarning, ShapeError
+from probscale.errors import ConfigError, ExtrapolationWarning, MisfitWarning, ShapeError
 from probscale.runs import RunLog
 from probscale.runs.pools import Configs
 from probscale.scaling.candidates import Candidates, candidates_of
@@ -27,6 +27,9 @@ Array = NDArray[np.float64]
 
 LEVELS, DECADES = 40, 2.0
 """Levels of compute by default, and how far below the dearest run they begin."""
+
+PASSED = 0.005
+"""Share of the fall of a frontier by which the floor of its law may lie above its end."""
 
 TOLERATED = 1.05
 """Factor beyond the observed scales below which nothing is said."""
@@ -199,6 +202,8 @@ def fit_frontier(
 
     Warns:
         ExtrapolationWarning: if levels lie beyond the dearest observed run, saying by how much.
+        MisfitWarning: if the floor of the law lies above an output that is reached, as where curves are still
+            in their first fall at the lower levels.
 
     Cost: O((configs × points)³) with up to 2,000 cells; a second for 100 configurations.
     """
@@ -225,6 +230,7 @@ def fit_frontier(
         )
     optimum = _optimum(log, found, levels, position, np.isnan(best[0]))
     law = fit_laws(levels, best, goal=log.roles.goal, most=curves.bounds[1])
+    _warn_bent(law, best)
     return Frontier(levels, Draws(best), law, optimum, log.roles.goal, target)
 
 
@@ -293,3 +299,19 @@ def _warn_beyond(log: RunLog, found: Candidates, levels: Array, cost: CostModel)
             )
     if parts:
         warnings.warn(f"the frontier extrapolates: {'; '.join(parts)}", ExtrapolationWarning, stacklevel=3)
+
+
+def _warn_bent(law: LawPosterior, best: Array) -> None:
+    """Say where a law has a limit that is passed already: no law with a limit has that shape."""
+    name = "ceiling" if law.rising else "floor"
+    limit, reached = law.draws[name].values, best[:, np.isfinite(best[0])]
+    end = reached.max(axis=1) if law.rising else reached.min(axis=1)
+    passed = np.median((end - limit if law.rising else limit - end) - PASSED * np.ptp(reached, axis=1))
+    if passed > 1e-6 * np.abs(end).max():
+        warnings.warn(
+            f"the law of the frontier has a {name} of {np.median(limit):.4g}, but {np.median(end):.4g} is "
+            "reached: no power law has this shape. Levels of compute at which runs are still in their first "
+            "fall bend it so; begin `compute` at a higher one, or go by frontier.loss",
+            MisfitWarning,
+            stacklevel=3,
+        )

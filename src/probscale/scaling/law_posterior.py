@@ -81,8 +81,9 @@ class LawPosterior:
         return f"LawPosterior({self})"
 
     def __str__(self) -> str:
-        ends = self.interval(0.9)
-        return ", ".join(f"{n} {self.mean[n]:.4g} [{ends[n][0]:.4g}, {ends[n][1]:.4g}]" for n in self.names)
+        # Medians: a few draws with a steep exponent have coefficients that no mean survives.
+        ends, middle = self.interval(0.9), {n: float(np.median(d.values)) for n, d in self.draws.items()}
+        return ", ".join(f"{n} {middle[n]:.4g} [{ends[n][0]:.4g}, {ends[n][1]:.4g}]" for n in self.names)
 
 
 def fit_laws(compute: Array, frontier: Array, *, goal: str, most: float = math.inf) -> LawPosterior:
