@@ -32,11 +32,11 @@ from probscale.model.terms import (
 
 def crossed_terms(first: CurveKernel, second: CurveKernel, x1: Tensor, x2: Tensor) -> list[Tensor]:
     """Covariance of rows of the first output with rows of the second, term by term, if fully correlated."""
-    gain = first.gain(x1)[:, None] * second.gain(x2)
+    scale = first.amplitude(x1)[:, None] * second.amplitude(x2)
     out = []
     for one, other in zip(first.terms, second.terms, strict=True):
         part = crossed(one, other, x1, x2)
-        out.append(part if isinstance(one, AxisTerm) else gain * part)
+        out.append(part if isinstance(one, AxisTerm) else scale * part)
     return out
 
 

@@ -83,7 +83,7 @@ class CurveKernel(LogParameterKernel):
             terms.append(RunTerm(layout, scale=scale / 10))
         self.shift = shift
         self.terms = torch.nn.ModuleList(terms)
-        self.growing: tuple[int, ...] = layout.axis[:1] if layout.growth or layout.wanes else ()
+        self.amplitude_axis: tuple[int, ...] = layout.axis[:1] if layout.growth or layout.wanes else ()
         if layout.growth:
             self.declare("growth", GROWTH, GROWTH, GROWTH_STD)
             self.declare("plateau", PLATEAU, PLATEAU, PLATEAU_STD)
@@ -98,18 +98,20 @@ class CurveKernel(LogParameterKernel):
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """Sum over the terms."""
         parts = [term(x1, x2, diag=diag) for term in self.terms]
-        if self.growing:
-            gain = self.gain(x1) * self.gain(x2) if diag else self.gain(x1)[:, None] * self.gain(x2)
+        if self.amplitude_axis:
+            first, second = self.amplitude(x1), self.amplitude(x2)
+            scale = first * second if diag else first[:, None] * second
             pairs = zip(parts, self.terms, strict=True)
-            parts = [part if isinstance(term, AxisTerm) else gain * part for part, term in pairs]
+            parts = [part if isinstance(term, AxisTerm) else scale * part for part, term in pairs]
         return torch.stack(parts).sum(0) if diag else functools.reduce(torch.add, parts)
 
-    def gain(self, x: Tensor) -> Tensor:
-        """Size of deviations along the axis, (rows,); one where it is the same everywhere."""
-        if not self.growing:
+    def amplitude(self, x: Tensor) -> Tensor:
+        """Factor on the standard deviation of all terms but that along the axis, (rows,); one if stationary."""
+        if not self.amplitude_axis:
             return x.new_ones(len(x))
+        axis = x[:, self.amplitude_axis[0]]
         if self.waning is not None:
-            return self.waning(x[:, self.growing[0]])
-        v = x[:, self.growing[0]].clamp(-3, 3)
+            return self.waning(axis)
+        v = axis.clamp(-3, 3)
         past = torch.nn.functional.softplus(v - self.get_parameter("plateau"), beta=TURN)
         return torch.exp(self.get_parameter("growth") * (v - past))

@@ -10,7 +10,7 @@ from torch import Tensor
 from probscale.model.gradients import still_covariance
 from probscale.model.layout import LabelBlock
 from probscale.model.matern import scaled_matern
-from probscale.model.remembered import remembered, squared_differences
+from probscale.model.row_cache import cached, squared_differences
 
 MOST_VALUES = 64
 """Distinct labels up to which correlations are computed once per pair of labels and not of rows."""
@@ -87,7 +87,7 @@ def _found_in(x1: Tensor, x2: Tensor, key: Hashable, find: Callable[[Tensor], Va
     """Values found in two sets of rows together."""
     if x1 is not x2:
         return find(torch.cat([x1, x2]))
-    return remembered(x1, ("values", key), lambda: find(x1))
+    return cached(x1, ("values", key), lambda: find(x1))
 
 
 def _places(a: Tensor) -> Values:

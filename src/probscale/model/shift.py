@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from probscale.model.layout import Layout
-from probscale.model.remembered import squared_differences
+from probscale.model.row_cache import squared_differences
 
 
 class SizeShift(torch.nn.Module):
@@ -35,5 +35,5 @@ class SizeShift(torch.nn.Module):
         return z + z[:, list(layout.sizes)] @ every
 
     def squared(self, x1: Tensor, x2: Tensor, columns: Sequence[int]) -> Tensor | None:
-        """Squared differences of rows that nothing shifts; see `remembered.squared_differences`."""
+        """Squared differences of rows that nothing shifts; see `row_cache.squared_differences`."""
         return None if self.slope.numel() else squared_differences(x1, x2, tuple(columns))

@@ -19,7 +19,7 @@ from probscale.model.gradients import additive_covariance, still_covariance, sti
 from probscale.model.labels import by_value, matern_by_place
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.matern import matern52, scaled_matern, squared_distances
-from probscale.model.remembered import remembered
+from probscale.model.row_cache import cached
 from probscale.model.shift import SizeShift
 
 TREND = math.log(0.3)
@@ -302,7 +302,7 @@ class RunTerm(AxisKernel):
             same = (x1[:, self.run, None] == x2[None, :, self.run]) & self._deviates(x1)[:, None]
             return same.to(x1.dtype)
 
-        return remembered(x1, ("same", self.run, self.fresh), find) if x1 is x2 else find()
+        return cached(x1, ("same", self.run, self.fresh), find) if x1 is x2 else find()
 
     def _deviates(self, x: Tensor) -> Tensor:
         """Which rows belong to runs that deviate, (rows,)."""

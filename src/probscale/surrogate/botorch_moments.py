@@ -121,9 +121,9 @@ def _run_covariance(process: CurveProcess, blocks: Tensor) -> Tensor:
     if not terms:
         return blocks.new_zeros(*blocks.shape[:-1], blocks.shape[-2])
     alone = torch.vmap(lambda x: terms[0](x, x))(blocks)
-    if not kernel.growing:
+    if not kernel.amplitude_axis:
         return alone
-    return alone * _outer(kernel.gain(blocks.flatten(0, -2)).reshape(blocks.shape[:-1]))
+    return alone * _outer(kernel.amplitude(blocks.flatten(0, -2)).reshape(blocks.shape[:-1]))
 
 
 def _outer(mask: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What follows from rows alone, found once while parameters are fitted to them."""
+"""A cache of what follows from rows alone, while parameters are fitted to them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ T = TypeVar("T")
 MOST_DIFFERENCES = 4_000_000
 """Squared differences (32 MB) up to which they are kept."""
 
-_KNOWN = WeakTensorKeyDictionary()
-"""Rows to what was found in them; forgotten with the rows."""
+_CACHE = WeakTensorKeyDictionary()
+"""Rows to what was computed from them; entries go with the rows."""
 
 
-def remembered(x: Tensor, key: Hashable, find: Callable[[], T]) -> T:
-    """What `find` gives of rows, looked for once while gradients are recorded and the rows stay as they are.
+def cached(x: Tensor, key: Hashable, find: Callable[[], T]) -> T:
+    """What `find` gives of rows, computed once while gradients are recorded and the rows stay as they are.
 
     Args:
         x: The rows.
-        key: What is looked for.
-        find: Looks for it.
+        key: Name of what is computed.
+        find: Computes it.
     """
     if not torch.is_grad_enabled():
         return find()
-    known: dict[Hashable, tuple[int, Any]] | None = _KNOWN.get(x)
+    known: dict[Hashable, tuple[int, Any]] | None = _CACHE.get(x)
     if known is None:
-        known = _KNOWN[x] = {}
+        known = _CACHE[x] = {}
     if key not in known or known[key][0] != x._version:
         known[key] = x._version, find()
     return known[key][1]
@@ -49,4 +49,4 @@ def squared_differences(x1: Tensor, x2: Tensor, columns: tuple[int, ...]) -> Ten
         z = x1[:, list(columns)].mT
         return (z[:, :, None] - z[:, None, :]).square()
 
-    return remembered(x1, ("differences", columns), find)
+    return cached(x1, ("differences", columns), find)
