@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from probscale.model.borrowing import Model, borrow
 from probscale.model.cross import crossed_terms, term_names
 from probscale.model.exact import solve_exactly
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.linking import LinkObjective, fit_links, fixed_parts
 from probscale.model.means import LawScale, PlaneMean
 from probscale.model.outputs import Coregionalisation, linked, with_output
+from probscale.model.tying import Tie, apply_tie
 from tolerances import ALGEBRA, EXACT
 
 
@@ -35,7 +35,7 @@ def both(layout, rows_of, outputs=2, count=24):
 
 def take_shape(process, other):
     nothing = torch.zeros(0, dtype=torch.float64)
-    return borrow(process, Model(other, twin=False), Observations(None, nothing, nothing))
+    return apply_tie(process, Tie(other, proportional=False), Observations(None, nothing, nothing))
 
 
 @pytest.fixture

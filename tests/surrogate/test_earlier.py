@@ -9,7 +9,7 @@ import pytest
 
 import probscale as ps
 from probscale.errors import ConfigError
-from probscale.model.borrowing import Model, borrow, taken_over
+from probscale.model.tying import Tie, apply_tie, find_tie
 from probscale.surrogate.earlier import LASTING
 from probscale.surrogate.options import FitOptions
 from tolerances import EXACT
@@ -129,19 +129,19 @@ def test_joined_outputs_begin_where_they_ended(joint):
 def test_what_an_output_took_over_lasts(joint):
     for surrogate in joint[:2]:
         (lead,), (other,) = surrogate.experts.values(), surrogate.others["other"].values()
-        found = taken_over(other.own_process(0), lead.own_process(0))
+        found = find_tie(other.own_process(0), lead.own_process(0))
         assert found is not None
 
 
-@pytest.mark.parametrize("twin", [True, False])
-def test_what_a_process_took_over_is_told_by_its_parameters(joint, twin):
+@pytest.mark.parametrize("proportional", [True, False])
+def test_a_tie_between_processes_is_told_by_their_parameters(joint, proportional):
     (lead,), (other,) = joint[0].experts.values(), joint[0].others["other"].values()
     lead, process, data = lead.own_process(0), copy.deepcopy(other.own_process(0)), other.states[0].data
     for parameter in process.parameters():
         parameter.data += 0.1
-    assert taken_over(process, lead) is None
-    borrow(process, Model(lead, twin=twin), data.take(data.rows.x[:, -1] == 1))
-    assert taken_over(process, lead).twin is twin
+    assert find_tie(process, lead) is None
+    apply_tie(process, Tie(lead, proportional=proportional), data.take(data.rows.x[:, -1] == 1))
+    assert find_tie(process, lead).proportional is proportional
 
 
 def test_finals_begin_where_they_ended_too():

@@ -106,7 +106,7 @@ class CurveKernel(LogParameterKernel):
         return torch.stack(parts).sum(0) if diag else functools.reduce(torch.add, parts)
 
     def amplitude(self, x: Tensor) -> Tensor:
-        """Factor on the standard deviation of all terms but that along the axis, (rows,); one if stationary."""
+        """Factor on standard deviations of all terms but that along the axis, (rows,); one if stationary."""
         if not self.amplitude_axis:
             return x.new_ones(len(x))
         axis = x[:, self.amplitude_axis[0]]

@@ -10,13 +10,13 @@ import torch
 
 from probscale.encode.encoder import Encoder
 from probscale.errors import NotPositiveDefiniteError
-from probscale.model.borrowing import Model, taken_over
 from probscale.model.fitting import FitOutcome, fit_robustly
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.kernels import CurveKernel
 from probscale.model.layout import Layout
 from probscale.model.means import LawMean
 from probscale.model.transforms import Affine, LogOdds, LogScore, OutputTransform
+from probscale.model.tying import Tie, find_tie
 from probscale.runs import RunLog
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.options import FitOptions
@@ -63,24 +63,24 @@ class Earlier:
         """The same of runs shorter, for their size, than any observed."""
         return max((law.short_std for law in self._laws), default=0.0)
 
-    def borrowed(self, lead: Earlier, process: CurveProcess) -> Model | None:
-        """Parameters to take over from the principal output's process, as the earlier fit did from `lead`."""
-        before = taken_over(self._processes[0], lead._processes[0])
+    def tie_to(self, lead: Earlier, process: CurveProcess) -> Tie | None:
+        """Tie to the principal output's process like that of the earlier fits, of which `lead` is its own."""
+        before = find_tie(self.processes[0], lead.processes[0])
         return None if before is None else replace(before, process=process)
 
     @property
-    def _processes(self) -> list[CurveProcess]:
+    def processes(self) -> list[CurveProcess]:
         """Processes of the output, alone where several are joined."""
         return [self.expert.own_process(place) for place in range(len(self.expert.states))]
 
     @property
     def _laws(self) -> list[LawMean]:
-        means = [process.mean for process in self._processes]
+        means = [process.mean for process in self.processes]
         return [mean for mean in means if isinstance(mean, LawMean)]
 
     def resumed(self, process: CurveProcess, data: Observations, options: FitOptions) -> FitOutcome | None:
         """Fit a process from where the earlier one ended; None where that says nothing about this one."""
-        known = self._processes
+        known = self.processes
         before = next((each for each in known if type(each.mean) is type(process.mean)), known[0])
         if type(before) is not CurveProcess or not _alike(before.layout, process.layout):
             return None

@@ -14,7 +14,6 @@ from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
 from probscale.errors import NotPositiveDefiniteError
-from probscale.model.borrowing import Model, borrow
 from probscale.model.devices import threads_for
 from probscale.model.divergence import DivergenceModel, fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
@@ -25,6 +24,7 @@ from probscale.model.mean_fit import fit_mean
 from probscale.model.means import Believed, CurveMean, LawMean, breaks_of
 from probscale.model.posterior import Tail
 from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, LogFloor
+from probscale.model.tying import Tie, apply_tie
 from probscale.model.weighing import robust_weights
 from probscale.runs import RunLog
 from probscale.surrogate.averaging import Mixture, alone, averaged, mixture_tail
@@ -90,7 +90,7 @@ def fit_output(
     options: FitOptions,
     generator: np.random.Generator,
     *,
-    like: Model | None = None,
+    tie: Tie | None = None,
     earlier: Earlier | None = None,
     believed: Believed | None = None,
 ) -> tuple[Expert, list[FitOutcome], Prepared]:
@@ -101,12 +101,12 @@ def fit_output(
         encoders: Configurations to rows; of several, one without text comes first and one with it last.
         options: Settings.
         generator: Chooses the subset on which parameters are fitted.
-        like: Process of another output from which parameters are taken over.
+        tie: What is common with another output, already fitted.
         earlier: Fit of a shorter log from which this one begins.
         believed: What other sources let one believe of the size term of a law.
     """
     seed = int(generator.integers(2**32))
-    points, fits, gain = _fit_with_text(log, encoders, options, Given(seed, like, earlier, believed))
+    points, fits, gain = _fit_with_text(log, encoders, options, Given(seed, tie, earlier, believed))
     lasting = earlier if earlier is not None and earlier.lasts else None
     encoder = points.encoder
     mixture = averaged(tuple(state for state, _ in fits), points.cells)
@@ -141,10 +141,10 @@ Fits = list[tuple[ExactState, FitOutcome]]
 
 @dataclass(frozen=True)
 class Given:
-    """Where a fit begins: seed of its choices, another output's model, an earlier fit, what others say."""
+    """Where a fit begins: seed of its choices, tie to another output, an earlier fit, what others say."""
 
     seed: int = 0
-    like: Model | None = None
+    tie: Tie | None = None
     earlier: Earlier | None = None
     believed: Believed | None = None
 
@@ -279,7 +279,7 @@ def _fit_state(
         spread = min(max(options.spread * spread * new_run_factor(points, mean), 0.01), 1.0)
         process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread).to(options.place)
         some = data.take(subset.to(options.place))
-        fixed = [] if given.like is None else borrow(process, given.like, some)
+        fixed = [] if given.tie is None else apply_tie(process, given.tie, some)
         # Left free, the law of few sizes drifts to where the kernel explains them best, not to where it
         # foretells more; its uncertainty enters in closed form later. Curves need the joint fit: neighbouring
         # points share their errors.

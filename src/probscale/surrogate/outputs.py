@@ -14,7 +14,6 @@ from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder
 from probscale.errors import FitError
-from probscale.model.borrowing import Model
 from probscale.model.devices import threads_for
 from probscale.model.exact import solve_exactly
 from probscale.model.fitting import FitOutcome
@@ -24,6 +23,7 @@ from probscale.model.means import Rows
 from probscale.model.outputs import OutputsProcess, with_output
 from probscale.model.posterior import Tail
 from probscale.model.tails import fit_continuation
+from probscale.model.tying import Tie
 from probscale.runs import RunLog
 from probscale.runs.thinning import evenly
 from probscale.surrogate.earlier import Earlier
@@ -61,7 +61,7 @@ class OutputFit:
         alone: Model of this output from its own observations.
         points: What was modelled.
         outcomes: How the fits went.
-        like: Process from which parameters were taken over; None where all were fitted.
+        tie: What is common with the principal output; None where all parameters were fitted.
         expert: Model that also knows the other outputs.
         couplings: Correlation with the principal output per source of variation; empty for that itself.
     """
@@ -70,7 +70,7 @@ class OutputFit:
     alone: Expert
     points: Prepared
     outcomes: list[FitOutcome]
-    like: Model | None
+    tie: Tie | None
     expert: Expert
     couplings: dict[str, float]
 
@@ -119,7 +119,7 @@ def fit_outputs(
 ) -> list[OutputFit]:
     """Fit outputs of a log, and how they go together.
 
-    Each output gets its own transform, mean, kernel and noise, as if it were alone. Further outputs borrow
+    Each output gets its own transform, mean, kernel and noise, as if it were alone. Further outputs share
     the lengthscales of the principal one, or keep their own where the evidence of both outputs together is
     larger so. Then correlations are fitted, one per source of variation and pair of outputs.
 
@@ -129,7 +129,7 @@ def fit_outputs(
         embedder: Source of text vectors.
         options: Settings.
         generator: Chooses the points on which parameters are fitted.
-        earlier: Fits of a shorter log from which these begin; while they last, so does what was borrowed.
+        earlier: Fits of a shorter log from which these begin; while they last, so do ties between outputs.
 
     Cost: that of two fits per further output, and O(points³) for all outputs together.
     """
@@ -144,14 +144,15 @@ def fit_outputs(
     seed = int(generator.integers(2**32))
     fits = [first]
     for output in outputs[1:]:
-        mine, likes = before.get(output), (Model(lead, twin=True), Model(lead, twin=False), None)
+        mine = before.get(output)
+        ties = (Tie(lead, proportional=True), Tie(lead, proportional=False), None)
         if start is not None and mine is not None and mine.lasts:
-            likes = (mine.borrowed(start, lead),)
+            ties = (mine.tie_to(start, lead),)
         part = replace(options, most=rest)
         candidates = [
-            _alone(log, output, encoders, part, np.random.default_rng(seed), like, mine) for like in likes
+            _alone(log, output, encoders, part, np.random.default_rng(seed), tie, mine) for tie in ties
         ]
-        scored = [_pair_score(first, each, seed) if len(likes) > 1 else 0.0 for each in candidates]
+        scored = [_pair_score(first, each, seed) if len(ties) > 1 else 0.0 for each in candidates]
         fits.append(candidates[int(np.argmax(scored))])
     return _joined(log, fits, options, seed)
 
@@ -162,12 +163,12 @@ def _alone(
     encoders: Sequence[Encoder],
     options: FitOptions,
     generator: np.random.Generator,
-    like: Model | None = None,
+    tie: Tie | None = None,
     earlier: Earlier | None = None,
 ) -> OutputFit:
     own = log.measured(output)
-    expert, outcomes, points = fit_output(own, encoders, options, generator, like=like, earlier=earlier)
-    return OutputFit(own, expert, points, outcomes, like, expert, {})
+    expert, outcomes, points = fit_output(own, encoders, options, generator, tie=tie, earlier=earlier)
+    return OutputFit(own, expert, points, outcomes, tie, expert, {})
 
 
 def _pair_score(first: OutputFit, second: OutputFit, seed: int) -> float:

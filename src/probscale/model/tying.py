@@ -1,4 +1,4 @@
-"""Parameters that a process takes over from that of another output."""
+"""Parameter tying: an output whose process has parameters of another output's."""
 
 from __future__ import annotations
 
@@ -13,53 +13,61 @@ from probscale.model.gp import CurveProcess, Observations
 from probscale.model.means import CurveMean
 
 AMPLITUDES = ("scale", "drift")
+"""Last names of standard deviations of the terms of a kernel."""
+
 OWN = ("growth", "plateau", "wane", "bend")
+"""Those of parameters that are never tied: how amplitudes change along the axis."""
 
 
 @dataclass(frozen=True)
-class Model:
-    """A fitted process of another output to start from.
+class Tie:
+    """What an output has in common with another one.
 
     Attributes:
-        process: Its process.
-        twin: Whether its mean, amplitudes and noise are taken over too, these up to one factor; else
+        process: Fitted process of the other output.
+        proportional: Whether the mean is common too, and amplitudes and noise up to one factor; else
             lengthscales, drifts of coordinates and closeness of labels alone.
     """
 
     process: CurveProcess
-    twin: bool
+    proportional: bool
 
 
-def borrow(process: CurveProcess, model: Model, data: Observations) -> list[torch.nn.Parameter]:
-    """Take over parameters of another output's process.
+def apply_tie(process: CurveProcess, tie: Tie, data: Observations) -> list[torch.nn.Parameter]:
+    """Give a process the parameters that a tie names.
+
+    Args:
+        process: Changed in place.
+        tie: What it has in common with another output.
+        data: Observations, by which a proportional process finds its factor.
 
     Returns:
-        The parameters that were taken over.
+        The tied parameters.
 
-    Cost: of a twin, some twenty factorisations.
+    Cost: where proportional, some twenty factorisations.
     """
-    known = dict(model.process.kernel.named_parameters())
-    taken, amplitudes = [], []
+    known = dict(tie.process.kernel.named_parameters())
+    tied, amplitudes = [], []
     for name, parameter in process.kernel.named_parameters():
         last = name.split(".")[-1]
-        if last in OWN or (last in AMPLITUDES and not model.twin):
+        if last in OWN or (last in AMPLITUDES and not tie.proportional):
             continue
         parameter.data = known[name].detach().to(parameter.device).clone()
-        taken.append(parameter)
+        tied.append(parameter)
         amplitudes += [parameter] if last in AMPLITUDES else []
-    if model.twin:
-        taken += _borrow_mean(process.mean, model.process.mean)
+    if tie.proportional:
+        tied += _tie_mean(process.mean, tie.process.mean)
         level = process.noise.get_parameter("level")
         for name, parameter in process.noise.named_parameters():
-            parameter.data = model.process.noise.get_parameter(name).detach().to(data.y.device).clone()
-            taken.append(parameter)
+            parameter.data = tie.process.noise.get_parameter(name).detach().to(data.y.device).clone()
+            tied.append(parameter)
         _scale_amplitudes([*amplitudes, level], process, data)
-    return taken
+    return tied
 
 
 @torch.no_grad()
-def taken_over(process: CurveProcess, other: CurveProcess) -> Model | None:
-    """How a process was borrowed from another, as far as its parameters show; None where it was not."""
+def find_tie(process: CurveProcess, other: CurveProcess) -> Tie | None:
+    """How a process is tied to another, as far as its parameters show; None where it is not."""
     known = dict(other.kernel.named_parameters())
     shared = [
         torch.equal(parameter, known[name]) if name in known else False
@@ -77,10 +85,10 @@ def taken_over(process: CurveProcess, other: CurveProcess) -> Model | None:
         for name, value in mine.items()
         if name in theirs
     ]
-    return Model(other, twin=bool(same) and all(same))
+    return Tie(other, proportional=bool(same) and all(same))
 
 
-def _borrow_mean(mean: CurveMean, other: CurveMean) -> list[torch.nn.Parameter]:
+def _tie_mean(mean: CurveMean, other: CurveMean) -> list[torch.nn.Parameter]:
     """Raw parameters as far from their prior as those of another mean, where both have them."""
     location = dict(zip(mean.names, mean.prior()[0], strict=True))
     theirs = dict(zip(other.names, (other.values() - other.prior()[0]).detach(), strict=True))
