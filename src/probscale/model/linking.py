@@ -14,6 +14,9 @@ from probscale.model.gp import CurveProcess, Observations
 from probscale.model.gradients import log_normal
 from probscale.model.outputs import (
     LAW,
+    MEASUREMENT,
+    OUTPUT,
+    RUN,
     Coregionalisation,
     OutputsProcess,
     axis_column,
@@ -72,8 +75,9 @@ class LinkObjective:
         wide = data.outputs @ self.links.matrices() @ data.outputs.mT
         shares = data.outputs @ self.links.shares()
         total = (wide[: len(data.terms)] * data.terms).sum(0)
-        total = total + wide[self.links.names.index(LAW)] * data.law
-        total = total + wide[-1] * (shares[:, None] * shares).sqrt() * data.points
+        total = total + wide[self.links.position(LAW)] * data.law
+        measured = wide[self.links.position(MEASUREMENT)]
+        total = total + measured * (shares[:, None] * shares).sqrt() * data.points
         return log_normal(total, data.residual, data.noise * (1 - shares))
 
 
@@ -93,7 +97,7 @@ def fixed_parts(process: OutputsProcess, data: Observations) -> Fixed:
             for t, part in enumerate(cross):
                 terms[t, rows[:, None], where] = part
             points[rows[:, None], where] = same_points(parts[i], parts[j], x[rows], x[where])
-    outputs = torch.nn.functional.one_hot(x[:, -1].long(), len(parts)).to(x.dtype)
+    outputs = torch.nn.functional.one_hot(x[:, OUTPUT].long(), len(parts)).to(x.dtype)
     return Fixed(terms, slopes @ slopes.mT, points, noise, data.y - mean, outputs)
 
 
@@ -108,8 +112,8 @@ def start_correlation(process: OutputsProcess, data: Observations) -> Tensor:
             left = data.y[rows] - process.each[i].mean(data.rows.take(rows))
             residual[rows] = (left / left.square().mean().sqrt().clamp_min(1e-12)).clamp(-3, 3)
     keys = {}
-    for row, key in enumerate(zip(x[:, -2].tolist(), x[:, axis].tolist(), strict=True)):
-        keys.setdefault(key, {})[int(x[row, -1])] = float(residual[row])
+    for row, key in enumerate(zip(x[:, RUN].tolist(), x[:, axis].tolist(), strict=True)):
+        keys.setdefault(key, {})[int(x[row, OUTPUT])] = float(residual[row])
     correlation = torch.eye(count, dtype=torch.float64)
     for i in range(count):
         for j in range(i):

@@ -1,7 +1,6 @@
 """Several outputs of the same runs in one Gaussian process: each keeps its own, correlations join them.
 
-Rows carry three more columns at the end: how much larger than usual errors are at the point, the code of the
-run, and the position of the output.
+Rows carry three more columns at the end, `ERROR`, `RUN` and `OUTPUT`.
 """
 
 from __future__ import annotations
@@ -19,6 +18,10 @@ from probscale.model.gp import CurveProcess, Noise
 from probscale.model.kernels import CurveKernel
 from probscale.model.layout import Layout
 from probscale.model.means import CurveMean, Rows
+
+ERROR, RUN, OUTPUT = -3, -2, -1
+"""Columns of rows of several outputs: factor on the standard deviation of errors of the point, code of the
+run, position of the output."""
 
 LAW, MEASUREMENT = "law", "measurement"
 """Names of what outputs share beside the terms of the kernel: parameters of the mean, errors of a point."""
@@ -60,6 +63,10 @@ class Coregionalisation(Module):
         rows[:, below[0], below[1]] = torch.sinh(self.common + self.correlation)
         rows = rows / rows.norm(dim=-1, keepdim=True)
         return rows @ rows.mT
+
+    def position(self, name: str) -> int:
+        """Position of a source of variation among the matrices."""
+        return self.names.index(name)
 
     def shares(self) -> Tensor:
         """Part of each output's noise that belongs to the measured point and is common to outputs."""
@@ -118,18 +125,18 @@ def with_output(rows: Rows, codes: Tensor, output: int, errors: Tensor | None = 
 def errors_like(rows: Rows, known: Rows) -> Rows:
     """Rows with errors as large as those of known rows of the same point: what is odd about it is shared."""
     place: dict[tuple[float, float], float] = {}
-    pairs = zip(known.x[:, -2].tolist(), known.progress.tolist(), known.x[:, -3].tolist(), strict=True)
+    pairs = zip(known.x[:, RUN].tolist(), known.progress.tolist(), known.x[:, ERROR].tolist(), strict=True)
     for run, at, error in pairs:
         place[run, at] = max(error, place.get((run, at), 0.0))
-    asked = zip(rows.x[:, -2].tolist(), rows.progress.tolist(), strict=True)
+    asked = zip(rows.x[:, RUN].tolist(), rows.progress.tolist(), strict=True)
     x = rows.x.clone()
-    x[:, -3] = torch.tensor([place.get(key, 1.0) for key in asked], dtype=x.dtype)
+    x[:, ERROR] = torch.tensor([place.get(key, 1.0) for key in asked], dtype=x.dtype)
     return Rows(x, rows.size, rows.progress)
 
 
 def groups_of(x: Tensor) -> list[tuple[int, Tensor]]:
     """Outputs among rows, and the positions of their rows."""
-    outputs = x[:, -1].detach()
+    outputs = x[:, OUTPUT].detach()
     return [(int(o), torch.nonzero(outputs == o)[:, 0]) for o in outputs.unique()]
 
 
@@ -160,7 +167,7 @@ class OutputsKernel:
         else:
             terms = crossed_terms(first.kernel, second.kernel, x1, x2)
             total = torch.stack([matrices[t, i, j] * term for t, term in enumerate(terms)]).sum(0)
-        common = matrices[-1, i, j] * (shares[i] * shares[j]).sqrt()
+        common = matrices[self.links.position(MEASUREMENT), i, j] * (shares[i] * shares[j]).sqrt()
         return total + common * same_points(first, second, x1, x2)
 
     def _diagonal(self, x: Tensor) -> Tensor:
@@ -174,7 +181,7 @@ class OutputsKernel:
 def same_points(first: CurveProcess, second: CurveProcess, x1: Tensor, x2: Tensor) -> Tensor:
     """Product of noise deviations where rows are of one run at one axis value, else zero, (rows, rows)."""
     axis = axis_column(first.layout)
-    same = (x1[:, -2, None] == x2[None, :, -2]) & (x1[:, axis, None] == x2[None, :, axis])
+    same = (x1[:, RUN, None] == x2[None, :, RUN]) & (x1[:, axis, None] == x2[None, :, axis])
     deviation = noise_at(first, x1).sqrt()[:, None] * noise_at(second, x2).sqrt()
     return same.to(x1.dtype) * deviation
 
@@ -187,7 +194,7 @@ def axis_column(layout: Layout) -> int:
 def noise_at(process: CurveProcess, x: Tensor) -> Tensor:
     """Noise variance of an output alone, (rows,)."""
     blank = x.new_zeros(len(x))
-    return x[:, -3].square() * process.noise(Rows(x, blank, blank))
+    return x[:, ERROR].square() * process.noise(Rows(x, blank, blank))
 
 
 class OutputsNoise:
@@ -216,10 +223,10 @@ class OutputsMean:
     def linearised(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """See `CurveMean.linearised`; columns of slopes are (factor, parameter) pairs."""
         mean, own = self.separate(rows)
-        correlation = self.links.matrices()[self.links.names.index(LAW)]
+        correlation = self.links.matrices()[self.links.position(LAW)]
         tiny = 1e-12 * torch.eye(len(self.parts), dtype=own.dtype, device=own.device)
         factor = torch.linalg.cholesky(correlation + tiny)
-        output = rows.x[:, -1].detach().long()
+        output = rows.x[:, OUTPUT].detach().long()
         slopes = factor[output][:, :, None] * own[:, None, :]
         return mean, slopes.reshape(len(rows), -1)
 

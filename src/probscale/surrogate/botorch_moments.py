@@ -13,7 +13,7 @@ from probscale.errors import NotPositiveDefiniteError
 from probscale.model.exact import ExactState
 from probscale.model.gp import CurveProcess
 from probscale.model.means import Rows
-from probscale.model.outputs import OutputsProcess
+from probscale.model.outputs import OUTPUT, OutputsProcess
 from probscale.model.terms import RunTerm
 
 JITTER = 1e-8
@@ -111,7 +111,7 @@ def moments_of(state: ExactState, rows: Rows, fresh: Tensor, count: int) -> Mome
 def _process_of(state: ExactState, x: Tensor) -> CurveProcess:
     """Process of the asked output, where several share a state."""
     process = state.process
-    return process.each[int(x[0, -1])] if isinstance(process, OutputsProcess) else process
+    return process.each[int(x[0, OUTPUT])] if isinstance(process, OutputsProcess) else process
 
 
 def _run_covariance(process: CurveProcess, blocks: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from probscale.model.exact import ExactState
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.means import Rows
-from probscale.model.outputs import OutputsProcess, errors_like, with_output
+from probscale.model.outputs import OUTPUT, RUN, OutputsProcess, errors_like, with_output
 from probscale.model.posterior import CurveBlock, Tail
 from probscale.model.succession import Succession
 from probscale.model.tails import CURVES_BEYOND, FINALS_BEYOND, Beyond
@@ -187,7 +187,7 @@ class Expert:
     @property
     def run_column(self) -> int | None:
         """Column of rows that holds the code of the run; None where runs do not matter."""
-        return self.encoder.run_column if self.siblings is None else -2
+        return self.encoder.run_column if self.siblings is None else RUN
 
     def block(self, configs: pd.DataFrame, runs: Array, at: Array) -> CurveBlock:
         """Posterior of configurations at axis values.
@@ -246,7 +246,7 @@ class Expert:
             return np.zeros(len(rows), dtype=bool)
         known = self.states[0].data.rows.x
         if self.siblings is not None:
-            known = known[known[:, -1] == self.siblings.index]
+            known = known[known[:, OUTPUT] == self.siblings.index]
         return np.isin(rows.x[:, column].numpy(), known[:, column].numpy())
 
     def is_accompanied(self, rows: Rows) -> NDArray[np.bool_]:
@@ -254,7 +254,7 @@ class Expert:
         if self.siblings is None:
             return np.zeros(len(rows), dtype=bool)
         data = self.states[0].data.rows
-        return further_elsewhere(data, self.siblings.index, rows.x[:, -2].numpy())
+        return further_elsewhere(data, self.siblings.index, rows.x[:, RUN].numpy())
 
     def _tail_for(self, rows: Rows, shape: tuple[int, int]) -> Tail:
         outside = self.outside(rows).reshape(shape)
@@ -353,7 +353,7 @@ class Expert:
         rows = self.rows(more.configs, codes, more.codes[where], at, place)
         y, known = transform.forward(values[where]), self.states[0].data
         # Outputs at or below the floor stand for the smallest value seen.
-        lowest = known.y if place is None else known.y[known.rows.x[:, -1] == place]
+        lowest = known.y if place is None else known.y[known.rows.x[:, OUTPUT] == place]
         y = np.where(np.isfinite(y), y, float(lowest.min()))
         return Observations(rows, torch.from_numpy(y), torch.ones(len(y), dtype=torch.float64))
 
@@ -376,8 +376,8 @@ def further_elsewhere(data: Rows, output: int, runs: Array) -> NDArray[np.bool_]
         output: Position of the output.
         runs: Run codes.
     """
-    codes, position = np.unique(data.x[:, -2].numpy(), return_inverse=True)
-    own = data.x[:, -1].numpy() == output
+    codes, position = np.unique(data.x[:, RUN].numpy(), return_inverse=True)
+    own = data.x[:, OUTPUT].numpy() == output
     ends = np.full((2, len(codes)), -np.inf)
     np.maximum.at(ends, ((~own).astype(np.intp), position), data.progress.numpy())
     return np.isin(runs, codes[ends[1] > ends[0] + 1e-9])

@@ -20,7 +20,7 @@ from probscale.model.fitting import FitOutcome
 from probscale.model.gp import Observations
 from probscale.model.linking import fit_links
 from probscale.model.means import Rows
-from probscale.model.outputs import OutputsProcess, with_output
+from probscale.model.outputs import OUTPUT, RUN, OutputsProcess, with_output
 from probscale.model.posterior import Tail
 from probscale.model.tails import fit_continuation
 from probscale.model.tying import Tie
@@ -213,7 +213,7 @@ def _joined(log: RunLog, fits: list[OutputFit], options: FitOptions, seed: int) 
 
 def paired_subset(rows: Rows, most: int, generator: np.random.Generator) -> torch.Tensor:
     """Positions of about `most` rows: whole runs at random, at points shared by outputs before others."""
-    codes, at = rows.x[:, -2].numpy(), rows.progress.numpy()
+    codes, at = rows.x[:, RUN].numpy(), rows.progress.numpy()
     if len(codes) <= most:
         return torch.arange(len(codes))
     points = pd.DataFrame({"run": codes, "at": at, "row": np.arange(len(codes))})
@@ -249,11 +249,11 @@ def companion_scale(
     some = data.take(paired_subset(data.rows, CHECKED, np.random.default_rng(seed)))
     x = some.rows.x.numpy()
     names = pd.Index(run_codes(log.runs))
-    cells = cells_of(log, names.get_indexer(pd.Index(x[:, -2])), np.exp(some.rows.progress.numpy()))
-    own = x[:, -1] == output
-    others = np.isin(x[:, -2], x[~own, -2])
+    cells = cells_of(log, names.get_indexer(pd.Index(x[:, RUN])), np.exp(some.rows.progress.numpy()))
+    own = x[:, OUTPUT] == output
+    others = np.isin(x[:, RUN], x[~own, RUN])
     asked = np.flatnonzero(own & others)
-    runs = len(np.unique(x[asked, -2]))
+    runs = len(np.unique(x[asked, RUN]))
     if runs < FEWEST_RUNS:
         return None
     groups = np.where(own, cells, cells.max() + 1 + np.arange(len(x)))
