@@ -12,20 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from probscale.model.devices import copied_to
-from probscale.model.gp import CurveProcess, Observations, cholesky
+from probscale.model.gp import CurveProcess, Observations, cholesky, symmetrised
 from probscale.model.means import Rows
 from probscale.model.triangle import Triangle
 
 CHUNK = 2_000
+"""Rows whose covariance with the observations is held at a time."""
+
 LANDMARKS = 3_000
+"""Rows up to which draws come from one dense factor."""
 
-
-def _floored(covariance: Tensor) -> Tensor:
-    """A posterior covariance with rounding noise kept off its diagonal."""
-    tiny = 1e-12 + 1e-10 * float(covariance.diagonal().mean())
-    return 0.5 * (covariance + covariance.mT) + tiny * torch.eye(
-        len(covariance), dtype=covariance.dtype, device=covariance.device
-    )
+ROUNDING = 1e-10
+"""Share of the mean diagonal that covers the rounding of a dense posterior covariance."""
 
 
 @dataclass(frozen=True)
@@ -195,11 +193,11 @@ class ExactState:
         count = len(rows)
         if count <= LANDMARKS:
             known = self.covariance(rows, rows) if covariance is None else covariance()
-            factor, _ = cholesky(_floored(known))
+            factor, _ = cholesky(symmetrised(known, ROUNDING))
             return generator.standard_normal((n, count)) @ factor.numpy().T
         chosen = torch.from_numpy(np.sort(generator.permutation(count)[:LANDMARKS]))
         landmarks = rows.take(chosen)
-        factor, _ = cholesky(_floored(self.covariance(landmarks, landmarks)))
+        factor, _ = cholesky(symmetrised(self.covariance(landmarks, landmarks), ROUNDING))
         white = generator.standard_normal((n, LANDMARKS))
         out = np.empty((n, count))
         for start in range(0, count, CHUNK):

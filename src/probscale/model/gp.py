@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from gpytorch import Module
-from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from probscale.errors import NotPositiveDefiniteError
@@ -16,6 +15,7 @@ from probscale.model.gradients import log_normal
 from probscale.model.kernels import CurveKernel
 from probscale.model.layout import Layout
 from probscale.model.means import CurveMean, Rows
+from probscale.model.priors import declare
 
 NOISE_FLOOR = 1e-6
 """Smallest noise variance on the modelled scale (a standard deviation of 0.001)."""
@@ -24,6 +24,10 @@ SCORE_NOISE_FLOOR = 2.5e-3
 """The same for curves of scores: many start with exact zeros, which say little about noise elsewhere."""
 
 JITTERS = (0.0, 1e-10, 1e-8, 1e-6)
+"""Relative jitters tried in turn; what the last cannot repair has another cause than rounding."""
+
+TINIEST = 1e-12
+"""Variance that every diagonal of a posterior covariance gets, modelled scale."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,8 @@ class Noise(Module):
             self.declare("slope", 0.0, 0.3)
 
     def declare(self, name: str, mean: float, std: float) -> None:
-        """Register a parameter with its prior."""
-        self.register_parameter(name, torch.nn.Parameter(torch.tensor(mean, dtype=torch.float64)))
-        prior = NormalPrior(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64))
-        self.register_prior(f"{name}_prior", prior, name)
+        """Register a parameter at its prior mean."""
+        declare(self, name, mean, mean, std)
 
     def __call__(self, rows: Rows) -> Tensor:
         """Noise variance of each row, (rows,)."""
@@ -130,6 +132,14 @@ class CurveProcess(Module):
             self._declared = declared
         return [(value(module), prior) for module, prior, value in declared]
 
+    @torch.no_grad()
+    def log_posterior(self, data: Observations) -> float:
+        """Log posterior of the parameters, up to a constant; minus infinity where it cannot be computed."""
+        try:
+            return float(self.log_likelihood(data) + self.log_prior())
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
+            return -math.inf
+
     def log_likelihood(self, data: Observations) -> Tensor:
         """Log marginal likelihood of the observations on the modelled scale.
 
@@ -137,6 +147,18 @@ class CurveProcess(Module):
         """
         noise = self.noise(data.rows) / data.weight
         return log_normal(self.kernel(data.rows.x), data.y - self.mean(data.rows), noise)
+
+
+def symmetrised(covariance: Tensor, relative: float) -> Tensor:
+    """A posterior covariance without what rounding did to it: symmetric, with a little on its diagonal.
+
+    Args:
+        covariance: A difference of covariances, (rows, rows).
+        relative: What is added, as a share of the mean diagonal.
+    """
+    tiny = TINIEST + relative * float(covariance.diagonal().mean())
+    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+    return 0.5 * (covariance + covariance.mT) + tiny * identity
 
 
 def cholesky(matrix: Tensor) -> tuple[Tensor, float]:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import torch
 from gpytorch import Module
-from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from probscale.model.gp import NOISE_FLOOR
 from probscale.model.kernels import CurveKernel
 from probscale.model.layout import Layout
 from probscale.model.matern import matern52
+from probscale.model.priors import declare
 
 INDUCING = 6
 """Points along the axis that carry the bends which configurations share."""
@@ -96,9 +96,7 @@ class GridProcess(Module):
         self.configs = CurveKernel(layout, scale=1.0)
         self.register_buffer("ends", torch.tensor(ends, dtype=torch.float64))
         for name, (mean, std) in _PRIORS.items():
-            start = torch.tensor(mean, dtype=torch.float64)
-            self.register_parameter(name, torch.nn.Parameter(start.clone()))
-            self.register_prior(f"{name}_prior", NormalPrior(start, torch.full_like(start, std)), name)
+            declare(self, name, mean, mean, std)
 
     def log_prior(self) -> Tensor:
         """Log density of the current parameters under their priors."""

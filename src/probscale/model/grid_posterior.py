@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from probscale.model.devices import copied_to
-from probscale.model.gp import cholesky
+from probscale.model.gp import cholesky, symmetrised
 from probscale.model.grid import (
     DenseSystem,
     EigenSystem,
@@ -27,6 +27,9 @@ Array = NDArray[np.float64]
 
 CHUNK = 64
 """Configurations, or draws, handled at a time."""
+
+ROUNDING = 1e-9
+"""Share of the mean diagonal that covers the rounding of covariances by way of scores."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ class GridState:
         """
         known = query.member[query.member >= 0]
         if len(torch.unique(known)) < len(known):
-            factor, _ = cholesky(_floored(self.covariance(query)))
+            factor, _ = cholesky(symmetrised(self.covariance(query), ROUNDING))
             white = torch.from_numpy(generator.standard_normal((n, len(factor))))
             return (white @ factor.mT).reshape(n, *query.axis.shape).numpy()
         query = query.to(self.device)
@@ -183,7 +186,7 @@ class GridState:
         x = torch.cat([self._data.x, query.x[new]])
         place = query.member.clone()
         place[new] = runs + torch.arange(len(new), device=place.device)
-        factor, _ = cholesky(_floored(self._process.between(x, x)))
+        factor, _ = cholesky(symmetrised(self._process.between(x, x), ROUNDING))
         cross = self._process.between(x[place], self._data.x)
         along = self._along(query)
         root = _batched_root(along[2])
@@ -223,13 +226,6 @@ class GridState:
         """Noise variance of each asked point, (asked, points)."""
         with torch.no_grad():
             return self.process.noise(query.axis)
-
-
-def _floored(covariance: Tensor) -> Tensor:
-    """A covariance with rounding noise kept off its diagonal."""
-    tiny = 1e-12 + 1e-9 * float(covariance.diagonal().mean())
-    identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-    return 0.5 * (covariance + covariance.mT) + tiny * identity
 
 
 def _batched_root(covariances: Tensor) -> Tensor:

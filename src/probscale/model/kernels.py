@@ -39,6 +39,8 @@ cent, and nothing in the data says otherwise."""
 FEW = 0.025
 """Least prior scale of any level: two values that agree do not promise that a third will."""
 
+SHIFT_STD = 0.3
+"""Prior standard deviation of how far the best value of a coordinate moves per unit of a size."""
 
 GROWTH, GROWTH_STD = 0.3, 0.3
 """Prior of how fast deviations of scores grow along the standardised axis."""
@@ -89,11 +91,8 @@ class CurveKernel(LogParameterKernel):
             self.declare("plateau", PLATEAU, PLATEAU, PLATEAU_STD)
         self.waning = Waning(layout.wanes) if layout.wanes else None
         if shift.slope.numel():
-            self.register_prior(
-                "shift_prior",
-                NormalPrior(torch.tensor(0.0, dtype=torch.float64), torch.tensor(0.3, dtype=torch.float64)),
-                lambda module: module.shift.slope,
-            )
+            zero, std = (torch.tensor(value, dtype=torch.float64) for value in (0.0, SHIFT_STD))
+            self.register_prior("shift_prior", NormalPrior(zero, std), lambda module: module.shift.slope)
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """Sum over the terms."""

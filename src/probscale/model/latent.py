@@ -21,6 +21,7 @@ from probscale.model.gp import NOISE_FLOOR, CurveProcess, Noise
 from probscale.model.layout import Layout
 from probscale.model.matern import squared_distances
 from probscale.model.means import CurveMean, Rows
+from probscale.model.priors import declare
 from probscale.model.terms import LogParameterKernel
 
 SQRT3 = math.sqrt(3.0)
@@ -93,12 +94,12 @@ class LatentTasks(Module):
         self.register_buffer("spread", torch.zeros(start.shape, dtype=torch.float64))
         self.dimensions = start.shape[1]
         described = len(columns.described)
-        _declare(self, "deviation", start, torch.zeros_like(start), 1.0)
-        _declare(self, "width", torch.zeros(self.dimensions), torch.zeros(self.dimensions), 0.7)
+        declare(self, "deviation", start, torch.zeros_like(start), 1.0)
+        declare(self, "width", torch.zeros(self.dimensions), torch.zeros(self.dimensions), 0.7)
         if described:
             none = torch.zeros(described, self.dimensions, dtype=torch.float64)
-            _declare(self, "weight", none if weight is None else weight, none, 1.0)
-            _declare(self, "reserve", torch.tensor([-0.7]), torch.tensor([-0.7]), 0.7)
+            declare(self, "weight", none if weight is None else weight, none, 1.0)
+            declare(self, "reserve", torch.tensor([-0.7]), torch.tensor([-0.7]), 0.7)
 
     @property
     def prior_variance(self) -> Tensor:
@@ -191,7 +192,7 @@ class LatentNoise(Noise):
         self.tasks = tasks
         self.declare("level", math.log(scale), 1.0)
         count = len(tasks.codes)
-        _declare(self, "deviation", torch.zeros(count), torch.zeros(count), 0.5)
+        declare(self, "deviation", torch.zeros(count), torch.zeros(count), 0.5)
 
     def forward(self, rows: Rows) -> Tensor:
         """Noise variance of each row."""
@@ -230,12 +231,3 @@ class LatentProcess(CurveProcess):
     def tasks(self) -> LatentTasks:
         """Positions of the tasks."""
         return self.kernel.tasks
-
-
-def _declare(module: Module, name: str, start: Tensor, mean: Tensor, std: float) -> None:
-    """Register a parameter with a normal prior on each of its entries."""
-    from gpytorch.priors import NormalPrior
-
-    module.register_parameter(name, torch.nn.Parameter(start.to(torch.float64).clone()))
-    location = mean.to(torch.float64).clone()
-    module.register_prior(f"{name}_prior", NormalPrior(location, torch.full_like(location, std)), name)

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from gpytorch.means import Mean
-from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from probscale.laws import find_law
 from probscale.model.law_prior import CURVES_PRIOR, FINALS_PRIOR, LawPrior
 from probscale.model.law_slopes import with_slopes, written_out
+from probscale.model.priors import declare
 from probscale.model.repeats import REPEATS, UniqueData, effective, overfitting, repeat_priors
 from probscale.model.transforms import LogFloor
 
@@ -57,9 +57,7 @@ class CurveMean(Mean):
 
     def declare(self, name: str, mean: float, std: float) -> None:
         """Register a raw parameter at its prior mean."""
-        self.register_parameter(name, torch.nn.Parameter(torch.tensor(mean, dtype=torch.float64)))
-        prior = NormalPrior(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64))
-        self.register_prior(f"{name}_prior", prior, name)
+        declare(self, name, mean, mean, std)
 
     def values(self) -> Tensor:
         """Raw parameters, in the order of `names`."""

@@ -10,7 +10,6 @@ from typing import cast
 
 import torch
 from gpytorch import Module
-from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from probscale.model.cross import crossed_terms, term_names
@@ -18,6 +17,7 @@ from probscale.model.gp import CurveProcess, Noise
 from probscale.model.kernels import CurveKernel
 from probscale.model.layout import Layout
 from probscale.model.means import CurveMean, Rows
+from probscale.model.priors import declare
 
 ERROR, RUN, OUTPUT = -3, -2, -1
 """Columns of rows of several outputs: factor on the standard deviation of errors of the point, code of the
@@ -42,18 +42,18 @@ class Coregionalisation(Module):
         count: Number of outputs.
     """
 
+    common: torch.nn.Parameter
+    correlation: torch.nn.Parameter
+    share: torch.nn.Parameter
+
     def __init__(self, names: Sequence[str], count: int) -> None:
         super().__init__()
         self.names = tuple(names)
         self.count = count
         pairs = count * (count - 1) // 2
-        self.common = torch.nn.Parameter(torch.zeros(pairs, dtype=torch.float64))
-        self.correlation = torch.nn.Parameter(torch.zeros(len(self.names), pairs, dtype=torch.float64))
-        self.share = torch.nn.Parameter(torch.zeros(count, dtype=torch.float64))
-        zero = torch.tensor(0.0, dtype=torch.float64)
+        shapes = {"common": (pairs,), "correlation": (len(self.names), pairs), "share": (count,)}
         for name, std in PRIOR_STD.items():
-            prior = NormalPrior(zero, torch.tensor(std, dtype=torch.float64))
-            self.register_prior(f"{name}_prior", prior, name)
+            declare(self, name, torch.zeros(shapes[name]), 0.0, std)
 
     def matrices(self) -> Tensor:
         """Correlation matrices, (sources, outputs, outputs)."""

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 from gpytorch.kernels import Kernel
-from gpytorch.priors import NormalPrior
 from torch import Tensor
 
 from probscale.model.gradients import additive_covariance, still_covariance, still_product
 from probscale.model.labels import by_value, matern_by_place
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.matern import matern52, scaled_matern, squared_distances
+from probscale.model.priors import declare
 from probscale.model.row_cache import cached
 from probscale.model.shift import SizeShift
 
@@ -54,11 +54,7 @@ class LogParameterKernel(Kernel):
         self, name: str, start: float | Tensor, mean: float | Tensor, std: float, size: int = 1
     ) -> None:
         """Register parameter `name` of `size` numbers, with its starting value and its prior."""
-        value = torch.as_tensor(start, dtype=torch.float64).expand(size).clone()
-        self.register_parameter(name, torch.nn.Parameter(value))
-        location = torch.as_tensor(mean, dtype=torch.float64).clone()
-        prior = NormalPrior(location, torch.full_like(location, std))
-        self.register_prior(f"{name}_prior", prior, name)
+        declare(self, name, torch.as_tensor(start, dtype=torch.float64).expand(size), mean, std)
 
     def __call__(self, x1: Tensor, x2: Tensor | None = None, diag: bool = False, **params: Any) -> Tensor:
         """Dense covariance (rows, rows), or its diagonal."""

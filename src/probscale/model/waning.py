@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from gpytorch import Module
-from gpytorch.priors import NormalPrior
 from torch import Tensor
+
+from probscale.model.priors import declare
 
 WANE, BEND, SHAPE_STD = -0.5, 0.0, 0.15
 """Prior means of the two parameters and the standard deviation of both.
@@ -33,10 +34,7 @@ class Waning(Module):
         super().__init__()
         self.share = share
         for name, mean in (("wane", WANE), ("bend", BEND)):
-            start = torch.tensor(share * mean, dtype=torch.float64)
-            self.register_parameter(name, torch.nn.Parameter(start.clone()))
-            prior = NormalPrior(start, torch.full_like(start, share * SHAPE_STD))
-            self.register_prior(f"{name}_prior", prior, name)
+            declare(self, name, share * mean, share * mean, share * SHAPE_STD)
 
     def forward(self, axis: Tensor) -> Tensor:
         """Factors at standardised axis values, same shape."""

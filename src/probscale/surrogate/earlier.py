@@ -117,10 +117,10 @@ def _begin(process: CurveProcess, before: CurveProcess, data: Observations) -> N
     # The law of finals is not fitted jointly: it stays where robust regression puts it.
     if not process.layout.axis or process.mean.names != before.mean.names:
         return
-    score = _posterior(process, data)
+    score = process.log_posterior(data)
     fresh = {name: value.clone() for name, value in process.mean.state_dict().items()}
     _copy(before.mean, process.mean)
-    if not _posterior(process, data) > score:
+    if not process.log_posterior(data) > score:
         process.mean.load_state_dict(fresh)
 
 
@@ -142,12 +142,3 @@ def _fade(source: CurveKernel, target: CurveKernel) -> None:
 def _alike(before: Layout, now: Layout) -> bool:
     """Whether two layouts differ at most in how surely deviations wane, which fades with every run."""
     return replace(before, wanes=now.wanes) == now
-
-
-@torch.no_grad()
-def _posterior(process: CurveProcess, data: Observations) -> float:
-    """Log posterior of the parameters, up to a constant; minus infinity where it cannot be computed."""
-    try:
-        return float(process.log_likelihood(data) + process.log_prior())
-    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
-        return -float("inf")

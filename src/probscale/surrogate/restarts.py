@@ -128,11 +128,6 @@ def best_of(start: Start, restarts: int, executor: Executor | None) -> Arrival |
 
 
 def _posterior(start: Start, arrival: Arrival, weight: Tensor) -> float:
-    """Log posterior of parameters under given weights; minus infinity where it cannot be computed."""
+    """Log posterior of parameters under given weights; see `CurveProcess.log_posterior`."""
     process = replace(start, parameters=arrival.parameters, seed=None).process()
-    try:
-        with torch.no_grad():
-            data = replace(start.data, weight=weight)
-            return float(process.log_likelihood(data) + process.log_prior())
-    except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
-        return -np.inf
+    return process.log_posterior(replace(start.data, weight=weight))
