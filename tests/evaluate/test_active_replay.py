@@ -1,6 +1,7 @@
 """Replays of active learning: protocol figures, measures, and a store that resumes."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from probscale.errors import BudgetError, ConfigError
-from probscale.evaluate.replay.active import ActiveTask, Strategy, replay_active
+from probscale.evaluate.replay.active import ActiveTask, Stopwatch, Strategy, replay_active
 from probscale.evaluate.replay.active_tables import (
     active_table,
     area_under,
@@ -166,3 +167,17 @@ def test_store_resumes_and_refuses_other_settings(tmp_path):
         run(growth=3.0)
     with pytest.raises(ConfigError, match="no strategy"):
         run(strategies=["luck"])
+
+
+def test_a_stopwatch_counts_what_is_inside_its_blocks_alone():
+    def work(seconds):
+        begun = time.process_time()
+        while time.process_time() - begun < seconds:
+            pass
+
+    clock = Stopwatch()
+    for _ in range(2):
+        with clock:
+            work(0.05)
+        work(0.2)
+    assert 0.1 <= clock.seconds < 0.2

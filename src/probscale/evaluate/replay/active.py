@@ -155,6 +155,23 @@ def updated(belief: Belief | None, log: RunLog, more: RunLog | None, growth: flo
     return Belief(belief.surrogate.condition(more), belief.fitted)
 
 
+class Stopwatch:
+    """Processor seconds spent inside `with` blocks, summed.
+
+    Attributes:
+        seconds: Sum so far.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._start = time.process_time()
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds += time.process_time() - self._start
+
+
 def replay_active(
     task: ActiveTask, strategy: Strategy, seed: int, *, growth: float = 1.5, until: float = 1.0
 ) -> pd.DataFrame:
@@ -182,24 +199,23 @@ def replay_active(
     total, rows = task.price[:, -1].sum(), []
     seconds, fitted = 0.0, True
     while True:
-        start = time.process_time()
-        situation = situation_in(task, belief.surrogate, actions, seen)
+        clock = Stopwatch()
+        with clock:
+            situation = situation_in(task, belief.surrogate, actions, seen)
         spent = float(actions.paid.sum() / total)
-        looked = time.process_time() - start
+        # Comparing with the truth is no part of the decision.
         rows.append(
             law_errors(task, situation.draws) | {"spent": spent, "seconds": seconds, "fitted": fitted}
         )
-        # Comparing with the truth is no part of the decision.
-        start = time.process_time() - looked
         if not actions.legal.any() or spent >= until:
             break
-        config, point = strategy.choose(situation, generator)
-        fresh = np.zeros_like(seen)
-        fresh.ravel()[actions.block(config, point)] = True
-        seen, actions = seen | fresh, actions.taken(config, point)
-        before, belief = belief, updated(belief, task.log(seen), task.log(fresh), growth)
-        fitted = belief.fitted != before.fitted
-        seconds = time.process_time() - start
+        with clock:
+            config, point = strategy.choose(situation, generator)
+            fresh = np.zeros_like(seen)
+            fresh.ravel()[actions.block(config, point)] = True
+            seen, actions = seen | fresh, actions.taken(config, point)
+            before, belief = belief, updated(belief, task.log(seen), task.log(fresh), growth)
+        fitted, seconds = belief.fitted != before.fitted, clock.seconds
     return pd.DataFrame(rows).assign(task=task.name, strategy=strategy.name, seed=seed)
 
 

@@ -1,10 +1,8 @@
 """Replay of budget allocation on finished logs: what would each strategy have found with the same compute?
 
 The protocol is the same for all: training pays increments, everything counts, a run pays at least to its
-first recorded
-point, no strategy spends more than the budget, what is left finishes the best-observed runs, and the result
-is the
-lowest output observed.
+first recorded point, no strategy spends more than the budget, what is left finishes the best-observed runs,
+and the result is the lowest output observed.
 """
 
 from __future__ import annotations
@@ -46,8 +44,7 @@ class BudgetTask:
         price: Compute from the start of the run to each point, (runs, points), rising.
         params: Column of model sizes, if runs differ in it.
         law: Range of compute over which the scaling law is fitted, and the range over which it is compared;
-            None for
-            runs without a law in compute.
+            None for runs without a law in compute.
     """
 
     name: str
