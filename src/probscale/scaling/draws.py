@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probscale.errors import ConfigError
+from probscale.surrogate.posterior import check_probability, ends_of
 
 Array = NDArray[np.float64]
 
@@ -48,8 +49,7 @@ class Draws:
         Raises:
             ConfigError: if `q` is not strictly between 0 and 1.
         """
-        if not 0 < q < 1:
-            raise ConfigError(f"q is {q}; a quantile needs a probability strictly between 0 and 1", q=q)
+        check_probability(q)
         return np.quantile(self.values, q, axis=0)
 
     def interval(self, level: float = 0.9) -> tuple[Array, Array]:
@@ -58,12 +58,8 @@ class Draws:
         Raises:
             ConfigError: if `level` is not strictly between 0 and 1.
         """
-        if not 0 < level < 1:
-            raise ConfigError(
-                f"level is {level}; an interval needs a share strictly between 0 and 1, such as 0.9",
-                level=level,
-            )
-        return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
+        low, high = ends_of(level)
+        return self.quantile(low), self.quantile(high)
 
     def sample(self, n: int, *, seed: int = 0) -> Array:
         """`n` of the draws at random, without repeats while there are enough, (n, ...).

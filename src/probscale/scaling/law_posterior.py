@@ -131,11 +131,11 @@ def power_with_limit(
     bounded = rising and math.isfinite(most)
     top = most if bounded else 0.0
     target = top - values if rising else values
-    losses = not rising and bool((values > 0).all())
-    weight = 1 / np.square(values) if losses else np.ones_like(values)
-    positive = losses or bounded
+    relative = not rising and bool((values > 0).all())
+    weight = 1 / np.square(values) if relative else np.ones_like(values)
+    least = 0.0 if relative or bounded else -math.inf
     centre = float(np.exp(np.log(compute).mean()))
-    misfits = np.stack([_projected(a, compute / centre, target, weight, positive)[2] for a in EXPONENTS])
+    misfits = np.stack([_projected(a, compute / centre, target, weight, least)[2] for a in EXPONENTS])
     best = np.clip(misfits.argmin(axis=0), 1, len(EXPONENTS) - 2)
     columns = np.arange(len(values))
     low, middle, high = (misfits[best + shift, columns] for shift in (-1, 0, 1))
@@ -143,14 +143,22 @@ def power_with_limit(
     shift = np.where(bend > 0, 0.5 * (low - high) / np.where(bend > 0, bend, 1.0), 0.0)
     step = np.log(EXPONENTS[1] / EXPONENTS[0])
     exponent = EXPONENTS[best] * np.exp(step * np.clip(shift, -1, 1))
-    limit, coefficient, _ = _projected(exponent[:, None], compute / centre, target, weight, positive)
+    limit, coefficient, _ = _projected(exponent[:, None], compute / centre, target, weight, least)
     return (top - limit if rising else limit), coefficient * centre**exponent, exponent
 
 
 def _projected(
-    exponent: float | Array, ratio: Array, target: Array, weight: Array, positive: bool
+    exponent: float | Array, ratio: Array, target: Array, weight: Array, least: float
 ) -> tuple[Array, Array, Array]:
-    """Best limit and coefficient for an exponent, and the squared error left, (draws,) each."""
+    """Best limit and coefficient for an exponent, and the squared error left, (draws,) each.
+
+    Args:
+        exponent: A number, or one per draw, (draws, 1).
+        ratio: Compute over its centre, (levels,).
+        target: Values of limit + coefficient · ratio^−exponent, (draws, levels).
+        weight: Weight of each squared error, (draws, levels).
+        least: Smallest limit; minus infinity where there is none.
+    """
     basis = np.broadcast_to(ratio ** -np.asarray(exponent), target.shape)
     total, first = weight.sum(axis=1), (weight * basis).sum(axis=1)
     second = (weight * basis**2).sum(axis=1)
@@ -158,8 +166,9 @@ def _projected(
     spread = np.maximum(total * second - first**2, 1e-300)
     coefficient = np.maximum((total * cross - first * level) / spread, 0.0)
     limit = (level - coefficient * first) / total
-    if positive:
-        coefficient = np.where(limit < 0, np.maximum(cross / second, 0.0), coefficient)
-        limit = np.maximum(limit, 0.0)
+    if math.isfinite(least):
+        held = np.maximum((cross - least * first) / second, 0.0)
+        coefficient = np.where(limit < least, held, coefficient)
+        limit = np.maximum(limit, least)
     error = weight * np.square(limit[:, None] + coefficient[:, None] * basis - target)
     return limit, coefficient, error.sum(axis=1)

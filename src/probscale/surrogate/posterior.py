@@ -16,6 +16,25 @@ from probscale.model.posterior import CurveBlock
 Array = NDArray[np.float64]
 
 
+def check_probability(q: float) -> None:
+    """Raises ConfigError where the probability of a quantile is not strictly between 0 and 1."""
+    if not 0 < q < 1:
+        raise ConfigError(f"q is {q}; a quantile needs a probability strictly between 0 and 1", q=q)
+
+
+def ends_of(level: float) -> tuple[float, float]:
+    """Probabilities at both ends of the central interval of a level.
+
+    Raises:
+        ConfigError: if the level is not strictly between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ConfigError(
+            f"level is {level}; an interval needs a share strictly between 0 and 1, such as 0.9", level=level
+        )
+    return (1 - level) / 2, (1 + level) / 2
+
+
 @dataclass(frozen=True, eq=False)
 class CurvePosterior:
     """Joint posterior of curves: configurations × axis values.
@@ -83,8 +102,7 @@ class CurvePosterior:
         Raises:
             ConfigError: if `q` is not strictly between 0 and 1.
         """
-        if not 0 < q < 1:
-            raise ConfigError(f"q is {q}; a quantile needs a probability strictly between 0 and 1", q=q)
+        check_probability(q)
         return self._gather(lambda block, _: block.quantile(q))
 
     def interval(self, level: float = 0.9) -> tuple[Array, Array]:
@@ -93,12 +111,8 @@ class CurvePosterior:
         Raises:
             ConfigError: if `level` is not strictly between 0 and 1.
         """
-        if not 0 < level < 1:
-            raise ConfigError(
-                f"level is {level}; an interval needs a share strictly between 0 and 1, such as 0.9",
-                level=level,
-            )
-        return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
+        low, high = ends_of(level)
+        return self.quantile(low), self.quantile(high)
 
     def prob_below(self, output: ArrayLike) -> Array:
         """Probability that the output is at most `output`, (configs, points).
