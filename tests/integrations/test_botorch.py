@@ -22,6 +22,7 @@ import probscale as ps
 from probscale.errors import ConfigError, ShapeError
 from probscale.surrogate import FitOptions
 from probscale.surrogate.botorch_moments import safe
+from probscale.surrogate.known_points import asked_codes
 from probscale.surrogate.query import read_configs
 
 AT = 5e8
@@ -103,7 +104,7 @@ def test_a_run_of_the_log_asks_for_its_own_continuation(surrogate):
     model = surrogate.botorch(1.5e9)
     runs = pd.DataFrame({"run": list(surrogate.log.runs)})
     frame = read_configs(runs, surrogate.log)
-    location, latent, _ = mixture(surrogate, frame, surrogate._codes(frame), [1.5e9])
+    location, latent, _ = mixture(surrogate, frame, asked_codes(frame, surrogate.log), [1.5e9])
     posterior = model.posterior(model.encode(runs))
     np.testing.assert_allclose(-posterior.mean.numpy(), location, rtol=1e-6)
     np.testing.assert_allclose(posterior.variance.numpy(), latent, rtol=1e-4)

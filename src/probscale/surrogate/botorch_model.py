@@ -30,6 +30,7 @@ from probscale.surrogate.curves import CurveExpert
 from probscale.surrogate.decoding import choices, decode
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.grid import GridExpert
+from probscale.surrogate.known_points import asked_codes
 from probscale.surrogate.points import PointEncoder
 from probscale.surrogate.query import read_configs
 
@@ -80,7 +81,7 @@ class CurveModel(FantasizeMixin, Model):
             ConfigError: if the pool is not accepted, or misses a model size or horizon.
         """
         frame = read_configs(pool, self._surrogate.log)
-        codes = self._surrogate._codes(frame)
+        codes = asked_codes(frame, self._surrogate.log)
         return self._points.encode(frame, np.where(codes < 0, 0.0, codes))
 
     def bounds(self, pool: Configs) -> Tensor:

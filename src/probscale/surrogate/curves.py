@@ -20,7 +20,7 @@ from probscale.runs.pools import Configs
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.grid import GridExpert
-from probscale.surrogate.known_points import run_codes
+from probscale.surrogate.known_points import asked_codes, run_codes
 from probscale.surrogate.posterior import CurvePosterior
 from probscale.surrogate.query import read_at, read_configs
 from probscale.surrogate.report import FitReport
@@ -86,7 +86,7 @@ class CurveSurrogate:
         """
         frame = read_configs(configs, self.log)
         values = read_at(at, len(frame), self.log.roles.axis)
-        codes, asked = self._codes(frame), self._output(output)
+        codes, asked = asked_codes(frame, self.log), self._output(output)
         experts, log = self._experts(asked), viewed(self.log, asked)
         blocks = [
             (
@@ -122,7 +122,7 @@ class CurveSurrogate:
 
         frame = read_configs(configs, self.log)
         values = read_at(at, len(frame), self.log.roles.axis)
-        codes, outputs = self._codes(frame), (self.log.output, *self.others)
+        codes, outputs = asked_codes(frame, self.log), (self.log.output, *self.others)
         if not self._linked or any(set(known) != set(self.experts) for known in self.others.values()):
             return {
                 output: self.predict(configs, at, output=output).sample(n, seed=seed + i)
@@ -245,15 +245,6 @@ class CurveSurrogate:
         models = (expert.encoder.embedder for expert in self.experts.values())
         found = next((model for model in models if model is not None), None)
         return found.embedder if isinstance(found, CachedEmbedder) else found
-
-    def _codes(self, frame: pd.DataFrame) -> Array:
-        """Run codes: of the log for its own runs, negative and distinct for new ones."""
-        fresh = -np.arange(1.0, len(frame) + 1)
-        run = self.log.roles.run
-        if run not in frame:
-            return fresh
-        known = frame[run].isin(self.log.runs).to_numpy()
-        return np.where(known, run_codes(list(frame[run])), fresh)
 
     def _assigned(
         self, frame: pd.DataFrame, experts: Mapping[str, CurveExpert], *, every: bool = False

@@ -29,6 +29,9 @@ from probscale.surrogate.unseen import has_unseen
 
 Array = NDArray[np.float64]
 
+MARGIN = 0.05
+"""E-folds by which a size or an axis value may exceed the observed ones and still counts as one of them."""
+
 RAMP = 0.25
 """E-folds of the axis over which the spread of curves grows to that beyond the longest run."""
 
@@ -74,9 +77,9 @@ def expected_beyond(encoder: Encoder) -> Beyond:
 
 
 def exceeds(rows: Rows, largest: tuple[float, float]) -> NDArray[np.bool_]:
-    """Which rows exceed the largest logarithms of model size or axis value by more than 5 %, (rows,)."""
+    """Which rows exceed the largest logarithms of model size or axis value by more than `MARGIN`, (rows,)."""
     size, progress = largest
-    return (rows.size.numpy() > size + 0.05) | (rows.progress.numpy() > progress + 0.05)
+    return (rows.size.numpy() > size + MARGIN) | (rows.progress.numpy() > progress + MARGIN)
 
 
 def share_beyond(rows: Rows, largest: tuple[float, float]) -> Array:
@@ -87,7 +90,7 @@ def share_beyond(rows: Rows, largest: tuple[float, float]) -> Array:
     """
     size, progress = largest
     along = np.clip((rows.progress.numpy() - progress) / RAMP, 0.0, 1.0)
-    return np.where(rows.size.numpy() > size + 0.05, 1.0, along)
+    return np.where(rows.size.numpy() > size + MARGIN, 1.0, along)
 
 
 def run_tail(tail: Tail, prefix: Tail, beyond: float, outside: Array, continued: NDArray[np.bool_]) -> Tail:
@@ -200,7 +203,7 @@ class Expert:
         count, points = at.shape
         index = np.repeat(np.arange(count), points)
         rows = self.rows(configs, runs, index, at.ravel())
-        tail = self._tail_for(rows, (count, points))
+        tail = self.tail_at(rows, (count, points))
         weights = [float(weight) for weight in self.weights]
         if self.takeover is not None:
             weights = list(
@@ -218,7 +221,7 @@ class Expert:
         return CurveBlock(self.transform, tuple(parts), tail, prob_diverge=diverges, draws=draws)
 
     def is_beyond(self, rows: Rows) -> NDArray[np.bool_]:
-        """Which rows lie beyond the observed model sizes or axis values, by more than 5 %, (rows,).
+        """Which rows lie beyond the observed model sizes or axis values; see `exceeds`, (rows,).
 
         Finals: or are shorter for their size than any observed.
         """
@@ -226,7 +229,7 @@ class Expert:
         outside = exceeds(rows, self.largest)
         if scale is None or scale.shortest is None:
             return outside
-        return outside | ((rows.progress - rows.size).numpy() < scale.shortest - 0.05)
+        return outside | ((rows.progress - rows.size).numpy() < scale.shortest - MARGIN)
 
     def outside(self, rows: Rows) -> Array:
         """How much of the spread beyond the observed scales rows take, from zero to one, (rows,)."""
@@ -256,7 +259,13 @@ class Expert:
         data = self.states[0].data.rows
         return further_elsewhere(data, self.siblings.index, rows.x[:, RUN].numpy())
 
-    def _tail_for(self, rows: Rows, shape: tuple[int, int]) -> Tail:
+    def tail_at(self, rows: Rows, shape: tuple[int, int]) -> Tail:
+        """Calibrated spread at rows of curves, arrays of `shape` or numbers.
+
+        Args:
+            rows: Points of configurations, those of one next to each other.
+            shape: (configs, points).
+        """
         outside = self.outside(rows).reshape(shape)
         scale = self.tail.scale
         if self.unseen is not None:

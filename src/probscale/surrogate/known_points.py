@@ -20,6 +20,21 @@ def run_codes(runs: pd.Index | list[object]) -> Array:
     return np.array([label_code(f"run {label(run)}") for run in runs], dtype=np.float64)
 
 
+def asked_codes(frame: pd.DataFrame, log: RunLog) -> Array:
+    """Run codes of asked configurations: of the log for its own runs, negative and distinct for new ones.
+
+    Args:
+        frame: Configurations, with or without a column of runs, one row each.
+        log: Whose runs may be continued.
+    """
+    fresh = -np.arange(1.0, len(frame) + 1)
+    run = log.roles.run
+    if run not in frame:
+        return fresh
+    known = frame[run].isin(log.runs).to_numpy()
+    return np.where(known, run_codes(list(frame[run])), fresh)
+
+
 def points_of(log: RunLog, codes: Array, outputs: tuple[str, ...] = ()) -> tuple[Array, NDArray[np.intp]]:
     """Codes of all runs of a log, and positions of the finite points of the runs with the given codes.
 

@@ -144,7 +144,7 @@ class PointEncoder:
     def spread(self, rows: Rows) -> Tensor:
         """Calibrated factor on the standard deviation of each row."""
         plain = Rows(rows.x.detach(), rows.size.detach(), rows.progress.detach())
-        scale = self._expert._tail_for(plain, (len(rows) // self.outputs, self.outputs)).scale
+        scale = self._expert.tail_at(plain, (len(rows) // self.outputs, self.outputs)).scale
         wide = np.broadcast_to(np.asarray(scale), (len(rows) // self.outputs, self.outputs))
         return torch.from_numpy(np.array(wide).reshape(-1))
 
