@@ -44,7 +44,6 @@ from probscale.surrogate.unseen import unseen_scale
 Array = NDArray[np.float64]
 
 
-MOST_CLASSIFIED = 1_500
 FEWEST_GRID_RUNS = 12
 """Runs from which on the effects of a grid are known well enough to do without a law's prior."""
 
@@ -361,7 +360,4 @@ def _divergence(
 ) -> DivergenceModel | None:
     if not points.diverged.any():
         return None
-    chosen = np.arange(len(points.diverged))
-    if len(chosen) > MOST_CLASSIFIED:
-        chosen = np.sort(generator.permutation(chosen)[:MOST_CLASSIFIED])
-    return fit_divergence(process, points.run_rows.take(torch.from_numpy(chosen)), points.diverged[chosen])
+    return fit_divergence(process, *points.classified(generator))

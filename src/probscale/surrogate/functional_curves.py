@@ -24,13 +24,13 @@ from probscale.surrogate.functional import Observed, spread_evenly
 from probscale.surrogate.functional_places import Places
 from probscale.surrogate.known_points import run_codes
 from probscale.surrogate.options import FitOptions
-from probscale.surrogate.prepare import cells_of, diverged_runs
+from probscale.surrogate.prepare import MOST_CLASSIFIED, cells_of, diverged_runs
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
 LEARNT_RUNS = 3_000
-MOST_CLASSIFIED = 1_500
+"""Runs whose scores are modelled: each score takes a factor of as many rows."""
 
 
 @dataclass(frozen=True)

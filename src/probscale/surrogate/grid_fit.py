@@ -24,7 +24,6 @@ from probscale.model.tails import LEAST_BEYOND, fit_tail
 from probscale.model.transforms import OutputTransform, choose_transform, log_slope
 from probscale.runs import RunLog
 from probscale.surrogate.expert import layout_of
-from probscale.surrogate.fitting import MOST_CLASSIFIED
 from probscale.surrogate.grid import GridExpert, axis_coordinates, config_layout, config_rows
 from probscale.surrogate.known_points import FEWEST_PER_RUN, run_codes
 from probscale.surrogate.options import FitOptions
@@ -279,10 +278,6 @@ def _tail_of(parts: list[Array], runs: int) -> Tail:
 def _with_divergence(expert: GridExpert, points: Prepared, generator: np.random.Generator) -> GridExpert:
     if not points.diverged.any():
         return expert
-    chosen = np.arange(len(points.diverged))
-    if len(chosen) > MOST_CLASSIFIED:
-        chosen = np.sort(generator.permutation(chosen)[:MOST_CLASSIFIED])
     mean = PlaneMean(points.law_scale, level=0.0, spread=1.0)
     process = CurveProcess(layout_of(expert.encoder, expert.transform), mean, scale=1.0, noise=0.1)
-    rows = points.run_rows.take(torch.from_numpy(chosen))
-    return replace(expert, divergence=fit_divergence(process, rows, points.diverged[chosen]))
+    return replace(expert, divergence=fit_divergence(process, *points.classified(generator)))

@@ -30,6 +30,9 @@ EPOCHS = ("epochs", "num_epochs", "n_epochs", "data_epochs", "passes")
 """Plain names of columns that count passes over the data."""
 
 
+MOST_CLASSIFIED = 1_500
+"""Runs from which divergence is learnt: each Newton step factors a matrix of as many rows."""
+
 FEWEST_CELLS = 30
 """Parts of a log that are left out in turn, at least."""
 
@@ -72,6 +75,17 @@ class Prepared:
             cells=self.cells[index],
             law=None,
         )
+
+    def classified(self, generator: np.random.Generator) -> tuple[Rows, NDArray[np.bool_]]:
+        """Rows and marks of the runs from which divergence is learnt, (runs,) each.
+
+        Args:
+            generator: Chooses them where there are many.
+        """
+        chosen = np.arange(len(self.diverged))
+        if len(chosen) > MOST_CLASSIFIED:
+            chosen = np.sort(generator.permutation(chosen)[:MOST_CLASSIFIED])
+        return self.run_rows.take(torch.from_numpy(chosen)), self.diverged[chosen]
 
     @property
     def law_scale(self) -> LawScale:

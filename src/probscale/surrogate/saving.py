@@ -261,22 +261,21 @@ def _unpack_expert(
             for number, mean in enumerate(data["means"])
         )
     expert = Expert(
-        encoder,
-        transform,
-        states,
-        np.array(data["weights"]),
-        Tail(**data["tail"]),
-        data["beyond"],
-        data["size_default"],
-        (data["largest"][0], data["largest"][1]),
-        None,
-        data.get("continued"),
-        data.get("unseen"),
-        data.get("text_gain"),
-        siblings,
-        data.get("decided", 0),
-        data.get("takeover"),
-        data.get("trust", 1.0),
+        encoder=encoder,
+        transform=transform,
+        states=states,
+        weights=np.array(data["weights"]),
+        tail=Tail(**data["tail"]),
+        beyond=data["beyond"],
+        size_default=data["size_default"],
+        largest=(data["largest"][0], data["largest"][1]),
+        continued=data.get("continued"),
+        unseen=data.get("unseen"),
+        text_gain=data.get("text_gain"),
+        siblings=siblings,
+        decided=data.get("decided", 0),
+        takeover=data.get("takeover"),
+        trust=data.get("trust", 1.0),
     )
     return _with_divergence(expert, data.get("divergence"), prefix, tensors)
 
