@@ -24,7 +24,7 @@ from probscale.surrogate.believing import NOTHING, Background, given_to, sizes_o
 from probscale.surrogate.curves import POOLED, CurveExpert, CurveSurrogate
 from probscale.surrogate.earlier import earlier_fit
 from probscale.surrogate.expert import Expert
-from probscale.surrogate.fitting import fit_expert
+from probscale.surrogate.fitting import Given, fit_expert
 from probscale.surrogate.floors import floors_of
 from probscale.surrogate.functional_fit import fit_functional, functional_report, is_functional
 from probscale.surrogate.grid_fit import fit_grid_expert, grid_report, is_finished, is_grid
@@ -230,9 +230,8 @@ def _fit_engine(
         variational = engine == "latent-variational"
         latent, outcomes, orders = fit_latent_expert(log, source, options, generator, variational=variational)
         return latent, _report(name, log, latent, outcomes, orders)
-    expert, outcomes = fit_expert(
-        log, source, options, generator, earlier_fit(given.before, log), given.believed
-    )
+    known = Given(earlier=earlier_fit(given.before, log), believed=given.believed)
+    expert, outcomes = fit_expert(log, source, options, generator, known)
     return expert, replace(_report(name, log, expert, outcomes, {}), donors=given.donors)
 
 

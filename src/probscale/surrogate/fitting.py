@@ -51,13 +51,37 @@ MOST_AVERAGED = 1_500
 """Points of a grid from which on a plane does without a law."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a fit may use beside the points of its log.
+
+    Attributes:
+        tie: What is common with another output, already fitted.
+        earlier: Fit of a shorter log from which this one begins.
+        believed: What other sources let one believe of the size term of a law.
+        seed: Of choices of points, the same for all variants that are compared.
+    """
+
+    tie: Tie | None = None
+    earlier: Earlier | None = None
+    believed: Believed | None = None
+    seed: int = 0
+
+    @property
+    def lasting(self) -> Earlier | None:
+        """The earlier fit, where its choices are kept."""
+        return self.earlier if self.earlier is not None and self.earlier.lasts else None
+
+
+NOTHING = Given()
+
+
 def fit_expert(
     log: RunLog,
     embedder: Embedder | CachedEmbedder | None,
     options: FitOptions,
     generator: np.random.Generator,
-    earlier: Earlier | None = None,
-    believed: Believed | None = None,
+    given: Given = NOTHING,
 ) -> tuple[Expert, list[FitOutcome]]:
     """Fit a model of all runs of a log.
 
@@ -66,13 +90,12 @@ def fit_expert(
         embedder: Source of text vectors.
         options: Settings.
         generator: Chooses the subset on which parameters are fitted.
-        earlier: Fit of a shorter log from which this one begins.
-        believed: What other sources let one believe of the size term of a law.
+        given: What else the fit may use.
 
     Cost: O(subset³ × iterations + points³).
     """
     encoders = encoders_of(log, embedder)
-    expert, outcomes, _ = fit_output(log, encoders, options, generator, earlier=earlier, believed=believed)
+    expert, outcomes, _ = fit_output(log, encoders, options, generator, given)
     return expert, outcomes
 
 
@@ -88,10 +111,7 @@ def fit_output(
     encoders: Sequence[Encoder],
     options: FitOptions,
     generator: np.random.Generator,
-    *,
-    tie: Tie | None = None,
-    earlier: Earlier | None = None,
-    believed: Believed | None = None,
+    given: Given = NOTHING,
 ) -> tuple[Expert, list[FitOutcome], Prepared]:
     """Fit a model of the principal output of a log.
 
@@ -100,21 +120,18 @@ def fit_output(
         encoders: Configurations to rows; of several, one without text comes first and one with it last.
         options: Settings.
         generator: Chooses the subset on which parameters are fitted.
-        tie: What is common with another output, already fitted.
-        earlier: Fit of a shorter log from which this one begins.
-        believed: What other sources let one believe of the size term of a law.
+        given: What else the fit may use; its seed is drawn from the generator.
     """
-    seed = int(generator.integers(2**32))
-    points, fits, gain = _fit_with_text(log, encoders, options, Given(seed, tie, earlier, believed))
-    lasting = earlier if earlier is not None and earlier.lasts else None
-    encoder = points.encoder
+    given = replace(given, seed=int(generator.integers(2**32)))
+    points, fits, gain = _fit_with_text(log, encoders, options, given)
+    encoder, curves = points.encoder, points.encoder.axis.curves
     mixture = averaged(tuple(state for state, _ in fits), points.cells)
     leading = mixture.states[mixture.leading]
     tail = mixture_tail(mixture, points.cells)
     if options.average and len(mixture.states) == 1:
         mixture = with_floors(points, leading)
     mixture = mixture.kept()
-    beyond = _beyond(points, mixture, tail, options, generator, lasting, believed)
+    beyond = _beyond(points, mixture, tail, options, generator, given)
     expert = Expert(
         encoder=encoder,
         transform=points.transform,
@@ -127,25 +144,15 @@ def fit_output(
         size_default=points.size_default,
         largest=(float(points.data.rows.size.max()), float(points.data.rows.progress.max())),
         divergence=_divergence(points, leading.process, generator),
-        continued=continuation_scale(leading, points.codes, tail, seed) if encoder.axis.curves else None,
+        continued=continuation_scale(leading, points.codes, tail, given.seed) if curves else None,
         unseen=unseen_scale(leading, tail),
         text_gain=gain,
-        decided=log.n_points if lasting is None else lasting.expert.decided,
+        decided=log.n_points if given.lasting is None else given.lasting.expert.decided,
     )
     return expert, [outcome for _, outcome in fits], points
 
 
 Fits = list[tuple[ExactState, FitOutcome]]
-
-
-@dataclass(frozen=True)
-class Given:
-    """Where a fit begins: seed of its choices, tie to another output, an earlier fit, what others say."""
-
-    seed: int = 0
-    tie: Tie | None = None
-    earlier: Earlier | None = None
-    believed: Believed | None = None
 
 
 def _fit_with_text(
@@ -203,25 +210,24 @@ def _beyond(
     tail: Tail,
     options: FitOptions,
     generator: np.random.Generator,
-    lasting: Earlier | None,
-    believed: Believed | None,
+    given: Given,
 ) -> float:
     """Factor on the spread beyond the observed sizes; laws of finals learn how far they may break there."""
     if points.encoder.roles.params is None:
         return 1.0
     laws = [state.process.mean for state in mixture.states if isinstance(state.process.mean, LawMean)]
-    if lasting is not None:
+    if given.lasting is not None:
         for law in laws:
-            law.may_break(lasting.break_std, lasting.short_std)
-        return lasting.expert.beyond
+            law.may_break(given.lasting.break_std, given.lasting.short_std)
+        return given.lasting.expert.beyond
     kinds = ["law" if state.process.mean in laws else "plane" for state in mixture.states]
     expected = expected_beyond(points.encoder)
 
     def again(fold: Prepared) -> Mixture:
         if mixture.takeover is not None:
-            fits = (quick_fit(kind, options, believed)(fold) for kind in kinds)
+            fits = (quick_fit(kind, options, given)(fold) for kind in kinds)
             return replace(mixture, states=tuple(fits))
-        state = quick_fit(kinds[mixture.leading], options, believed)(fold)
+        state = quick_fit(kinds[mixture.leading], options, given)(fold)
         return with_floors(fold, state) if len(mixture.states) > 1 else alone(state)
 
     if not laws:
@@ -274,7 +280,7 @@ def _fit_state(
     layout = replace(layout, wanes=wanes(layout, points))
     data = points.data.to(options.place)
     with threads_for(len(subset)):
-        mean, spread = _fitted_mean(points, data, kind, given.believed, options)
+        mean, spread = _fitted_mean(points, data, kind, options, given)
         spread = min(max(options.spread * spread * new_run_factor(points, mean), 0.01), 1.0)
         process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread).to(options.place)
         some = data.take(subset.to(options.place))
@@ -294,15 +300,15 @@ def _fit_state(
 
 
 def _fitted_mean(
-    points: Prepared, data: Observations, kind: str, believed: Believed | None, options: FitOptions
+    points: Prepared, data: Observations, kind: str, options: FitOptions, given: Given
 ) -> tuple[CurveMean, float]:
     """The mean that explains the points alone, and what it leaves over."""
-    if points.law is not None and kind == "law" and believed is None:
+    if points.law is not None and kind == "law" and given.believed is None:
         law, spread = points.law
         mean = copy.deepcopy(law).to(options.place)
     else:
         scale = points.law_scale
-        mean = curve_mean(points.transform, scale, points.data.y, kind, believed).to(options.place)
+        mean = curve_mean(points.transform, scale, points.data.y, kind, given.believed).to(options.place)
         spread = fit_mean(mean, data)
     if isinstance(mean, LawMean):
         mean.give_way(typical_end(points))
@@ -346,12 +352,10 @@ def _fit_parameters(
     return best.outcome
 
 
-def quick_fit(
-    kind: str, options: FitOptions, believed: Believed | None = None
-) -> Callable[[Prepared], ExactState]:
-    """Fit of few points with fewer rounds, for folds."""
+def quick_fit(kind: str, options: FitOptions, given: Given = NOTHING) -> Callable[[Prepared], ExactState]:
+    """Fit of few points with fewer rounds, for folds: only what other sources say is given."""
     quick = replace(options, rounds=min(options.rounds, 2), restarts=1)
-    given = Given(believed=believed)
+    given = Given(believed=given.believed)
     return lambda points: _fit_state(points, torch.arange(len(points.codes)), kind, quick, given)[0]
 
 

@@ -21,7 +21,7 @@ from probscale.model.sharing import fit_shared
 from probscale.model.spread import CurveSpread
 from probscale.model.straying import plain_deviations
 from probscale.runs import RunLog
-from probscale.surrogate.fitting import quick_fit
+from probscale.surrogate.fitting import Given, quick_fit
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.functional_basis import basis_like, suitable_basis
 from probscale.surrogate.functional_beyond import beyond_factor, unseen_factor
@@ -106,7 +106,7 @@ def fit_functional(
         warming=curves.warming,
     )
     expert = calibrated(expert, curves, log, residual, level)
-    again = quick_fit("law", options, believed)
+    again = quick_fit("law", options, Given(believed=believed))
     expert = _beyond(expert, curves, residual, level, again, generator)
     if apart is not None:
         expert = replace(expert, divergence=fit_divergence(expert.scores.states[0].process, *apart))

@@ -28,7 +28,7 @@ from probscale.runs import RunLog
 from probscale.runs.thinning import evenly
 from probscale.surrogate.earlier import Earlier
 from probscale.surrogate.expert import Expert, Siblings, joined
-from probscale.surrogate.fitting import encoders_of, fit_output
+from probscale.surrogate.fitting import Given, encoders_of, fit_output
 from probscale.surrogate.known_points import run_codes
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, cells_of
@@ -167,7 +167,7 @@ def _alone(
     earlier: Earlier | None = None,
 ) -> OutputFit:
     own = log.measured(output)
-    expert, outcomes, points = fit_output(own, encoders, options, generator, tie=tie, earlier=earlier)
+    expert, outcomes, points = fit_output(own, encoders, options, generator, Given(tie, earlier))
     return OutputFit(own, expert, points, outcomes, tie, expert, {})
 
 
