@@ -120,14 +120,14 @@ def _crps(quantiles: Array, truth: Array) -> float:
 def reach_of(task: Task) -> tuple[float, float]:
     """Onset in prior standard deviations, by regression, and e-folds of the axis seen beyond it."""
     seen: list[tuple[float, float]] = []
-    original = means.LawMean.give_way
+    original = means.LawMean.widen_onset
 
     def noted(law: means.LawMean, last: float) -> None:
         value = float(law.get_parameter("onset").detach())
         seen.append((value, last - (law.scale.onset or 0.0) - value))
         original(law, last)
 
-    with mock.patch.object(means.LawMean, "give_way", noted), warnings.catch_warnings():
+    with mock.patch.object(means.LawMean, "widen_onset", noted), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fit_ours(task, embedder=None, options=FitOptions(rounds=1, iterations=1))
     return seen[0]

@@ -192,7 +192,7 @@ def test_an_onset_much_later_than_expected_widens_its_prior_where_little_comes_a
     mean, plain = LawMean(LogFloor(0.5), scale), LawMean(LogFloor(0.5), scale)
     for law in (mean, plain):
         law.get_parameter("onset").data.fill_(onset)
-    mean.give_way(18.0 + onset + reach)
+    mean.widen_onset(18.0 + onset + reach)
     index = mean.names.index("onset")
     with torch.no_grad():
         wide, narrow = (law.linearised(asked)[1].numpy() for law in (mean, plain))
@@ -203,10 +203,10 @@ def test_an_onset_much_later_than_expected_widens_its_prior_where_little_comes_a
     assert plain.prior()[1][index] == mean.prior()[1][index]
 
 
-def test_laws_without_curves_have_no_onset_to_give_way(make_law):
+def test_laws_without_curves_have_no_onset_to_widen(make_law):
     mean = LawMean(LogFloor(0.5), LawScale(16.0, 20.0, 2.0, 2.6, True, True))
     before = mean.prior()[1]
-    mean.give_way(21.0)
+    mean.widen_onset(21.0)
     np.testing.assert_array_equal(mean.prior()[1], before)
 
 

@@ -14,12 +14,12 @@ from probscale.model.spread import (
     Foretold,
     LengthTrend,
     begun_weights,
+    contaminated,
     fit_factors,
     mixture_quantile,
     needed,
     new_weights,
     together,
-    with_exceptions,
 )
 
 
@@ -119,7 +119,7 @@ def test_a_share_of_forecasts_strays_more_about_the_same_middle():
     plain = Foretold(
         weights, rng.normal(size=(3, 40)), rng.uniform(0.1, 2, (3, 40)), *np.ones((2, 40)), np.ones((40, 1))
     )
-    strayed = with_exceptions(plain, 0.1, 3.0)
+    strayed = contaminated(plain, 0.1, 3.0)
 
     def moments(each):
         middle = (each.weights * each.centres).sum(0)

@@ -12,7 +12,7 @@ import probscale as ps
 from probscale.runs import RunLog
 from probscale.surrogate import FitOptions, load_surrogate
 from probscale.surrogate.averaging import Mixture, corners, shares_at
-from probscale.surrogate.typical import typical
+from probscale.surrogate.population import population_level
 from tolerances import ALGEBRA, EXACT, monte_carlo
 
 WIDTHS, DEPTHS = (128, 256, 384, 512), (2, 4, 8, 16)
@@ -132,7 +132,7 @@ def test_the_botorch_view_has_the_same_mean_and_covariance(surrogate, expert, as
     block = expert.block(asked, np.zeros(len(asked)), at).latent()
     location = sum(part.weight * part.location for part in block.components)
     np.testing.assert_allclose(-posterior.mean.detach().numpy(), location, rtol=ALGEBRA)
-    (average,) = typical(surrogate).experts.values()
+    (average,) = population_level(surrogate).experts.values()
     block = average.block(asked, -np.arange(1.0, len(asked) + 1), at)
     spread = np.broadcast_to(block.tail.scale, at.shape).ravel()
     expected = block.joint()[1] * np.outer(spread, spread)

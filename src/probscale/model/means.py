@@ -265,7 +265,7 @@ class LawMean(CurveMean):
             wanted = short if name == SHORT_BREAK else std
             getattr(self, f"{name}_prior").scale.fill_(max(wanted, NO_BREAK))
 
-    def give_way(self, last: float) -> None:
+    def widen_onset(self, last: float) -> None:
         """Widen the prior of the onset where the law, fitted alone, has it late and little comes after.
 
         Where a log holds the beginnings of runs only, the axis value at which loss begins to follow a power

@@ -203,13 +203,15 @@ def together(parts: Sequence[Foretold]) -> Foretold:
     )
 
 
-def with_exceptions(points: Foretold, share: float, spread: float) -> Foretold:
+def contaminated(points: Foretold, share: float, spread: float) -> Foretold:
     """The same where a share of what was foretold strays more.
 
     Args:
         points: Left-out points.
         share: How many do.
         spread: Factor on their standard deviations.
+
+    Source: the contaminated normal, Tukey 1960.
     """
     weights = np.concatenate([(1 - share) * points.weights, share * points.weights])
     variances = np.concatenate([points.variances, spread**2 * points.variances])

@@ -21,7 +21,7 @@ from probscale.scaling.draws import Draws
 from probscale.scaling.law_posterior import LawPosterior, fit_laws
 from probscale.scaling.optimum import OptimumPosterior
 from probscale.surrogate import CurveSurrogate, fit_surrogate
-from probscale.surrogate.typical import typical
+from probscale.surrogate.population import population_level
 
 Array = NDArray[np.float64]
 
@@ -214,7 +214,7 @@ def fit_frontier(
     levels = observed_levels(log, cost) if levels is None else levels
     found = candidates_of(log, pool, cost, levels, until)
     _warn_beyond(log, found, levels, cost)
-    believed = surrogate if luck else typical(surrogate)
+    believed = surrogate if luck else population_level(surrogate)
     curves = believed.predict(found.asked, found.places).latent()
     draws = found.arranged(curves.sample(samples, seed=seed))
     begun = found.at >= float(log.points[log.roles.axis].min()) * (1 - 1e-9)

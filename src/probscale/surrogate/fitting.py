@@ -311,7 +311,7 @@ def _fitted_mean(
         mean = curve_mean(points.transform, scale, points.data.y, kind, given.believed).to(options.place)
         spread = fit_mean(mean, data)
     if isinstance(mean, LawMean):
-        mean.give_way(typical_end(points))
+        mean.widen_onset(typical_end(points))
     return mean, spread
 
 

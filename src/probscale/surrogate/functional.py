@@ -41,7 +41,7 @@ DRIFT = 0.15
 """How far begun runs may leave their course where the size of a run is new and all others had one size, as a
 share of what size shifts their ends by: nothing tells how shapes differ between sizes."""
 
-EXCEPTIONS = (0.1, 3.0)
+CONTAMINATION = (0.1, 3.0)
 """Share of new runs beyond the observed scales that stray more, and how much more. Most larger sizes lie well
 within what is promised, a few far outside; chosen with breaks, on the sets of `functional_breaks`."""
 
@@ -287,7 +287,7 @@ class FunctionalExpert:
         if self.unseen is not None:
             new = has_unseen(self.scores.states[0], rows) & (count == 0)
             factors = factors * np.where(new, self.unseen, 1.0)[:, None]
-        share, spread = EXCEPTIONS
+        share, spread = CONTAMINATION
         return Tail(factors, np.where(outside, share, 0.0), np.where(outside, spread, 1.0))
 
 

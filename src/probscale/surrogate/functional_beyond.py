@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from probscale.model.continuation import outlooks_of
-from probscale.model.spread import Foretold, fit_factors, foretold, together, with_exceptions
-from probscale.surrogate.functional import EXCEPTIONS, FunctionalExpert
+from probscale.model.spread import Foretold, contaminated, fit_factors, foretold, together
+from probscale.surrogate.functional import CONTAMINATION, FunctionalExpert
 from probscale.surrogate.functional_calibration import judged_positions
 from probscale.surrogate.functional_curves import Curves
 from probscale.surrogate.functional_sizes import SizeFold
@@ -53,7 +53,7 @@ def beyond_factor(
         location, variance = (np.stack([part[i].numpy() for part in moments], axis=1) for i in range(2))
         location[:, 0] -= level[fold.asked]
         found = together(list(_foretold(expert, curves, residual, location, variance, fold.asked)))
-        found = with_exceptions(found, *EXCEPTIONS)
+        found = contaminated(found, *CONTAMINATION)
         parts.append(replace(found, say=found.say * SAY / found.say.sum()))
     if not parts:
         return float(np.exp(PRIOR))

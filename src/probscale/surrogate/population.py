@@ -1,4 +1,4 @@
-"""What configurations do on average over runs: new runs without a deviation of their own."""
+"""Population level, as mixed models call it: new runs without a deviation of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from probscale.surrogate.curves import CurveExpert, CurveSurrogate
 from probscale.surrogate.expert import Expert
 
 
-def typical(surrogate: CurveSurrogate) -> CurveSurrogate:
+def population_level(surrogate: CurveSurrogate) -> CurveSurrogate:
     """The surrogate, whose new runs do what their configuration says, neither luckier nor unluckier.
 
     Draws of many new runs differ by what sets single runs apart, such as their seeds; the best of many such
@@ -19,11 +19,11 @@ def typical(surrogate: CurveSurrogate) -> CurveSurrogate:
     known of them. Engines other than the exact one learn no such deviation apart from their scores and stay
     as they are. The result is for questions; it is not meant to be saved.
     """
-    experts = {name: _typical(expert) for name, expert in surrogate.experts.items()}
+    experts = {name: _without_run_effect(expert) for name, expert in surrogate.experts.items()}
     return replace(surrogate, experts=experts)
 
 
-def _typical(expert: CurveExpert) -> CurveExpert:
+def _without_run_effect(expert: CurveExpert) -> CurveExpert:
     if not isinstance(expert, Expert):
         return expert
     return replace(expert, states=tuple(map(_without_deviation, expert.states)))

@@ -1,11 +1,11 @@
-"""Typical runs: what sets single new runs apart is left out, and nothing else."""
+"""Population level: what sets single new runs apart is left out, and nothing else."""
 
 import numpy as np
 import pytest
 
 import probscale as ps
 from probscale.model.terms import RunTerm
-from probscale.surrogate.typical import typical
+from probscale.surrogate.population import population_level
 
 AT = np.array([1e8, 1e9, 4e9])
 
@@ -29,7 +29,7 @@ def test_only_the_deviation_of_new_runs_is_left_out(fitted):
     """The covariance falls by that of the run term, computed by hand; the mean stays."""
     configs = asked(fitted)
     centre, full = joint(fitted, configs)
-    same, less = joint(typical(fitted), configs)
+    same, less = joint(population_level(fitted), configs)
     (expert,) = fitted.experts.values()
     (term,) = (m for m in expert.states[0].process.modules() if isinstance(m, RunTerm))
     rows = expert.rows(configs, -np.arange(1.0, 4.0), np.repeat(np.arange(3), 3), np.tile(AT, 3))
@@ -43,14 +43,15 @@ def test_only_the_deviation_of_new_runs_is_left_out(fitted):
 def test_runs_of_the_log_stay_as_they_are(fitted):
     run = fitted.log.roles.run
     configs = fitted.log.configs.iloc[:2].reset_index(names=run)
-    for one, other in zip(joint(fitted, configs), joint(typical(fitted), configs), strict=True):
+    for one, other in zip(joint(fitted, configs), joint(population_level(fitted), configs), strict=True):
         np.testing.assert_allclose(one, other)
 
 
 def test_the_best_of_many_equal_configurations_owes_nothing_to_luck(fitted):
     configs = asked(fitted).iloc[[0] * 40].reset_index(drop=True)
     single, many = (
-        typical(fitted).predict(part, AT).latent().sample(400, seed=0) for part in (configs[:1], configs)
+        population_level(fitted).predict(part, AT).latent().sample(400, seed=0)
+        for part in (configs[:1], configs)
     )
     lucky = fitted.predict(configs, AT).latent().sample(400, seed=0)
     np.testing.assert_allclose(many.min(axis=1).mean(axis=0), single.mean(axis=(0, 1)), rtol=3e-3)
