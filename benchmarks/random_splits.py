@@ -131,6 +131,8 @@ def main() -> None:
         "random_splits" if not chosen.only else "random_splits_part",
         "Coverage over random splits of training rows",
         [
+            "Do intervals hold what they promise on new runs like those that were logged, or was one split "
+            "lucky? On most data sets they do: see the columns of shares. "
             "Shares of new runs (of all their points, for curves) within central intervals, on the mean "
             "over splits; ± is one standard error over splits. At most 200 runs teach and 100 are asked of "
             "finals, 250 and 60 of curves, all of them training rows of the table of curves and finals. "

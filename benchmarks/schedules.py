@@ -2,9 +2,12 @@
 
     python benchmarks/schedules.py
 
+Does it help to tell the surrogate which learning-rate schedule a run follows, where a model size has not been
+trained under that schedule? Yes for cosine and for long constant runs; for the others it changes little.
+
 Multi-power-law curves: 3 sizes × 6 schedules (constant, cosine, WSD; 24,000 or 72,000 steps). Each run is
 left out once and predicted from the other 17. "not told" hides what the schedule is behind column names
-that mean nothing, so that it is a label like any other. Writes benchmarks/results/schedules.md.
+that mean nothing, so that it is a label like any other.
 """
 
 from __future__ import annotations
@@ -85,8 +88,8 @@ def main() -> None:
         ]
         for name in means["told"].index
     ]
-    page = [__doc__.split("\n\n")[2], scoring.markdown(header, body), scoring.environment()]
-    print(scoring.write_page("schedules", "Curves under schedules that a size has not seen", page))
+    page = [*__doc__.strip().split("\n\n")[2:], scoring.markdown(header, body)]
+    scoring.write_page("schedules", "Curves under schedules that a size has not seen", page)
 
 
 if __name__ == "__main__":

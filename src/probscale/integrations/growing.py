@@ -46,7 +46,8 @@ class GrowingSurrogate:
             or fitted.log.roles != log.roles
             or log.n_points > self.growth * fitted.log.n_points
         ):
-            same = fitted is not None and fitted.log.roles == log.roles
+            # From scratch: what five trials made of the parameters led the fits of later ones astray
+            # (regret of Optuna studies half as large again), and a quick fit takes as long either way.
             self.fitted = fit_surrogate(
                 log,
                 embedder=self.embedder,
@@ -54,7 +55,6 @@ class GrowingSurrogate:
                 # Engines for many curves have no BoTorch view; the exact one thins a long log.
                 model="exact",
                 options=self.options,
-                start=fitted if same else None,
             )
             self._current = self.fitted
         else:
