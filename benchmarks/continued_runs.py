@@ -71,7 +71,12 @@ def main() -> None:
         "Own: the spread learnt from logged runs whose rest is left out; of new runs: that of runs nobody "
         "has begun. The grid engine (here lcbench) has one of its own already: nothing changes there."
     )
-    write_page("continued_runs", "Continued runs: a spread of their own", [markdown(head, rows), note])
+    about = (
+        "Is the rest of a run that has begun judged better with a spread learnt from logged runs whose rest "
+        "was left out than with the spread of runs nobody has begun? Intervals and log densities of runs "
+        "seen to 10, 20 and 50 %, both ways:"
+    )
+    write_page("continued_runs", "Continued runs: a spread of their own", [about, markdown(head, rows), note])
 
 
 if __name__ == "__main__":

@@ -243,7 +243,17 @@ def loss_to_loss() -> str:
     return "## Loss to loss, lowest source losses held out\n\n" + markdown(header, rows)
 
 
+ABOUT = (
+    "Do fitted laws of loss against size, data and schedule give the published answers, and how far do they "
+    "reach? The Chinchilla refit is met to four digits. Of the fifth of runs with the largest compute, the "
+    "best law of each data set misses the losses by .02 to .06 nats, the worst by .05 to .16, and 90 % "
+    "intervals of a single law hold anything from .43 of them to all: a law alone is too sure or too unsure."
+)
+
+
 if __name__ == "__main__":
     write_page(
-        "laws", "Parametric laws", [chinchilla(), schedules(), held_out(), allocations(), loss_to_loss()]
+        "laws",
+        "Parametric laws",
+        [ABOUT, chinchilla(), schedules(), held_out(), allocations(), loss_to_loss()],
     )

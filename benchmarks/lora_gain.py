@@ -204,6 +204,8 @@ def main() -> None:
         print(markdown(head, tables[chosen.only]))
         return
     about = (
+        "Is it worth fine-tuning the bundled language model on one's own logs? With dozens of texts of which "
+        "some word decides, yes; where texts say nothing it costs a few percent. "
         "Values of one level are left out; `fine_tune_embedder` sees the runs of the others, and "
         "`fit_surrogate` reads texts with what it returns. Without: no text. Bundled: the language model"
         " as it comes. Tuned: four epochs. With choice: eight at most, as many as kept-out training "

@@ -99,6 +99,8 @@ def main() -> None:
     mean = np.exp(np.log(ratios).mean(axis=0))
     rows.append(["relative to chosen, geometric mean", "", *(f"{mae:.3f}, {each:.3f}" for mae, each in mean)])
     note = (
+        "How firmly should a surrogate believe where curves begin to follow a power law? Firmly, except "
+        "where a log holds little more than beginnings: there the belief gives way to the data (`by reach`). "
         f"At most {MOST_RUNS} training runs of {MOST_POINTS} points of each data set; no row that is "
         "reported elsewhere is read but those of the nanoGPT grid, whose budgets are replayed. MAE, "
         "coverage of 90 % intervals in parentheses, interval score (lower is better). The prior of the "

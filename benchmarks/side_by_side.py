@@ -2,6 +2,9 @@
 
     python benchmarks/side_by_side.py [--tasks TEXT ...] [--only NAME ...]
 
+How do errors, intervals, seconds and memory compare with those of other Gaussian processes, trees and laws?
+Ours has on average the smallest error; it takes more seconds than trees, and about as much memory.
+
 Random runs left out, at most 600 training runs; every contestant gets the same rows. `interval score` is that
 of the 90 % interval in units of the output (its width, and twenty times what the truth lies outside; lower is
 better). Seconds are of the processor, fit and forecast of the test rows together; peak memory is that of the

@@ -240,7 +240,8 @@ def main() -> None:
     about = (
         "Does tuning by the surrogate end at a better configuration than random search, successive halving "
         "(ASHA) or TPE that may train as much? On most problems, and on average by more than half of the "
-        "regret of random search. Regret: expected final loss (nats) of the configuration that an experiment would use, above the "
+        "regret of random search. Regret: expected final loss (nats) of the configuration that an "
+        "experiment would use, above the "
         f"least that the ranges allow. A full training has {REPORTS} reports; ours starts {SAMPLES} trials "
         "and stops many of them; a twin makes as many reports (random search and TPE: whole trainings, "
         f"rounded up; ASHA: the same number); usual random is the mean of {REPEATS} random searches of that "
