@@ -192,8 +192,8 @@ def main() -> None:
         "Finals beyond what was seen: folds inside training rows",
         [
             "How well are finals foretold beyond everything that was logged: larger models, longer runs, "
-            "from few runs? The first table sums up the folds of the last: 90 % intervals hold about as many as "
-            "they say, and peers have larger errors nearly everywhere.",
+            "from few runs? The first table sums up the folds of the last: 90 % intervals hold about as many "
+            "as they say, and peers have larger errors nearly everywhere.",
             markdown(["fold", "folds / sources", "50 %", "90 %", "log density", *COLUMNS], summary(found)),
             "Means over sources of the means over their folds: shares within central intervals, log density "
             "per run, and the MAE of each peer relative to ours (geometric; above one, ours is better).",
