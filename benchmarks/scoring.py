@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -175,7 +176,8 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def write_page(name: str, title: str, parts: Iterable[str]) -> Path:
     """Writes results/NAME.md and prints it."""
-    text = "\n\n".join([f"# {title}", *parts, f"Machine: {environment()}."]) + "\n"
+    made = f"Written by `benchmarks/{Path(sys.argv[0]).name}`. Machine: {environment()}."
+    text = "\n\n".join([f"# {title}", *parts, made]) + "\n"
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.md"
     path.write_text(text)

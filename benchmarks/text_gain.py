@@ -160,8 +160,8 @@ def main() -> None:
         "What text is worth: unseen level values with and without a language model",
         [
             "Does reading names and descriptions help to foretell an optimizer, a corpus or a learner of "
-            "which no run is known? A lot where names say what decides, a little elsewhere, and hardly ever at "
-            "a cost; the more runs are known, the less. "
+            "which no run is known? A lot where names say what decides, a little elsewhere, and hardly ever "
+            "at a cost; the more runs are known, the less. "
             "Values of one level are left out of training; MAE over their runs, averaged over folds, with k "
             "of their runs known. With: the bundled language model reads the values of levels, labels and "
             "descriptions. Without: `embedder=None`; equality of labels alone.",
