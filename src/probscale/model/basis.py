@@ -7,6 +7,7 @@ so that the first score is the end point itself and the others say how a run got
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,11 @@ Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
 KNOTS = 33
+"""Knots over the observed progress: the way of a run is read to three per cent of it."""
+
 NOISE_FLOOR = 1e-6
+"""Smallest variance of the remainder, modelled scale."""
+
 UNSTABLE = 3.0
 """Factor on the remainder from which on a run is unstable."""
 
@@ -24,7 +29,16 @@ SPIKE = 0.05
 """Progress over which the remainder of an unstable run stays correlated."""
 
 _FREEDOM = 4.0
+"""Degrees of freedom of the Student-t weights of runs."""
+
 _ROUGHNESS = 3.0
+"""Penalty on squared second differences of functions, in units of the median precision of points."""
+
+_POOLED = 5.0
+"""Points that the variance over all knots counts for at each of them."""
+
+_BLUR, _REACH = 1.5, 4
+"""Standard deviation and half width, in knots, of the kernel that smooths logarithms of variances."""
 
 
 def hat_weights(knots: Array, v: Array) -> tuple[Positions, Array]:
@@ -92,6 +106,45 @@ class Basis:
         return design.T @ solved[:, :-1], design.T @ solved[:, -1]
 
 
+@dataclass(frozen=True)
+class _Points:
+    """Points of ragged curves between knots.
+
+    Attributes:
+        left: Knot to the left of each point, (points,).
+        weight: Share that the knot to the right has in it, (points,).
+        residual: Curves without their baseline, (points,).
+        codes: Run of each point, (points,), from zero.
+        knots: Number of knots.
+    """
+
+    left: Positions
+    weight: Array
+    residual: Array
+    codes: Positions
+    knots: int
+
+    @property
+    def hats(self) -> tuple[Positions, Array]:
+        """As `hat_weights` gives them."""
+        return self.left, self.weight
+
+    @property
+    def sides(self) -> tuple[tuple[Positions, Array], tuple[Positions, Array]]:
+        """Either neighbour of each point, and its share in it."""
+        return (self.left, 1 - self.weight), (self.left + 1, self.weight)
+
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return int(self.codes.max()) + 1
+
+    def summed(self, values: Array) -> Array:
+        """Values of points summed over the knots beside them, (knots,)."""
+        first, second = (np.bincount(knot, share * values, self.knots) for knot, share in self.sides)
+        return np.asarray(first + second, dtype=np.float64)
+
+
 def fit_basis(
     v: Array, residual: Array, codes: Positions, *, rank: int, std: float | None = None, rounds: int = 30
 ) -> Basis:
@@ -112,23 +165,22 @@ def fit_basis(
         Sugar 2000 for sparse curves), Student-t weights per run, a roughness penalty on the functions.
     """
     knots = _knots(v)
-    left, weight = hats = hat_weights(knots, v)
-    phi = _first_functions(knots, left, weight, residual, codes, rank)
-    noise = np.full(len(knots), max(float(np.var(residual)) * 0.05, 1e-6))
-    runs = int(codes.max()) + 1
+    points = _Points(*hat_weights(knots, v), residual, codes, len(knots))
+    phi = _first_functions(points, rank)
+    noise = np.full(len(knots), max(float(np.var(residual)) * 0.05, NOISE_FLOOR))
     for _ in range(rounds):
-        precision = 1 / interpolated(noise, hats)
-        scores, posterior = _expected(interpolated(phi, hats), precision, residual, codes, runs)
+        precision = 1 / interpolated(noise, points.hats)
+        scores, posterior = _expected(points, interpolated(phi, points.hats), precision)
         second = posterior + scores[:, :, None] * scores[:, None, :]
         trust = (_FREEDOM + rank) / (_FREEDOM + (scores**2).sum(1))
         point_trust = np.minimum(trust, 1.0)[codes] * precision
-        phi = _maximised(left, weight, residual, codes, scores, second, point_trust, len(knots))
+        phi = _maximised(points, scores, second, point_trust)
         # Scores keep unit variance over runs that are not outlying.
         spread = np.average(second, axis=0, weights=np.minimum(trust, 1.0))
         phi = phi @ np.linalg.cholesky(spread + 1e-9 * np.eye(rank))
-        design = interpolated(phi, hats)
-        scores, posterior = _expected(design, precision, residual, codes, runs)
-        noise = _noise(left, weight, design, residual, codes, scores, posterior, len(knots))
+        design = interpolated(phi, points.hats)
+        scores, posterior = _expected(points, design, precision)
+        noise = _noise(points, design, scores, posterior)
     functions, variance = _anchored(knots, phi, std)
     basis = Basis(knots, functions, variance, noise)
     return _with_correlation(basis, v, residual, codes)
@@ -142,15 +194,13 @@ def _knots(v: Array) -> Array:
     return inner if high <= 1 + 1e-6 else np.append(inner, np.linspace(1.0, high, 7)[1:])
 
 
-def _first_functions(
-    knots: Array, left: Positions, weight: Array, residual: Array, codes: Positions, rank: int
-) -> Array:
+def _first_functions(points: _Points, rank: int) -> Array:
     """Starting functions: principal components of curves read off at the knots, gaps filled along them."""
-    runs, count = int(codes.max()) + 1, len(knots)
+    runs, count = points.runs, points.knots
     total, mass = np.zeros((runs, count)), np.zeros((runs, count))
-    for column, share in ((left, 1 - weight), (left + 1, weight)):
-        np.add.at(total, (codes, column), share * residual)
-        np.add.at(mass, (codes, column), share)
+    for knot, share in points.sides:
+        np.add.at(total, (points.codes, knot), share * points.residual)
+        np.add.at(mass, (points.codes, knot), share)
     table = np.full((runs, count), np.nan)
     seen = mass > 0.2
     table[seen] = total[seen] / mass[seen]
@@ -170,11 +220,9 @@ def _first_functions(
     return phi + 1e-6 * np.cos(np.outer(grid, np.arange(1, rank + 1)))
 
 
-def _expected(
-    design: Array, precision: Array, residual: Array, codes: Positions, runs: int
-) -> tuple[Array, Array]:
+def _expected(points: _Points, design: Array, precision: Array) -> tuple[Array, Array]:
     """Scores of unit variance given the points: means, (runs, rank), and covariances, (runs, rank, rank)."""
-    gram, moment = _run_sums(design, precision, residual, codes, runs)
+    gram, moment = _run_sums(design, precision, points.residual, points.codes, points.runs)
     posterior = np.asarray(np.linalg.inv(gram + np.eye(design.shape[1])), np.float64)
     return np.einsum("iqp,ip->iq", posterior, moment), posterior
 
@@ -193,32 +241,32 @@ def _run_sums(
     return gram, moment
 
 
-def _maximised(
-    left: Positions,
-    weight: Array,
-    residual: Array,
-    codes: Positions,
-    scores: Array,
-    second: Array,
-    precision: Array,
-    count: int,
-) -> Array:
-    """Functions that fit the expected scores best, with a penalty on their second differences."""
-    rank = scores.shape[1]
+def _maximised(points: _Points, scores: Array, second: Array, precision: Array) -> Array:
+    """Functions that fit the expected scores best, with a penalty on their second differences.
+
+    Args:
+        points: Curves.
+        scores: Expected scores, (runs, rank).
+        second: Their expected products, (runs, rank, rank).
+        precision: Weight of each point, (points,).
+
+    Returns:
+        Shape (knots, rank).
+    """
+    rank, count, codes = scores.shape[1], points.knots, points.codes
     system = np.zeros((count, rank, count, rank))
     target = np.zeros((count, rank))
-    for a, share_a in ((left, 1 - weight), (left + 1, weight)):
+    for knot, share in points.sides:
         for q in range(rank):
-            target[:, q] += np.bincount(a, precision * share_a * residual * scores[codes, q], count)
-        for b, share_b in ((left, 1 - weight), (left + 1, weight)):
-            mass = precision * share_a * share_b
-            pair = a * count + b
-            for q in range(rank):
-                for p in range(q + 1):
-                    block = np.bincount(pair, mass * second[codes, q, p], count**2).reshape(count, count)
-                    system[:, q, :, p] += block
-                    if p != q:
-                        system[:, p, :, q] += block
+            product = precision * share * points.residual * scores[codes, q]
+            target[:, q] += np.bincount(knot, product, count)
+    for (one, share), (other, other_share) in itertools.product(points.sides, repeat=2):
+        mass, pair = precision * share * other_share, one * count + other
+        for q, p in zip(*np.tril_indices(rank), strict=True):
+            block = np.bincount(pair, mass * second[codes, q, p], count**2).reshape(count, count)
+            system[:, q, :, p] += block
+            if p != q:
+                system[:, p, :, q] += block
     bend = np.diff(np.eye(count), 2, axis=0)
     scale = _ROUGHNESS * float(np.median(precision))
     for q in range(rank):
@@ -228,26 +276,24 @@ def _maximised(
     return np.asarray(solved.reshape(count, rank), dtype=np.float64)
 
 
-def _noise(
-    left: Positions,
-    weight: Array,
-    design: Array,
-    residual: Array,
-    codes: Positions,
-    scores: Array,
-    posterior: Array,
-    count: int,
-) -> Array:
-    """Variance of the remainder at the knots: robust, smooth, and never far below its neighbours'."""
-    fitted = (design * scores[codes]).sum(1)
+def _noise(points: _Points, design: Array, scores: Array, posterior: Array) -> Array:
+    """Variance of the remainder at the knots: robust, smooth, and never far below its neighbours', (knots,).
+
+    Args:
+        points: Curves.
+        design: Functions at the points, (points, rank).
+        scores: Expected scores, (runs, rank).
+        posterior: Their covariances, (runs, rank, rank).
+    """
+    codes = points.codes
+    left = (points.residual - (design * scores[codes]).sum(1)) ** 2
     spread = np.einsum("nq,nqp,np->n", design, posterior[codes], design)
-    square = np.minimum((residual - fitted) ** 2 + spread, np.quantile((residual - fitted) ** 2, 0.98) * 4)
-    mass = np.bincount(left, 1 - weight, count) + np.bincount(left + 1, weight, count)
-    total = np.bincount(left, (1 - weight) * square, count) + np.bincount(left + 1, weight * square, count)
-    pooled = float(square.mean())
-    raw = (total + 5 * pooled) / (mass + 5)
-    kernel = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
-    padded = np.pad(np.log(raw), 4, mode="edge")
+    # A squared error counts as twice the deviation that one point in fifty exceeds, at the most.
+    square = np.minimum(left + spread, np.quantile(left, 0.98) * 4)
+    mass, total = points.summed(np.ones(len(codes))), points.summed(square)
+    raw = (total + _POOLED * float(square.mean())) / (mass + _POOLED)
+    kernel = np.exp(-0.5 * (np.arange(-_REACH, _REACH + 1) / _BLUR) ** 2)
+    padded = np.pad(np.log(raw), _REACH, mode="edge")
     smooth = np.exp(np.convolve(padded, kernel / kernel.sum(), mode="valid"))
     return np.maximum(smooth, NOISE_FLOOR)
 
