@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 
 # Compute is a sum of many increments: shares below this part of the total are rounding.
 NEGLIGIBLE = 1e-9
+"""Share of a budget, or of a cost, that counts as nothing."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from probscale.budget.forecast import thinned
 from probscale.errors import FitError
 
 JITTER = 1e-6
+"""Jitter of covariances, relative to their mean diagonal."""
 
 
 @dataclass(frozen=True)

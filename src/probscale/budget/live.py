@@ -19,6 +19,7 @@ from probscale.ledger import Ledger
 from probscale.running import Increment, Outcome, Workers, advance, unless_stalled
 
 ROUNDING = 1e-9
+"""Relative rounding that comparisons of costs and axis values allow for."""
 
 
 @dataclass

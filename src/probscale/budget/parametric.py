@@ -12,7 +12,10 @@ from probscale.budget.bench import Array, Bench
 from probscale.errors import FitError
 
 FORMS = ("power", "exponential", "mmf")
+"""Parametric forms of a curve, which members of an ensemble take in turn."""
+
 FEWEST = 3
+"""Points without which no form is fitted."""
 
 
 @dataclass(frozen=True)

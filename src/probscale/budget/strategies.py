@@ -26,10 +26,13 @@ from probscale.errors import BudgetError, ProbscaleError
 Shared: TypeAlias = Callable[[Bench, Sequence[int], float], tuple[Order, ...]]
 
 SAMPLES = 512
-# Share of what remains that a survivor can expect to get: the horizon at which runs are compared.
+"""Joint draws behind the probability of being best."""
+
 HORIZON = 0.7
-# The rule of Hoffmann et al. 2022.
+"""Share of what remains that a survivor can expect to get: the horizon at which runs are compared."""
+
 TOKENS_PER_PARAM = 20.0
+"""The rule of Hoffmann et al. 2022."""
 
 
 def everyone(bench: Bench) -> list[int]:

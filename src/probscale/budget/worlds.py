@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from probscale.surrogate import CurveSurrogate
 
 POINTS = 24
+"""Points of imagined curves."""
+
 FLOOR, AMPLITUDES, EXPONENTS = 1.69, (406.4, 410.7), (0.34, 0.28)
+"""E, (A, B) and (α, β) of Hoffmann et al. 2022, approach 3."""
+
 FIRST = 1e-4
 """First point of imagined curves, as a share of the total."""
 

@@ -12,6 +12,7 @@ Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
 UNREACHABLE = 1e300
+"""Cost of what may not be trained."""
 
 OVERHEAD = 0.05
 """What starting or resuming a run costs besides training, as a share of the price of the whole run.

@@ -19,6 +19,7 @@ from probscale.design.criteria import Situation, Value
 Array = NDArray[np.float64]
 
 JITTER = 1e-9
+"""Jitter of the joint covariance, relative to its mean diagonal."""
 
 
 class CellModel(Model):

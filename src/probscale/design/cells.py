@@ -16,7 +16,10 @@ Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
 JITTER = 1e-10
+"""Jitter of covariances of measurements, relative to their mean diagonal."""
+
 STEP = 1e-4
+"""Step of the central difference that gives slopes of a transform, modelled scale."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,8 +21,13 @@ Array = NDArray[np.float64]
 Depths = Literal["full", "any"] | ArrayLike
 
 POINTS = 12
+"""Points of the default grid of a pool."""
+
 MOST_CELLS = 2_000
+"""Configurations × points whose joint covariance is held (32 MB)."""
+
 RESERVED = ("until", "score", "cost")
+"""Columns that answers add to those of the pool."""
 
 
 @dataclass(frozen=True)

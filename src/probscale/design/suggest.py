@@ -34,7 +34,10 @@ from probscale.surrogate import CurveSurrogate
 Array = NDArray[np.float64]
 
 LEVELS = 60
+"""Levels of compute at which the frontier matters, by default."""
+
 DECADES = 2.0
+"""How far below the dearest run they begin."""
 
 
 @dataclass(frozen=True)

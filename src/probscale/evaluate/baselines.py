@@ -12,9 +12,16 @@ from probscale.runs import RunLog
 Array = NDArray[np.float64]
 
 MOST_ROWS = 12_000
+"""Rows that trees learn from."""
+
 MOST_LAW_ROWS = 2_000
+"""Rows that a law is fitted to."""
+
 EXPONENTS = np.geomspace(0.05, 2.0, 30)
+"""Exponents of a curve's own power law that are tried."""
+
 FEWEST_FOR_POWER_LAW = 4
+"""Points of a beginning without which its last value is repeated."""
 
 
 def forecasts_of_new_runs(train: RunLog, asked: RunLog, *, seed: int) -> dict[str, Array]:

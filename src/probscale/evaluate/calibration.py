@@ -34,8 +34,13 @@ from probscale.surrogate.options import FitOptions
 Array = NDArray[np.float64]
 
 MOST_RUNS = 400
+"""Runs on which a log is checked, by default."""
+
 MOST_POINTS = 25
+"""Points of a run that are judged."""
+
 PREFIX_POINTS = 12
+"""Points of a beginning that the surrogate is conditioned on."""
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,22 @@ UNSEEN_SOURCE = "unseen source"
 REGIMES = (IN_DISTRIBUTION, LARGER_SCALE, PREFIX, UNSEEN_LEVEL, UNSEEN_SOURCE)
 
 PREFIXES = (0.1, 0.2, 0.5)
+"""Shares of a run that are shown."""
+
 FEWEST_RUNS = 6
+"""Runs below which a log cannot be checked."""
+
 FEWEST_PREFIX_POINTS = 5
+"""Points that half of the runs must have for prefixes to be checked."""
+
 MOST_TEST = 40
+"""Most runs that a fold leaves out."""
+
 MOST_POINTS = 25
+"""Points of a run that are judged."""
+
 LARGEST_SHARE = 0.08
+"""Share of the runs that the largest sizes must make up to be left out."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,14 @@ Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
 SPLINES = 10
+"""Hat functions of progress."""
+
 _TURN = 1.345
+"""Robust standard deviations at which squares turn into absolute values: Huber 1981, efficiency 95 % for
+normal errors."""
+
 _RIDGE = 0.03
+"""Ridge, as a share of the diagonal of the normal equations."""
 
 
 @dataclass(frozen=True)

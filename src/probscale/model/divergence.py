@@ -16,10 +16,28 @@ from probscale.model.means import Rows
 Array = NDArray[np.float64]
 
 THRESHOLDS = (0.4, 0.5, 0.6, 0.8, 1.0, 1.3, 1.6)
+"""Excesses over the law that are tried, modelled scale: .4 is half as much loss again above the floor."""
+
 FEWEST = 3
+"""Runs that must lie beyond a threshold."""
+
 MOST_SHARE = 0.4
+"""Share of the runs that may."""
+
+FAR = 6.0
+"""Robust standard deviations of the bulk that a threshold must exceed."""
+
+VALLEY = 0.35
+"""Most runs between half a threshold and itself, as a share of those beyond."""
+
+CLEAR = 1.3
+"""How far beyond a threshold the median of the runs beyond must lie, as a multiple of it."""
+
 AMPLITUDE = 2.5
+"""Standard deviation of the latent of the classifier, in probits."""
+
 NEWTON_STEPS = 30
+"""Most steps to the mode."""
 
 
 def divergence_threshold(excess: Array, spread: float) -> float | None:
@@ -35,9 +53,9 @@ def divergence_threshold(excess: Array, spread: float) -> float | None:
     for threshold in THRESHOLDS:
         above = int((excess > threshold).sum())
         valley = int(((excess > threshold / 2) & (excess <= threshold)).sum())
-        if above < FEWEST or threshold < 6 * spread or above > MOST_SHARE * len(excess):
+        if above < FEWEST or threshold < FAR * spread or above > MOST_SHARE * len(excess):
             continue
-        if valley <= 0.35 * above and np.median(excess[excess > threshold]) > 1.3 * threshold:
+        if valley <= VALLEY * above and np.median(excess[excess > threshold]) > CLEAR * threshold:
             return threshold
     return None
 

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from probscale.model.gp import CurveProcess, Observations
 
 STEP = 1e-3
+"""Step of central differences of gradients, raw parameters."""
+
 LEAST_CURVATURE = 0.1
+"""Least eigenvalue of the curvature at the mode: flatter directions would count as evidence without end."""
 
 
 def laplace_evidence(process: CurveProcess, data: Observations) -> float:

@@ -27,6 +27,7 @@ from probscale.model.terms import LogParameterKernel
 SQRT3 = math.sqrt(3.0)
 
 LATENT_DIMENSIONS = 2
+"""Dimensions of the positions of tasks, as in Ma, Leung and Álvarez 2023."""
 
 
 def matern32(squared: Tensor) -> Tensor:

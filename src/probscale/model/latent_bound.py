@@ -18,6 +18,7 @@ from probscale.model.gp import Observations
 from probscale.model.latent import LatentProcess, expected_correlation
 
 JITTER = 1e-8
+"""Jitter of covariances of inducing points, relative to their mean diagonal."""
 
 
 def expected_product(mean: Tensor, variance: Tensor, inducing: Tensor, width: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ class LawPrior:
     below: float
 
 
-# Finals meet few sizes: what these leave open, exponents as published laws have them decide.
 FINALS_PRIOR = LawPrior(floor=0.4, floor_std=1.8, level_std=1.6, exponent=0.28, exponent_std=0.5, below=0.6)
-# Every run pins down the data term of curves; a few sizes must not bend the size term to fit it.
+"""Finals meet few sizes: what these leave open, exponents as published laws have them decide."""
+
 CURVES_PRIOR = LawPrior(floor=-0.2, floor_std=1.0, level_std=0.8, exponent=0.35, exponent_std=0.3, below=0.3)
+"""Every run pins down the data term of curves; a few sizes must not bend the size term to fit it."""

@@ -30,6 +30,7 @@ MOST_START = 0.9
 """Largest correlation from which a fit starts."""
 
 FEWEST_PAIRS = 5
+"""Points where two outputs were measured, below which their correlation starts at zero."""
 
 
 @dataclass(frozen=True)

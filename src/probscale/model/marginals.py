@@ -19,6 +19,7 @@ BREAKS = np.array([-8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0])
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(6)
 CHUNK = 4_000
+"""Points whose integrals are held at a time."""
 
 
 def mixture_log_density(transform: OutputTransform, normals: Normals, output: Array) -> Array:

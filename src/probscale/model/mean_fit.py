@@ -18,6 +18,7 @@ from probscale.model.weighing import LEAST_SPREAD, STUDENT_DEGREES, spread_of
 Array = NDArray[np.float64]
 
 MOST_SPREAD = 1e3
+"""Largest robust standard deviation that a regression may take, modelled scale."""
 
 
 def fit_mean(mean: CurveMean, data: Observations, *, iterations: int = 100) -> float:

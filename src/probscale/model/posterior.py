@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Array]
 
 _BISECTIONS = 60
+"""Halvings of the bracket of a quantile: to the last digit of a double."""
 
 
 @dataclass(frozen=True)

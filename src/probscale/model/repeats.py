@@ -64,6 +64,7 @@ NEVER = 1e-9
 """Repeats that count as none."""
 
 MOST_REPEATS = 30.0
+"""Largest logarithm of passes over the data: beyond it numbers would overflow."""
 
 
 def repeat_priors(typical: float) -> dict[str, tuple[float, float]]:

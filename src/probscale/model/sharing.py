@@ -15,6 +15,8 @@ FEWEST = 30
 like configurations (NCPL), whose own deviation they share: its validation split had 3 % larger errors."""
 
 CLIP = 5.0
+"""Robust standard deviations at which what is left of a point is cut."""
+
 LEAST = 0.05
 """Variance of effects, as a share of what is left of single points, from which on they are worth having:
 nanochat .27, LCBench .02."""

@@ -14,8 +14,14 @@ from probscale.model.basis import UNSTABLE, Basis
 Array = NDArray[np.float64]
 
 SCALES = (0.4, 0.8, 1.6, 4.0, 12.0)
+"""Factors s of the kinds of runs: on deviations of scores."""
+
 ROUGHNESS = (0.5, 1.0, 2.0, 5.0, 15.0, 50.0)
+"""Factors ρ of the kinds of runs: on the standard deviation of the remainder."""
+
 _PSEUDO = 0.1
+"""Runs of each kind that are counted beside those seen: no share becomes zero."""
+
 SPIKES = 6.0
 """Distance from its neighbours, in robust standard deviations, from which on a point is a spike."""
 

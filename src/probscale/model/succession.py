@@ -13,6 +13,7 @@ from probscale.model.posterior import Component, Tail
 Array = NDArray[np.float64]
 
 JITTER = 1e-10
+"""Jitter of covariances of components, relative to their mean diagonal."""
 
 
 @dataclass(frozen=True)

@@ -16,20 +16,19 @@ from probscale.errors import RunLogError
 
 Array = NDArray[np.float64]
 
-# Share of the smallest loss that the transform itself subtracts. A law learns the rest of its floor; a plane
-# has none of its own, so there the transform subtracts what published laws would.
-FLOOR_SHARE = 0.3
-FINALS_FLOOR_SHARE = 0.0
-PLANE_FLOOR_SHARE = 0.6
+FLOOR_SHARE, FINALS_FLOOR_SHARE, PLANE_FLOOR_SHARE = 0.3, 0.0, 0.6
+"""Share of the smallest loss that the transform itself subtracts: of curves, of finals, and under a plane.
+A law learns the rest of its floor; a plane has none, so there the transform subtracts what published laws
+would."""
 
-# Offset of the logarithm of scores, as a share of the largest.
 SCORE_OFFSET = 0.02
+"""Offset of the logarithm of scores, as a share of the largest."""
 
-# Normal quantities on which moments of bounded outputs are evaluated.
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
+"""Normal quantities on which moments of bounded outputs are evaluated."""
 
-# Scores that are all below this may be out of a hundred as well as out of one.
 LEAST_SHARE = 0.2
+"""Scores that are all below this may be out of a hundred as well as out of one."""
 
 
 class OutputTransform(ABC):

@@ -9,9 +9,16 @@ from probscale.model.gp import CurveProcess, Observations, cholesky
 from probscale.model.means import Rows
 
 STUDENT_DEGREES = 4.0
+"""Degrees of freedom of the likelihood of points."""
+
 FIRST_TOLERANCE = 3.0
+"""Factor on the robust spread before anything but the mean is known: what a kernel may yet explain."""
+
 SUSPECT = 0.1
+"""Weight below which a point does not judge others."""
+
 LEAST_SPREAD = 1e-3
+"""Smallest robust standard deviation, modelled scale."""
 
 
 def spread_of(residual: Tensor) -> float:

@@ -15,7 +15,10 @@ from probscale.runs.pools import Configs, pool_table
 Array = NDArray[np.float64]
 
 MOST_CELLS = 2_000
+"""Configurations × points that are drawn jointly by default."""
+
 FEWEST_POINTS, MOST_POINTS = 4, 24
+"""Points of each curve, however many configurations there are."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from probscale.surrogate import CurveSurrogate
 Array = NDArray[np.float64]
 
 MOST_CELLS = 3_000
+"""Levels × configurations that are drawn jointly."""
 
 REACH = 4.0
 """Longest runs asked about, in longest observed runs."""

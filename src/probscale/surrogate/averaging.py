@@ -36,6 +36,7 @@ TAKEOVER_STD = 1.0
 """Prior standard deviation of the logarithm of the axis value at which a law takes over, around its onset."""
 
 MOST_CORNERS = 24
+"""Corners of a grid that are left out in turn."""
 
 
 @dataclass(frozen=True)

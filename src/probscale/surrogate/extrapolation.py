@@ -19,13 +19,22 @@ from probscale.surrogate.prepare import Prepared, choose_subset
 Array = NDArray[np.float64]
 
 MOST_FOLDS = 3
+"""Folds, largest sizes first."""
+
 FEWEST_HELD = 2
+"""Points of larger sizes that make a fold."""
+
 FEWEST_LEFT = 8
+"""Points of smaller sizes that a fold must leave to learn from."""
+
 WINDOW = 1.5
 """A fold asks for sizes up to this factor below its largest."""
 
 MOST_LEARNT = 250
+"""Points that a fold learns from."""
+
 MOST_ASKED = 150
+"""Points that a fold asks for."""
 
 
 def scale_folds(size: Array) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:

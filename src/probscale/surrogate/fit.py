@@ -40,8 +40,14 @@ from probscale.surrogate.outputs import (
 from probscale.surrogate.report import ExpertReport, FitReport, repairs_of
 
 FEWEST_PER_EXPERT = 150
+"""Runs of a source from which on it has a model of its own beside the pooled one."""
+
 MOST_EXPERTS = 8
+"""Sources of a log up to which that is done: each costs a fit."""
+
 POOLED_RUNS = 600
+"""Most runs of the pooled model where sources stand apart: it answers for sources that are new."""
+
 MODELS = ("auto", "exact", "functional", "grid", "latent", "latent-variational")
 
 Fitted = tuple[CurveExpert, ExpertReport]

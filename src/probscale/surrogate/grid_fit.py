@@ -33,7 +33,11 @@ from probscale.surrogate.report import ExpertReport
 Array = NDArray[np.float64]
 
 FEWEST_GRID_POINTS = 5
+"""Axis values that runs must share: with fewer a curve is no curve."""
+
 MOST_GRID_POINTS = 128
+"""Axis values that runs may share: each run takes a factor of as many."""
+
 LEAST_FILLED = 0.1
 """Share of the cells that must have been observed."""
 
@@ -53,6 +57,7 @@ FLOOR_SHARES = (0.3, 0.6, 0.85)
 """Floors of the output transform to compare, as shares of the smallest loss."""
 
 FOLDS = 4
+"""Parts of the runs that are left out in turn to learn spreads."""
 
 WIDEST = 3.0
 """How much wider than usual a run may typically stray: on a logarithmic scale more has no mean."""
@@ -61,6 +66,8 @@ SHOWN = (0.06, 0.6)
 """Shares of a run that are shown, their logarithms drawn evenly between these."""
 
 JUDGED_RUNS = 120
+"""Runs beside those of the fit on which spreads are judged."""
+
 JUDGED_POINTS = 4
 """Points of a run on which spreads are judged, from the next one to the last."""
 

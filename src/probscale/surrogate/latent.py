@@ -41,7 +41,10 @@ MOST_PLACES = 8
 """Inducing positions of the variational fit."""
 
 AXIS_BINS = 4
+"""Parts of the axis in which the typical curve of a member is read off."""
+
 NOISE_SHARE = 0.05
+"""Prior noise, as a share of the spread of the modelled values."""
 
 
 @dataclass(frozen=True)

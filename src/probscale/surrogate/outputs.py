@@ -48,8 +48,13 @@ CHECKED = 1_200
 """Points on which the spread of outputs given other outputs is learnt."""
 
 MOST_PAIRED = 6
+"""Points of a run on which correlations are fitted, even in rank."""
+
 FEWEST_RUNS = 5
+"""Runs with several outputs, below which the spread of one given others is not judged."""
+
 FEWEST_VALUES = 3
+"""Finite values without which an output is left out."""
 
 
 @dataclass(frozen=True)

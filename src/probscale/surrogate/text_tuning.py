@@ -19,6 +19,8 @@ from probscale.runs.log import check_log
 from probscale.surrogate.fitting import FitOptions, fit_output
 
 MOST_RUNS = 800
+"""Runs that are learnt from: residuals come from one dense fit."""
+
 MOST_DEVIATIONS = 4.0
 """Standard deviations at which residuals are cut: a run that went wrong is not the fault of its text."""
 

@@ -10,7 +10,10 @@ import pandas as pd
 from probscale.evaluate.replay.active import ActiveTask, Strategy
 
 BATCH_TOKENS = 524_288
+"""Tokens of a step of the nanoGPT runs."""
+
 PLANNED_STEPS = 19_041
+"""Steps of each of them."""
 
 
 def nanogpt_task(path: str | Path) -> ActiveTask:

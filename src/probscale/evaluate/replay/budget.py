@@ -27,8 +27,13 @@ Spender = Callable[["ReplayBench", int], None]
 """Spends the budget of a bench; the integer seeds its random choices."""
 
 ROUNDING = 1e-9
+"""Relative rounding that comparisons of compute allow for."""
+
 LAW_POINTS = 100
+"""Levels of compute at which a frontier is read off."""
+
 DIVERGED = 3.0
+"""Output of a diverged cell, in worst first outputs."""
 
 
 @dataclass(frozen=True, eq=False)
