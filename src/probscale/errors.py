@@ -74,7 +74,7 @@ class MissingExtraError(ProbscaleError, ImportError):
 
 
 class ExtrapolationWarning(UserWarning):
-    """A prediction lies beyond the scales that were observed."""
+    """A prediction lies beyond the scales, or leaves the one value of a column, that were observed."""
 
 
 class NumericalWarning(UserWarning):

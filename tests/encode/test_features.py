@@ -68,7 +68,22 @@ def test_far_queries_and_values_outside_the_domain_stay_finite():
     assert np.isfinite(z).all()
     assert z[0] == 50.0
     assert z[1] == -50.0
-    np.testing.assert_array_equal(z[2:5], 0.0)
+    np.testing.assert_array_equal(z[4:], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "asked", "ends"),
+    [
+        ([0.05, 0.1, 0.4], [0.0, -1.0], (-1, 0)),
+        ([0.0, 1e-3, 1e-1], [-1.0], (-1, 0)),
+        ([0.9, 0.95, 0.999], [1.0, 2.0], (1, -1)),
+    ],
+)
+def test_values_that_the_scale_does_not_hold_lie_beyond_its_end_not_amid_the_seen_ones(seen, asked, ends):
+    field = numeric_field("dropout", np.array(seen))
+    side, last = ends
+    z = field.apply(np.array(asked))[:, 0]
+    np.testing.assert_allclose(z, field.apply(np.array(seen))[last, 0] + side, rtol=EXACT)
 
 
 def test_outside_says_which_values_were_never_seen():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
-from probscale.errors import ConfigError
+from probscale.errors import ConfigError, ExtrapolationWarning
 from probscale.runs.pools import pool_table
 from probscale.surrogate.query import read_configs
 
@@ -18,6 +21,19 @@ def test_a_word_in_place_of_a_number_is_refused(texts):
 def test_numbers_may_be_missing_or_written_out_and_words_may_be_new(texts):
     asked = [{"optimizer": "shampoo", "lr": None}, {"optimizer": "adamw", "lr": "3e-4"}]
     assert len(read_configs(asked, texts)) == 2
+
+
+def test_another_value_of_what_every_run_shares_is_pointed_out(texts):
+    same = replace(texts, configs=texts.configs.assign(decay=0.1, schedule="cosine"))
+    same = replace(same, roles=replace(same.roles, config=(*same.roles.config, "decay", "schedule")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_configs([{"optimizer": "adamw", "lr": 1e-3, "decay": "1e-1", "schedule": None}], same)
+    asked = {"optimizer": "adamw", "lr": 1e-3}
+    with pytest.warns(ExtrapolationWarning, match=r"schedule is cosine in every run of the log; what linear"):
+        read_configs([asked | {"schedule": "linear"}], same)
+    with pytest.warns(ExtrapolationWarning, match=r"decay is 0\.1 in every run of the log; what 0 would"):
+        read_configs([asked | {"decay": 0.0}], same)
 
 
 @pytest.mark.parametrize(

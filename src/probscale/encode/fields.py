@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 Scale = Literal["log", "log1p", "complement", "linear"]
 
 WIDE_RATIO = 3.0
+MISSING = "missing"
+"""Label of a value that was not given."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class NumericField:
     def apply(self, values: Any) -> Array:
         """Standardised coordinates, shape (rows, 1 or 2)."""
         raw = self.raw(values)
-        missing = ~np.isfinite(raw)
+        missing = ~np.isfinite(to_numbers(values))
+        # No logarithm reaches a dropout of zero: what a scale does not hold lies one spread beyond its end.
+        raw = np.where(np.isnan(raw), self._end, raw)
         z = np.where(missing, 0.0, (raw - self.centre) / self.spread)
         # Far queries stay finite and ordered; a kernel sees no difference beyond a dozen spreads.
         z = np.clip(z, -50.0, 50.0)
@@ -63,6 +67,12 @@ class NumericField:
     def restore(self, z: Array) -> Array:
         """Values of standardised coordinates, shape (rows,), in user units."""
         return unscale(self.centre + self.spread * z, self.scale, self.unit)
+
+    @property
+    def _end(self) -> float:
+        """One spread beyond the last training value towards what the scale does not hold."""
+        lower, upper = rescale(np.array([self.lower, self.upper]), self.scale, self.unit)
+        return float(upper + self.spread if self.scale == "complement" else lower - self.spread)
 
     def outside(self, values: Any) -> NDArray[np.bool_]:
         """Which rows lie beyond the range of the training values."""
@@ -162,7 +172,7 @@ def unordered(columns: Sequence[Sequence[str]]) -> list[str]:
 def label(value: Any) -> str:
     """Canonical text of a categorical value: 8, 8.0 and numpy's 8 are one label; missing is "missing"."""
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
-        return "missing"
+        return MISSING
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, int | float | np.integer | np.floating):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import textwrap
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from probscale.errors import ConfigError, ShapeError, UnknownColumnWarning
+from probscale.encode.fields import MISSING, label
+from probscale.errors import ConfigError, ExtrapolationWarning, ShapeError, UnknownColumnWarning
 from probscale.runs import RunLog
 from probscale.runs.pools import Configs, config_table
 
@@ -52,7 +54,29 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
             UnknownColumnWarning,
             stacklevel=3,
         )
+    _point_out_constants(frame, log)
     return frame
+
+
+def _point_out_constants(frame: pd.DataFrame, log: RunLog) -> None:
+    """Warn of values of a column that has another one in every run: nothing says what they change."""
+    for name in log.roles.described:
+        if name in (*log.roles.levels, log.roles.params, log.roles.horizon) or name not in frame:
+            continue
+        if log.configs[name].nunique(dropna=False) > 1:
+            continue
+        seen, values = label(log.configs[name].iloc[0]), frame[name]
+        if is_numeric_dtype(log.configs[name]) and not is_bool_dtype(log.configs[name]):
+            values = pd.to_numeric(values, errors="coerce")
+        asked = [value for value in map(label, values.unique()) if value not in (seen, MISSING)]
+        if asked:
+            told = [textwrap.shorten(value, 40, placeholder="...") for value in (seen, *asked[:3])]
+            warnings.warn(
+                f"{name} is {told[0]} in every run of the log; what {', '.join(told[1:])} would change is "
+                f"not known, and forecasts are those of {told[0]}; add runs that differ in it",
+                ExtrapolationWarning,
+                stacklevel=4,
+            )
 
 
 def _refuse_text(configs: Any, log: RunLog) -> None:
