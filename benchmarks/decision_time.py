@@ -42,7 +42,14 @@ TRIED = (
     "evaluations on 200 points, the law alone before, weights and factor of all points after. Tried and "
     "left: hurried fits on 140 points instead of 200 foretell the ends of 20 pools of other sweeps "
     "(translation, nanochat) as well (MAE of ln(loss) .245 against .246, NLPD 26.06 against 26.14), and "
-    "take 5 % less."
+    "take 5 % less. Folds that stop once five iterations gain less than half a unit take a quarter less and "
+    "have factors within 5 % of the others': left, since the longest step stays long."
+)
+SINCE = (
+    "Since then derivatives of laws are written out. Beside the code before that (a8f0ad1), in the same hour "
+    "at a load of ten: rounds with fits .130 to .113 s from one epoch on and .166 to .148 from eight, all "
+    "rounds .057 to .051 and .071 to .063; steps of AL-N .130 to .117 (largest 1.33 to 1.19), of AL-G .080 "
+    "to .066 (.73 to .56). Means and standard deviations agree to 2e-5."
 )
 
 # Processor seconds of the code as of 2a8fdda and of this one: mean and largest of each.
@@ -137,7 +144,7 @@ def main() -> None:
     )
     header = ["decision", "how many", "mean s", "median s", "largest s"]
     beside = markdown(["decision", "mean s before", "now", "largest s before", "now"], BESIDE)
-    page = [note, markdown(header, rows), BEFORE, beside, TRIED]
+    page = [note, markdown(header, rows), BEFORE, beside, SINCE, TRIED]
     write_page("decision_time", "Time of a decision", page)
 
 
