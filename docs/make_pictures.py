@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import probscale as ps
-from probscale.plot import plot_fan, plot_frontier
+from probscale.plot import plot_fan, plot_frontier, style
 from probscale.runs import split_by_scale
 
 HOME = Path(__file__).resolve().parent
@@ -36,8 +36,8 @@ def shapes() -> list[dict[str, float]]:
             "batch_size": 8,
         }
         for w in (32, 64, 96, 128, 192, 256, 384)
-        for d in (2, 4)
-        for rate in (1e-3, 3e-3)
+        for d in (1, 2, 4)
+        for rate in (1e-3, 3e-3, 1e-2)
     ]
 
 
@@ -68,16 +68,17 @@ def idea(log: ps.RunLog) -> Figure:
     middle.legend(frameon=False, fontsize=8)
     for ax in (left, middle):
         ax.set(
-            xscale="log",
             xlabel="tokens",
             ylabel="held-out loss (nats per byte)",
             ylim=(1.6, 4.2),
             xlim=(2e4, 4.5e6),
         )
-        ax.grid(alpha=0.2)
+        style.log_scale(ax, "x", [2e4, 4.5e6])
+        style.finish(ax)
     cost = ps.FlopsCost(params="N_params")
     frontier = ps.fit_frontier(surrogate, shapes(), compute=np.geomspace(1e10, 2e13, 20), cost=cost, seed=0)
     plot_frontier(frontier, log=seen, cost=cost, unit="nats per byte", ax=right)
+    right.legend(loc="lower left", frameon=False, fontsize=9)
     right.set_title("follows: the best loss that compute can reach", fontsize=10)
     return figure
 
