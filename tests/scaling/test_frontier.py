@@ -11,6 +11,7 @@ from probscale.errors import ConfigError, ExtrapolationWarning, MisfitWarning, S
 from probscale.scaling import fit_frontier
 from probscale.scaling.frontier import _warn_bent
 from probscale.scaling.law_posterior import fit_laws
+from probscale.surrogate import FitOptions
 
 TOKENS = np.geomspace(1e8, 1e11, 8)
 SIZES = np.geomspace(1e6, 1e9, 10)
@@ -267,3 +268,13 @@ def test_a_law_whose_limit_is_passed_already_is_called_a_misfit(goal, name):
         _warn_bent(fit_laws(compute[7:], late, goal=goal), late)
         flat = np.full((4, 5), 2.0)
         _warn_bent(fit_laws(compute[:5], flat, goal=goal), flat)
+
+
+def test_a_pool_that_reaches_too_few_levels_is_refused_with_the_remedy():
+    log = ps.simulate_runs("law", n_runs=8, points=3, seed=0)
+    fitted = ps.fit_surrogate(log, embedder=None, options=FitOptions(iterations=5, rounds=1))
+    cost = ps.FlopsCost(params="params")
+    cheapest = float(cost.spent(log).min())
+    compute = cheapest * np.array([0.1, 0.2, 0.5, 1.5])
+    with pytest.raises(ConfigError, match=r"reaches 1 of the 4 levels.*leave 'horizon' out"):
+        fit_frontier(fitted, log.configs, compute=compute, cost=cost)

@@ -144,8 +144,7 @@ def allocate(
         eta: One in eta runs goes on, for strategies with rungs.
         horizon: Furthest axis value of a run: a number, or a column of the pool; None sets no end.
         resolution: Step of the axis to whole multiples of which runs are trained (such as tokens in an
-            optimiser step):
-            a number, or a column of the pool; None for none.
+            optimiser step): a number, or a column of the pool; None for none.
         timeout: Seconds that one increment may take.
         retries: Attempts after the first before a run is given up.
         retry_failed: Runs that an earlier call gave up may be tried again, once per call, each from its last
@@ -154,11 +153,23 @@ def allocate(
         watch: Called with each decision and outcome as the ledger holds it, on a resume with the earlier ones
             too.
 
+    Returns:
+        The best run, what was spent, every run with its state, and all points observed as a `RunLog`.
+
     Raises:
         BudgetError: if the budget or strategy is not accepted, the ledger belongs to other settings, was
             given more before or is in use, or no run gave a finite output.
         ConfigError: if the pool is no table, or the cost or the surrogate does not accept it.
         RunLogError: if a column of the pool cannot describe a run.
+
+    Example:
+        >>> import probscale as ps
+        >>> def train(config, until, state):
+        ...     return [(until, 1.7 + 400 / config["params"] ** 0.34 + 410 / until**0.28)], None
+        >>> pool, cost = [{"params": n} for n in (1e7, 3e7, 1e8)], ps.FlopsCost(params="params")
+        >>> result = allocate(pool, train, total=1e18, cost=cost, strategy="halving", ledger=None)
+        >>> result.best.config, round(result.best.output, 1), f"{result.spent:.3g}"
+        ({'params': 30000000.0}, 3.9, '1e+18')
     """
     configs, cost, total = read_pool(pool), as_cost(cost), check_budget(total)
     maker, params = strategy_named(strategy), params_column(cost, configs)

@@ -117,6 +117,13 @@ def plan_budget(
         ConfigError: if the cost does not accept the pool.
 
     Cost: O(worlds × decisions × runs).
+
+    Example:
+        >>> import probscale as ps
+        >>> pool, cost = [{"params": n} for n in (1e7, 3e7, 1e8)], ps.FlopsCost(params="params")
+        >>> plan = plan_budget(pool, total=1e18, cost=cost, strategy="halving", worlds=20)
+        >>> plan.table()[["rung", "runs", "FLOPs"]].shape, 0 <= plan.prob_best <= 1
+        ((1, 3), True)
     """
     configs, cost, total = read_pool(pool), as_cost(cost), check_budget(total)
     check_eta(eta)

@@ -112,6 +112,15 @@ def suggest(
         cells.
 
     Source: Seo et al. 2000 for the variance criteria; Krause et al. 2008 for greedy batches.
+
+    Example:
+        >>> import probscale as ps
+        >>> log = ps.simulate_runs("law", n_runs=10, points=3, seed=0)
+        >>> surrogate = ps.fit_surrogate(log, embedder=None)
+        >>> pool = [{"params": n, "learning_rate": 2e-3, "horizon": 1e9} for n in (3e7, 3e8)]
+        >>> batch = suggest(surrogate, pool, n=2, cost=ps.FlopsCost(params="params"))
+        >>> list(batch.columns)
+        ['params', 'learning_rate', 'horizon', 'until', 'score', 'cost']
     """
     if not isinstance(n, Integral) or n < 1:
         raise ConfigError(f"n is {n!r}; ask for at least one action, by a whole number", n=n)

@@ -50,6 +50,11 @@ def read_runs(
 
     Raises:
         RunLogError: for a missing file, an unknown suffix, an unreadable file, or an invalid table.
+
+    Example:
+        >>> from probscale.runs.bundled import bundled_path
+        >>> read_runs(bundled_path(), run="run_id", axis="tokens", output="loss", config=["width", "depth"])
+        RunLog(64 runs, 3,158 points, loss by tokens, config: width, depth)
     """
     return RunLog.from_frame(
         read_frame(path),

@@ -28,6 +28,9 @@ Array = NDArray[np.float64]
 LEVELS, DECADES = 40, 2.0
 """Levels of compute by default, and how far below the dearest run they begin."""
 
+FEWEST_LEVELS = 3
+"""Levels of compute from which a law is fitted."""
+
 PASSED = 0.005
 """Share of the fall of a frontier by which the floor of its law may lie above its end."""
 
@@ -198,7 +201,7 @@ def fit_frontier(
         The frontier. Levels that no run of the pool reaches are NaN and left out of the laws.
 
     Raises:
-        ConfigError: if levels do not rise, the pool is empty, or nothing in it reaches any level.
+        ConfigError: if levels do not rise, the pool is empty, or reaches fewer than three of the levels.
 
     Warns:
         ExtrapolationWarning: if levels lie beyond the dearest observed run, saying by how much.
@@ -206,6 +209,17 @@ def fit_frontier(
             in their first fall at the lower levels.
 
     Cost: O((configs × points)³) with up to 2,000 cells; a second for 100 configurations.
+
+    Example:
+        >>> import numpy as np
+        >>> import probscale as ps
+        >>> log = ps.simulate_runs("law", n_runs=10, points=3, seed=0)
+        >>> surrogate = ps.fit_surrogate(log, embedder=None)
+        >>> pool = [{"params": n, "learning_rate": 2e-3} for n in (3e7, 1e8, 3e8, 1e9)]
+        >>> levels = np.geomspace(1e18, 1e20, 6)
+        >>> found = fit_frontier(surrogate, pool, compute=levels, cost=ps.FlopsCost(params="params"))
+        >>> found.loss.mean.shape, sorted(found.law.mean)
+        ((6,), ['coefficient', 'exponent', 'floor', 'intercept', 'slope'])
     """
     levels = None if compute is None else _levels(compute)
     if isinstance(surrogate, RunLog):
@@ -222,12 +236,7 @@ def fit_frontier(
     draws = np.where(begun, draws, np.nan)
     meets = crossings(np.maximum.accumulate(found.cost, axis=1), levels)
     best, position = best_of(meets.at(draws), log.roles.goal)
-    if np.isnan(best).all():
-        raise ConfigError(
-            f"no configuration of the pool reaches compute {levels[-1]:.4g}; the cheapest needs "
-            f"{float(found.cost.min()):.4g}",
-            cheapest=float(found.cost.min()),
-        )
+    _check_reached(log, found, levels, best)
     optimum = _optimum(log, found, levels, position, np.isnan(best[0]))
     law = fit_laws(levels, best, goal=log.roles.goal, most=curves.bounds[1])
     _warn_bent(law, best)
@@ -258,7 +267,7 @@ def _levels(compute: ArrayLike) -> Array:
         or (np.diff(levels) <= 0).any()
     ):
         raise ConfigError("compute must hold positive, rising levels, such as np.geomspace(1e18, 1e20, 50)")
-    if len(levels) < 3:
+    if len(levels) < FEWEST_LEVELS:
         raise ConfigError(f"compute has {len(levels)} level(s); a law needs at least three")
     return levels
 
@@ -315,3 +324,24 @@ def _warn_bent(law: LawPosterior, best: Array) -> None:
             MisfitWarning,
             stacklevel=3,
         )
+
+
+def _check_reached(log: RunLog, found: Candidates, levels: Array, best: Array) -> None:
+    """Refuse a pool that leaves no law to fit."""
+    reached = int(np.isfinite(best).all(axis=0).sum())
+    if reached >= FEWEST_LEVELS:
+        return
+    cheapest, horizon = float(found.cost.min()), log.roles.horizon
+    said = f"no configuration of the pool reaches compute {levels[-1]:.4g}; the cheapest needs {cheapest:.4g}"
+    if reached:
+        free = (
+            f", or leave {horizon!r} out of it: each compute then has its own"
+            if horizon in found.pool
+            else ""
+        )
+        said = (
+            f"the pool reaches {reached} of the {len(levels)} levels of compute, and a law needs at least "
+            f"{FEWEST_LEVELS}; its cheapest run costs {cheapest:.4g}. Ask for levels from there on, or add "
+            f"cheaper runs to the pool{free}"
+        )
+    raise ConfigError(said, cheapest=cheapest, reached=reached)

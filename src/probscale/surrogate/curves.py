@@ -77,12 +77,27 @@ class CurveSurrogate:
             output: Which output of the log to forecast; by default the principal one. What was measured of
                 the other outputs of a run counts too.
 
+        Returns:
+            Mean, intervals, probabilities and draws, joint over configurations and points, in the units of
+            the output; predictive, that is noise of a measurement included.
+
         Raises:
             ConfigError: if configurations are empty, a value is not accepted, the log has no such output, or
                 the name of a run looks like a slip.
             ShapeError: if `at` does not match the configurations.
 
         Cost: O(configs × points × observations²).
+
+        Example:
+            >>> import probscale as ps
+            >>> log = ps.simulate_runs("law", n_runs=10, points=3, seed=0)
+            >>> surrogate = ps.fit_surrogate(log, embedder=None)
+            >>> curves = surrogate.predict([{"params": 1e9}, {"run": "run-00003"}], at=[1e9, 1e10])
+            >>> curves
+            CurvePosterior(predictive loss, 2 configurations × 2 points)
+            >>> lower, upper = curves.interval(0.9)
+            >>> bool((lower < curves.mean).all()), curves.sample(100).shape
+            (True, (100, 2, 2))
         """
         frame = read_configs(configs, self.log)
         values = read_at(at, len(frame), self.log.roles.axis)
@@ -142,6 +157,12 @@ class CurveSurrogate:
 
         A log of some of the outputs is enough, and informs the others.
 
+        Args:
+            more: New points, with the roles of the log; points that the log holds already are passed over.
+
+        Returns:
+            Another surrogate; this one stays as it is.
+
         Raises:
             RunLogError: if roles differ, or points contradict the log.
 
@@ -199,7 +220,22 @@ class CurveSurrogate:
     def best(
         self, pool: Configs, at: ArrayLike, *, within: float = 0.01, samples: int = 512, seed: int = 0
     ) -> BestConfig:
-        """Configuration of a pool with the best predicted output; see `best.best_config`."""
+        """Configuration of a pool with the best predicted output at an axis value, and how sure that is.
+
+        Args:
+            pool: Candidate configurations, as in `predict`.
+            at: One axis value for all, or one per configuration, (configs,) or (configs, 1).
+            within: Margin for `prob_within`, in the units of the output.
+            samples: Joint posterior draws behind the probabilities.
+            seed: Seed of the draws.
+
+        Returns:
+            The configuration, its mean, 90 % interval and probability to be the best, and the same of the
+            whole pool as `table`.
+
+        Raises:
+            ConfigError: if more than one axis value per configuration is given, or as `predict`.
+        """
         from probscale.surrogate.best import best_config
 
         return best_config(self, pool, at, within=within, samples=samples, seed=seed)
@@ -222,7 +258,11 @@ class CurveSurrogate:
         return curve_model(self, at, expert, output)
 
     def save(self, path: str | Path) -> None:
-        """Write the surrogate to one file (safetensors, no pickle); see `load_surrogate`."""
+        """Write the surrogate, its log included, to one file (safetensors, no pickle); see `load_surrogate`.
+
+        Raises:
+            ConfigError: if the path is that of a folder.
+        """
         from probscale.surrogate.saving import save_surrogate
 
         save_surrogate(self, path)

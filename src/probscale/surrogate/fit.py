@@ -95,6 +95,9 @@ def fit_surrogate(
             those they were decided on. Where columns have changed, and for other engines, the fit is as
             without it. Same log, seed and start, same surrogate.
 
+    Returns:
+        The surrogate, which never changes: `predict` asks it, `condition` and `save` make another or a file.
+
     Raises:
         FitError: if the log has fewer than three finite points, or not what the asked model needs.
         ConfigError: for an unknown model, a device that is absent, or a start of another kind of log.
@@ -102,6 +105,15 @@ def fit_surrogate(
         EmbeddingError: if the language model cannot be used.
 
     Cost: a few seconds to a minute; memory O(points²) up to a few thousand points.
+
+    Example:
+        >>> import probscale as ps
+        >>> log = ps.simulate_runs("law", n_runs=10, points=3, seed=0)
+        >>> surrogate = fit_surrogate(log, embedder=None)
+        >>> surrogate
+        CurveSurrogate(10 runs, 30 points, loss by tokens)
+        >>> surrogate.predict([{"params": 1e9}], at=[1e9, 1e10]).mean.round(1)
+        array([[3.1, 2.5]])
     """
     began = time.perf_counter()
     if model not in MODELS:

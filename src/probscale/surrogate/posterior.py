@@ -41,6 +41,7 @@ class CurvePosterior:
 
     Predictive by default: a new measurement, observation noise included. `latent()` is the same object
     without noise. Curves describe runs that do not diverge; `prob_diverge` says how probable divergence is.
+    Made by `CurveSurrogate.predict`; arrays are float64, (configs, points), in the units of the output.
 
     Attributes:
         at: Axis values, (configs, points), in the units of the axis.
@@ -184,6 +185,12 @@ class CurvePosterior:
         """Tidy table, one row per configuration and point.
 
         Columns: config index, axis, mean, std, lower, upper; prob_diverge too where some run may diverge.
+
+        Args:
+            level: Share of probability between lower and upper.
+
+        Raises:
+            ConfigError: if `level` is not strictly between 0 and 1.
         """
         lower, upper = self.interval(level)
         points = self.shape[1]

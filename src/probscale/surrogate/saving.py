@@ -113,6 +113,15 @@ def load_surrogate(
     Raises:
         ConfigError: if the file is missing or is not a surrogate, or for a device that is absent.
         EmbeddingError: if text entered the fit through another language model than `embedder`.
+
+    Example:
+        >>> import tempfile
+        >>> import probscale as ps
+        >>> log = ps.simulate_runs("law", n_runs=10, points=3, seed=0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ps.fit_surrogate(log, embedder=None).save(f"{folder}/surrogate.safetensors")
+        ...     load_surrogate(f"{folder}/surrogate.safetensors")
+        CurveSurrogate(10 runs, 30 points, loss by tokens)
     """
     place = find_device(device)
     source = Path(path)
