@@ -187,9 +187,25 @@ def test_bad_arguments_are_refused_by_name(change, message):
 
 
 def test_an_unknown_law_is_answered_with_the_known_ones():
-    with pytest.raises(LawError, match="available: annealing, bnsl, chinchilla"):
+    with pytest.raises(LawError, match=r"did you mean 'chinchilla'\? available: annealing, bnsl, chinchilla"):
         fit_law("chinchila", **_data())
     assert "chinchilla" in available_laws()
+
+
+def test_a_misspelt_input_is_named_beside_the_missing_one():
+    data = _data()
+    with pytest.raises(LawError, match=r"missing: tokens \(given beside: token\)"):
+        fit_law("chinchilla", params=data["params"], token=data["tokens"], loss=data["loss"])
+
+
+@pytest.mark.parametrize("name", available_laws())
+def test_a_law_tells_its_formula_its_parameters_and_its_source(name):
+    law = find_law(name)
+    told = str(law)
+    assert told.startswith(f"{name}: ")
+    assert all(f"  {parameter.name}: {parameter.meaning}" in told for parameter in law.parameters)
+    assert told.endswith(f"source: {law.source}")
+    assert "object at 0x" not in repr(law)
 
 
 def test_levels_outside_zero_and_one_are_refused(fit):

@@ -122,3 +122,7 @@ def test_labels_keep_their_unit_and_fit_their_axis():
     label = style.labelled("parameters_of_the_whole_model_with_embeddings", "parameters")
     assert len(label) <= 40
     assert label.endswith("embeddings (parameters)")
+
+
+def test_figures_are_listed_before_any_is_drawn():
+    assert {*plot.__all__} <= {*dir(plot)}

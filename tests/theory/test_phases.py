@@ -56,6 +56,11 @@ def test_exponents_outside_the_positive_numbers_are_refused(a, b):
         theory.phase(a, b)
 
 
+def test_exponents_take_one_pair_and_say_so():
+    with pytest.raises(ConfigError, match=r"finite number above 0; got \[0.75, 1.0\]"):
+        theory.exponents([0.75, 1.0], [0.25, 0.7])
+
+
 @pytest.mark.parametrize("name", ["Ia", "II", "III"])
 def test_asymptotic_terms_approach_the_expected_loss(name):
     a, b = theory.EXAMPLE_POINTS[name]

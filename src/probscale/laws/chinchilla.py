@@ -19,7 +19,7 @@ EXPONENTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 
 
 class Chinchilla(Law):
-    """Loss from model size and data: a floor and one power law of each.
+    """L = E + A/N^alpha + B/D^beta: a floor, and a power law of model size and of data.
 
     Source: Hoffmann et al. 2022, eq. 2.
     """

@@ -67,13 +67,14 @@ def check_keywords(law: str, names: Sequence[str], raw: Mapping[str, Any]) -> No
     """Refuse a missing or an unknown keyword, naming what the law takes."""
     wanted = ", ".join(f"{name}=" for name in names)
     missing = [name for name in names if raw.get(name) is None]
+    unknown = [name for name in raw if name not in names]
     if missing:
+        given = f" (given beside: {', '.join(unknown)})" if unknown else ""
         raise LawError(
-            f"law {law!r} needs {wanted}; missing: {', '.join(missing)}; pass one array per keyword",
+            f"law {law!r} needs {wanted}; missing: {', '.join(missing)}{given}; pass one array per keyword",
             law=law,
             missing=tuple(missing),
         )
-    unknown = [name for name in raw if name not in names]
     if unknown:
         raise LawError(
             f"law {law!r} does not take {', '.join(unknown)}; it takes {wanted.rstrip('=')}; drop the others",

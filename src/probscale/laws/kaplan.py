@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 
 class Kaplan(Law):
-    """Loss from model size and data, without a floor.
+    """L = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D: from model size and data, without a floor.
 
     Source: Kaplan et al. 2020, eq. 1.5 (N counts parameters without embeddings).
     """

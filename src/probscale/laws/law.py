@@ -71,6 +71,20 @@ class Law(ABC):
     prior: ClassVar[Mapping[str, tuple[float, float]]] = {}
     parameters: tuple[Parameter, ...]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({(type(self).__doc__ or '').splitlines()[0].rstrip('.')})"
+
+    def __str__(self) -> str:
+        meanings = [f"  {parameter.name}: {parameter.meaning}" for parameter in self.parameters]
+        return "\n".join(
+            [
+                f"{self.name}: {(type(self).__doc__ or '').splitlines()[0]}",
+                f"inputs {', '.join(self.inputs)}; output {self.output}",
+                *meanings,
+                f"source: {self.source}",
+            ]
+        )
+
     @abstractmethod
     def formula(self, values: Mapping[str, Any], **inputs: Any) -> Any:
         """Output of the law, unchecked; the fast path for fitting and for mean functions."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from probscale.errors import LawError
 from probscale.laws.annealing import Annealing
 from probscale.laws.bnsl import BrokenPowerLaw
@@ -53,6 +55,9 @@ def find_law(law: str | Law) -> Law:
     """
     if isinstance(law, Law):
         return law
-    if law not in LAWS:
-        raise LawError(f"there is no law {law!r}; available: {', '.join(available_laws())}", law=law)
-    return LAWS[law]
+    name = law if isinstance(law, str) else repr(law)
+    if name not in LAWS:
+        close = difflib.get_close_matches(name, LAWS, n=2)
+        hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+        raise LawError(f"there is no law {name!r}; {hint}available: {', '.join(available_laws())}", law=law)
+    return LAWS[name]

@@ -59,3 +59,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f"probscale.plot.{_HOME[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

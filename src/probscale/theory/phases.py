@@ -152,7 +152,8 @@ def exponents(a: float, b: float) -> Exponents:
         `.params` (ξ) and `.loss` (η), with the phase and the terms that balance.
 
     Raises:
-        ConfigError: if (a, b) defines no power law.
+        ConfigError: if (a, b) defines no power law, or is not one pair of numbers; `exponents_by_programme`
+            takes arrays.
 
     Source: Paquette et al. 2024 (arXiv 2405.15074), table 1, with η per unit of compute.
 
@@ -160,8 +161,9 @@ def exponents(a: float, b: float) -> Exponents:
         >>> round(exponents(0.75, 0.25).loss, 3)
         0.4
     """
+    a, b = check_exponents(a, b)
     name = phase(a, b)
-    params, loss, terms = _closed_form(name, float(a), float(b))
+    params, loss, terms = _closed_form(name, a, b)
     return Exponents(params, loss, name, terms)
 
 
