@@ -40,6 +40,15 @@ def test_prefix_and_truth_are_drawn_for_runs_of_their_logs(ax, surrogate, log):
     np.testing.assert_allclose(ax.lines[6].get_xdata(), log.points["tokens"][:6])
 
 
+def test_runs_are_found_by_the_names_that_the_configurations_give(ax, surrogate, log):
+    first, second = log.runs[:2]
+    curves = surrogate.predict([{log.roles.run: second}, {log.roles.run: first}], AT)
+    plot.plot_curves(curves, observed=log, ax=ax)
+    assert {first, second} <= set(ax.get_legend_handles_labels()[1])
+    points = log.points[log.points[log.roles.run] == second]
+    np.testing.assert_allclose(ax.lines[2].get_ydata(), points[log.output])
+
+
 def test_measurements_may_come_as_arrays_by_index(ax, surrogate, log):
     curves = surrogate.predict(log.configs.iloc[:2].reset_index(drop=True), AT)
     plot.plot_curves(curves, truth={1: ([1e9], [3.0])}, labels=["a", "b"], ax=ax)
@@ -49,7 +58,7 @@ def test_measurements_may_come_as_arrays_by_index(ax, surrogate, log):
 
 def test_runs_that_no_log_has_are_refused_with_the_remedy(ax, surrogate, log):
     curves = surrogate.predict(log.configs.iloc[:2].reset_index(drop=True), AT)
-    with pytest.raises(ConfigError, match="no run 0; curves are matched by the index"):
+    with pytest.raises(ConfigError, match="no run 0; curves are matched by the run column or the index"):
         plot.plot_curves(curves, observed=log, ax=ax)
     with pytest.raises(ShapeError, match="1 labels for 2 configurations"):
         plot.plot_curves(curves, labels=["a"], ax=ax)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Container, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probscale.errors import ConfigError, ShapeError
@@ -115,10 +116,11 @@ def plot_curves(
     Args:
         curves: Forecast, for example of `surrogate.predict`; one fan per configuration.
         observed: What the forecast has seen of its runs, solid black: a run log, in which runs are found by
-            the index of the configurations, or a mapping from that index to (axis values, outputs).
+            the index of the configurations or by their run column, or a mapping from either to (axis values,
+            outputs).
         truth: What it has not seen, as open circles; in the same forms.
         levels: Shares of probability of the nested intervals.
-        labels: Names of the configurations; by default their index.
+        labels: Names of the configurations; by default their runs, or else their index.
         unit: Unit of the output, for the label.
         ax: Axes to draw on; new ones by default.
 
@@ -173,7 +175,7 @@ def _legend(ax: Axes) -> list[str]:
 
 
 def _names(curves: CurvePosterior, labels: Sequence[str] | None) -> list[str]:
-    names = [str(name) for name in (curves.index if labels is None else labels)]
+    names = [str(name) for name in (_runs(curves) if labels is None else labels)]
     if len(names) != curves.shape[0]:
         raise ShapeError(
             f"there are {len(names)} labels for {curves.shape[0]} configurations; give one each",
@@ -187,17 +189,30 @@ def _measured(given: Measured | None, curves: CurvePosterior, name: str) -> list
     if given is None:
         return []
     if not isinstance(given, RunLog):
-        pairs = [given[label] for label in curves.index if label in given]
+        pairs = [given[label] for label in _found(curves, given)]
         return [(np.asarray(at, dtype=np.float64), np.asarray(y, dtype=np.float64)) for at, y in pairs]
-    absent = [label for label in curves.index if label not in given.runs]
-    if len(absent) == len(curves.index):
+    found = _found(curves, given.runs)
+    if not found:
+        absent = _runs(curves)[0]
         raise ConfigError(
-            f"the {name} log has no run {absent[0]!r}; curves are matched by the index of the "
-            "configurations, so predict from a frame indexed by run (such as log.configs), or pass a "
-            "mapping from that index to (axis values, outputs)",
-            run=absent[0],
+            f"the {name} log has no run {absent!r}; curves are matched by the run column or the index of the "
+            "configurations, so predict from rows that name runs, or from a frame indexed by run (such as "
+            "log.configs), or pass a mapping from that index to (axis values, outputs)",
+            run=absent,
         )
-    return [run_points(given, label) for label in curves.index if label in given.runs]
+    return [run_points(given, label) for label in found]
+
+
+def _found(curves: CurvePosterior, known: Container[Any]) -> list[Any]:
+    """Configurations that are known, by the names of their runs or else by their index."""
+    either = zip(_runs(curves), curves.index, strict=True)
+    return [run if run in known else label for run, label in either if run in known or label in known]
+
+
+def _runs(curves: CurvePosterior) -> list[Any]:
+    """Runs of the configurations, or their index where they name none."""
+    runs = [None] * len(curves.index) if curves.runs is None else curves.runs
+    return [label if pd.isna(run) else run for run, label in zip(runs, curves.index, strict=True)]
 
 
 def run_points(log: RunLog, run: Hashable) -> tuple[Array, Array]:

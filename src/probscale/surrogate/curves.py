@@ -110,7 +110,9 @@ class CurveSurrogate:
             )
             for name, where in self._assigned(frame, experts).items()
         ]
-        return CurvePosterior(values, frame.index, self.log.roles.axis, asked, tuple(blocks))
+        run, axis = self.log.roles.run, self.log.roles.axis
+        runs = tuple(frame[run].tolist()) if run in frame else None
+        return CurvePosterior(values, frame.index, axis, asked, tuple(blocks), runs)
 
     def sample_outputs(self, configs: Configs, at: ArrayLike, n: int, *, seed: int = 0) -> dict[str, Array]:
         """Draws of all outputs together, joint over outputs, configurations and points.

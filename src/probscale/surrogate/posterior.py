@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,7 @@ class CurvePosterior:
         output: Name of the output, whose units all results have.
         blocks: Positions of configurations and the posterior they share; blocks are independent of each
             other.
+        runs: Names of the runs as they were asked, (configs,), where the configurations had a run column.
     """
 
     at: Array
@@ -57,6 +59,7 @@ class CurvePosterior:
     axis: str
     output: str
     blocks: tuple[tuple[NDArray[np.intp], CurveBlock], ...]
+    runs: tuple[Any, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
