@@ -44,10 +44,21 @@ class CurveModel(FantasizeMixin, Model):
     """BoTorch model of a surrogate's outputs at fixed axis values; made by `CurveSurrogate.botorch`.
 
     Inputs are rows of `encode(pool)`: standardised settings, then codes of labels, which only equality
-    compares. Gradients flow through the settings, the model size in the law included.
+    compares. Gradients flow through the settings, the model size in the law included. The algebra is that of
+    the CPU in float64, whatever device and precision inputs have.
 
     Attributes:
         at: Axis values, (outputs,), or "horizon".
+
+    >>> import probscale as ps
+    >>> log = ps.simulate_runs("law", n_runs=10, points=3, seed=0)
+    >>> model = ps.fit_surrogate(log, embedder=None).botorch(at=[1e9, 1e10])
+    >>> pool = [{"params": n, "learning_rate": 2e-3, "horizon": 1e10} for n in (1e8, 3e8, 1e9)]
+    >>> model.posterior(model.encode(pool)).mean.shape
+    torch.Size([3, 2])
+    >>> model.decode(model.encode(pool)[:1], pool)
+            params  learning_rate       horizon
+    0  100000000.0          0.002  1.000000e+10
     """
 
     def __init__(self, surrogate: CurveSurrogate, expert: Expert, at: At, output: str) -> None:
@@ -110,7 +121,7 @@ class CurveModel(FantasizeMixin, Model):
             ShapeError: if inputs have another width.
         """
         self._points.check(torch.atleast_2d(X))
-        flat = X.detach().to(torch.float64).reshape(-1, X.shape[-1]).cpu().numpy()
+        flat = X.detach().to("cpu", torch.float64).reshape(-1, X.shape[-1]).numpy()
         return decode(flat, pool_table(pool), self.encode(pool).numpy(), self._points.numbers)
 
     def value(self, output: ArrayLike) -> Tensor:
@@ -149,7 +160,7 @@ class CurveModel(FantasizeMixin, Model):
 
         Cost: O(observations² × batch × q × outputs).
         """
-        moments = self._conditioned(X.to(torch.float64))
+        moments = self._conditioned(X.to("cpu", torch.float64))
         covariance = moments.covariance
         if isinstance(observation_noise, Tensor):
             given = self._noise(observation_noise, (*moments.mean.shape[:-1], X.shape[-2]))
@@ -186,7 +197,7 @@ class CurveModel(FantasizeMixin, Model):
                 f"(..., {X.shape[-2]}, {self.num_outputs})",
                 shape=tuple(Y.shape),
             )
-        x, y = X.to(torch.float64), Y.to(torch.float64)
+        x, y = X.to("cpu", torch.float64), Y.to("cpu", torch.float64)
         given = (
             torch.full(y.shape[-2:], torch.nan, dtype=y.dtype)
             if noise is None
@@ -201,7 +212,7 @@ class CurveModel(FantasizeMixin, Model):
         """Variances that a caller gave, (*shape, outputs)."""
         wanted = (*shape, self.num_outputs)
         try:
-            return variances.to(torch.float64).expand(wanted)
+            return variances.to("cpu", torch.float64).expand(wanted)
         except RuntimeError as error:
             raise ShapeError(
                 f"the noise has shape {tuple(variances.shape)}; give variances of shape {wanted}",
