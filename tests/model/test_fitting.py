@@ -100,6 +100,12 @@ def test_a_suspect_that_the_others_predict_is_readmitted(make_law):
     assert (weight[[5, 40]] > 0.5).all()
 
 
+def test_where_all_points_are_suspect_all_judge(make_law):
+    process, data = fresh(make_law), simulated()
+    accused = replace(data, weight=torch.full_like(data.weight, 0.01))
+    np.testing.assert_allclose(robust_weights(process, accused), robust_weights(process, data))
+
+
 def test_the_mean_is_fitted_against_outliers(make_law):
     rng = np.random.default_rng(4)
     size = torch.from_numpy(rng.uniform(14, 18, 60))

@@ -162,3 +162,34 @@ def onset_std(ends):
     surrogate = ps.fit_surrogate(log, embedder=None, seed=0, options=FitOptions(rounds=1, iterations=2))
     mean = next(iter(surrogate.experts.values())).states[0].process.mean
     return float(mean.prior()[1][mean.names.index("onset")])
+
+
+def scores(runs):
+    """Accuracies of runs whose learning rates, of which one run shows one, set where they end."""
+    rows = [
+        (f"r{i}", 10.0 ** (i - 3), step, (0.5 + 0.1 * i) * (1 - 0.8 * step**-0.5))
+        for i in runs
+        for step in (1.0, 4.0, 16.0, 64.0, 256.0)
+    ]
+    frame = pd.DataFrame(rows, columns=["run", "lr", "step", "accuracy"])
+    return ps.RunLog.from_frame(frame, run="run", axis="step", output="accuracy", goal="max")
+
+
+def test_one_run_does_not_promise_that_others_end_like_it():
+    log = scores([1])
+    alone = ps.fit_surrogate(log, embedder=None)
+    asked = [{"lr": 1e-2}]
+    lower, upper = alone.predict(asked, [256.0]).interval(0.9)
+    assert lower < 0.7 * (1 - 0.8 / 16) < upper
+    own = alone.predict([{"run": "r1"}], [256.0])
+    assert own.std < 0.1 * alone.predict(asked, [256.0]).std
+    grown = ps.fit_surrogate(scores(range(5)), embedder=None, start=alone).predict([{"lr": 0.03}], [256.0])
+    fresh = ps.fit_surrogate(scores(range(5)), embedder=None).predict([{"lr": 0.03}], [256.0])
+    assert 0.5 < float(grown.std[0, 0] / fresh.std[0, 0]) < 2.0
+
+
+def test_scores_of_one_run_that_hardly_rises_are_fitted():
+    rows = [("r", 10.0 * 2**i, value) for i, value in enumerate([0.0] * 12 + [0.2, 0.6])]
+    frame = pd.DataFrame(rows, columns=["run", "size", "bleu"])
+    log = ps.RunLog.from_frame(frame, run="run", axis="size", output="bleu", goal="max")
+    assert np.isfinite(ps.fit_surrogate(log, embedder=None).predict([{"run": "new"}], [1e6]).std).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -52,7 +54,7 @@ def robust_weights(process: CurveProcess, data: Observations, prior: Tensor | No
 
     Each point is judged with its own noise at full weight by the points that are not suspect: diverged runs
     come in clusters, and a cluster must not vouch for itself. A suspect that the others predict after all is
-    readmitted.
+    readmitted. Where all are suspect, none is: somebody has to judge.
 
     Args:
         process: With its parameters.
@@ -62,6 +64,8 @@ def robust_weights(process: CurveProcess, data: Observations, prior: Tensor | No
     Source: expectation step of the scale-mixture view, Lange, Little and Taylor 1989; the readmission follows
         the forward search of Atkinson and Riani 2000.
     """
+    if bool((data.weight < SUSPECT).all()):
+        data = replace(data, weight=torch.ones_like(data.weight))
     trusted = torch.nonzero(data.weight >= SUSPECT)[:, 0]
     suspect = torch.nonzero(data.weight < SUSPECT)[:, 0]
     z = torch.empty_like(data.y)

@@ -32,7 +32,7 @@ from probscale.surrogate.continuation import continuation_scale
 from probscale.surrogate.earlier import Earlier
 from probscale.surrogate.expert import Expert, expected_beyond, layout_of
 from probscale.surrogate.extrapolation import extrapolation_break, extrapolation_factor
-from probscale.surrogate.few_runs import new_run_factor, typical_end, wanes
+from probscale.surrogate.few_runs import new_run_factor, set_run_apart, typical_end, wanes
 from probscale.surrogate.floors import with_floors
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
@@ -285,6 +285,7 @@ def _fit_state(
         process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread).to(options.place)
         some = data.take(subset.to(options.place))
         fixed = [] if given.tie is None else apply_tie(process, given.tie, some)
+        fixed = [*fixed, *set_run_apart(process, points)]
         # Left free, the law of few sizes drifts to where the kernel explains them best, not to where it
         # foretells more; its uncertainty enters in closed form later. Curves need the joint fit: neighbouring
         # points share their errors.
