@@ -229,7 +229,16 @@ and half 1.00 and .97; all within 1.3 standard errors); one point per cell of si
 fit of the law 1.00; exponents of size and data correlated by .7: 1.00 (48 folds); prior scale of
 the kernel 1.0 or 2.2 in place of 1.5 times the residuals: 1.05 and 1.00 (30 and 52 folds); twice
 the prior lengthscale of sizes 1.04. Mixed with any peer, forecasts get worse from a share of .15 on
-(law + GP 1.02)."""
+(law + GP 1.02).
+
+Runs of a size as one witness (71 folds of 12 sources; size, few, compute .7 and corner): an offset
+for each size in the kernel of finals, its scale fixed at .01: MAE 1.11, CRPS 1.16, density lower by
+.17; its scale fitted with the kernel, prior median .01 or .003: MAE 1.00 and 1.01, CRPS 1.03 and 1.01,
+density lower by .03 and .01. Sizes that all others foretell badly (left out, more than three promised
+deviations off) counted as one outlier of a Student-t: 1.01, 1.01 and .02 lower; every size so: the same.
+It finds the three runs of 3.9 billion parameters of datablations (4.2 deviations off), but as often a
+law that bends at its edge (chinchilla_epoch's two largest training sizes, 4 and 7 off, which are
+right: MAE .008 to .033 without their say). All left."""
 
 
 if __name__ == "__main__":

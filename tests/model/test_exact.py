@@ -119,6 +119,16 @@ def test_extending_is_solving_with_everything(process, data, asked, state):
     close(parts.solved, state.solved)
 
 
+def test_what_was_known_before_any_extension_is_found_again(process, data, asked):
+    first = solve_exactly(process, data.take(slice(0, 11)))
+    grown = first.extend(data.take(slice(11, 24))).extend(data.take(slice(24, 30)))
+    again = grown.before()
+    for found, expected in zip(again.marginals(asked), first.marginals(asked), strict=True):
+        close(found, expected)
+    assert len(again.data) == 11
+    assert first.before() is first
+
+
 def test_prediction_in_blocks_is_prediction_at_once(state, asked, monkeypatch):
     whole = state.marginals(asked)
     monkeypatch.setattr("probscale.model.exact.CHUNK", 5)

@@ -135,6 +135,27 @@ class ExactState:
         )
 
     @torch.no_grad()
+    def before(self) -> ExactState:
+        """The posterior before any extension, solved anew from the factor it shares.
+
+        Cost: O(rows²).
+        """
+        if not self.pieces:
+            return self
+        count = len(self.data) - sum(self.pieces)
+        factor = self.factor.dense()
+        white = (factor.mT @ self.solved)[:count]
+        first = Triangle.whole(factor[:count, :count])
+        return replace(
+            self,
+            data=self.data.take(slice(count)),
+            factor=first,
+            solved=first.backward(white[:, None])[:, 0],
+            slopes=self.slopes[:count],
+            pieces=(),
+        )
+
+    @torch.no_grad()
     def marginals(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Latent mean and variance of each row.
 

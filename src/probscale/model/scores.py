@@ -107,6 +107,11 @@ class ScoreProcesses:
         parts = [state.marginals(rows) for state in self.states] if looks is None else _moments(looks)
         return np.stack([m.numpy() for m, _ in parts], 1), np.stack([v.numpy() for _, v in parts], 1)
 
+    def before(self) -> ScoreProcesses:
+        """The posteriors before any run was observed beside those of the fit."""
+        states = tuple(state.before() for state in self.states)
+        return replace(self, states=states, members=self.members[: len(states[0].data)])
+
     def looks(self, rows: Rows) -> tuple[Look, ...]:
         """What each process says of rows, and what else it takes to observe them."""
         return tuple(state.look(rows) for state in self.states)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
 from probscale.runs.schema import DIVERGED
 from probscale.surrogate.expert import exceeds, rows_of
-from probscale.surrogate.functional_places import Places
+from probscale.surrogate.functional_places import Alike, Places
 from probscale.surrogate.known_points import points_of
 from probscale.surrogate.unseen import has_unseen
 
@@ -44,6 +45,9 @@ share of what size shifts their ends by: nothing tells how shapes differ between
 CONTAMINATION = (0.1, 3.0)
 """Share of new runs beyond the observed scales that stray more, and how much more. Most larger sizes lie well
 within what is promised, a few far outside; chosen with breaks, on the sets of `functional_breaks`."""
+
+SAME_LENGTH = 1e-6
+"""Difference of the logarithms of two lengths up to which they are one."""
 
 MOST_LOOKS = 64
 """Runs up to which all that was computed to judge their points is kept to learn from them."""
@@ -128,7 +132,45 @@ class FunctionalExpert:
         return rows.x[:, : len(self.encoder.continuous)].numpy()
 
     def places(self, configs: pd.DataFrame, rows: Rows, horizons: Array) -> Places:
-        """What the shapes of the curves of configurations depend on."""
+        """What the shapes of the curves of configurations depend on.
+
+        Cost: where runs are longer or shorter than any observed, O(observations² × such runs × scores).
+        """
+        own = self._own_places(configs, rows, horizons)
+        if self.clock.horizon is None:
+            return own
+        near = np.clip(own.ends, *self.lengths)
+        which = np.flatnonzero(np.abs(np.log(near / own.ends)) > SAME_LENGTH)
+        if not len(which):
+            return own
+        others = configs.iloc[which].assign(**{self.clock.horizon: near[which]})
+        there, here = (
+            self.rows(others, np.full(len(which), -1.0), near[which]),
+            rows.take(torch.tensor(which)),
+        )
+        levels = self.levels(there), self.levels(here)
+        theirs, mine = (self._fitted.marginals(each)[0] for each in (there, here))
+        theirs[:, 0] -= levels[0]
+        mine[:, 0] -= levels[1]
+        where = np.full(len(configs), -1)
+        where[which] = np.arange(len(which))
+        places = self._own_places(others, there, near[which])
+        alike = Alike(where, places, levels[0] - levels[1], mine, theirs, self.basis)
+        return replace(own, alike=alike)
+
+    @cached_property
+    def _fitted(self) -> ScoreProcesses:
+        """The scores as the fit left them: what curves of new lengths begin like does not change later."""
+        return self.scores.before()
+
+    @cached_property
+    def lengths(self) -> tuple[float, float]:
+        """Least and largest reference end of the runs of the fit, axis units."""
+        ends = self._fitted.states[0].data.rows.progress
+        return float(ends.min().exp()), float(ends.max().exp())
+
+    def _own_places(self, configs: pd.DataFrame, rows: Rows, horizons: Array) -> Places:
+        """The same for runs whose shapes go on as they changed with length."""
         forms = None if self.annealing is None else self.annealing.forms(configs)
         warm = None if self.warming is None else self.warming.shares(configs)
         ends = self.clock.ends(horizons)
