@@ -90,6 +90,12 @@ def test_local_links_lead_somewhere():
             assert home.exists() or "notebooks/" in target, f"{page.name}: {target}"
 
 
+def test_every_page_of_results_is_listed_with_its_question():
+    listed = set(re.findall(r"/results/(\w+)`", (DOCS / "benchmarks.md").read_text("utf-8")))
+    written = {page.stem for page in (DOCS.parent / "benchmarks" / "results").glob("*.md")}
+    assert listed == written
+
+
 def rewrite(page):
     """Run a page and put what it prints where the page shows output."""
     names, text, out, position = {"__name__": "__page__"}, page.read_text("utf-8"), [], 0

@@ -23,7 +23,7 @@ INF = float("inf")
 class BrokenPowerLaw(Law):
     """y = a + b x^-c0 Π (1 + (x/d_i)^(1/f_i))^(−c_i f_i).
 
-    Args:
+    Attributes:
         breaks: Number of breaks; the name is "bnsl" with one, "bnsl2" with two, and so on. Zero is a
             power law with a floor.
 

@@ -28,7 +28,7 @@ CHUNK = 25
 class LawBootstrap:
     """Parameter sets of the refits.
 
-    Args:
+    Attributes:
         fit: The fit that was resampled.
         values: One row per resample, one column per parameter.
         converged: Share of refits whose descent ended by itself.

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 class Coordinates:
     """Logarithm of a parameter bounded below, logit of one bounded on both sides, otherwise itself.
 
-    Args:
+    Attributes:
         names: Free parameters, in order.
         bounds: Open range of each.
         fixed: Values of the parameters that are held.

@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 class Minimum:
     """Where a minimisation ended.
 
-    Args:
+    Attributes:
         point: Coordinates.
         objective: Weighted sum of Huber losses there.
         converged: Whether no further decrease was possible.
@@ -35,7 +35,7 @@ class Minimum:
 class Quadratic:
     """A penalty ½ Σ precision (u − centre)².
 
-    Args:
+    Attributes:
         centre: Coordinates it pulls towards.
         precision: Strength per coordinate; zero leaves one free.
         nat: Objective that counts as one nat, so that the prior's variance is nat / precision.

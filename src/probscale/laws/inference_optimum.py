@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 class InferenceOptimum:
     """Cheapest model of a given loss, arrays over the inference demand.
 
-    Args:
+    Attributes:
         params: Model size.
         tokens: Training tokens.
         training_flops: 6·N·D.

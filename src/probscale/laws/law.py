@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 class Parameter:
     """One parameter of a law and its open range.
 
-    Args:
+    Attributes:
         name: Key in `fit.values`.
         meaning: What it measures.
         lower: Largest value that is too small.
@@ -42,7 +42,7 @@ class Parameter:
 class Optimum:
     """Best split of a training budget between model size and data.
 
-    Args:
+    Attributes:
         compute: Training budgets, FLOPs.
         params: Best parameter count per budget.
         tokens: Best token count per budget.

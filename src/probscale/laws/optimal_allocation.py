@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 class OptimalAllocation:
     """N_opt = k_N C^a and D_opt = k_D C^b, with C = 6ND.
 
-    Args:
+    Attributes:
         params_exponent: a.
         tokens_exponent: b.
         params_coefficient: k_N.

@@ -14,7 +14,7 @@ __all__ = ["PUBLISHED", "PublishedLaw", "published_law"]
 class PublishedLaw:
     """A law as its authors fitted it.
 
-    Args:
+    Attributes:
         key: Short name.
         law: Name of the law.
         values: Parameters.

@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 class Problem:
     """Data and loss of a fit.
 
-    Args:
+    Attributes:
         law: The law.
         inputs: Checked inputs, as `law.formula` takes them.
         output: Observed outputs.

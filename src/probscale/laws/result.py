@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 class LawPrediction:
     """Predicted outputs with a central interval, in units of the output.
 
-    Args:
+    Attributes:
         mean: The law at the fitted values (a median: residuals are symmetric on the logarithm).
         lower: Lower end.
         upper: Upper end.
@@ -56,7 +56,7 @@ class LawPrediction:
 class LawFit:
     """A fitted parametric law.
 
-    Args:
+    Attributes:
         problem: The law, the data and the loss that were fitted.
         values: Fitted parameters, fixed ones included.
         objective: Sum of Huber losses at the optimum.

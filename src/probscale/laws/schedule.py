@@ -23,7 +23,7 @@ WARMUP_PIECES = 8
 class Schedule:
     """A learning rate, linear between knots; two knots at one step are a jump.
 
-    Args:
+    Attributes:
         steps: Knots, warm-up included; the rate stays constant after the last one.
         rates: Learning rate at each knot; zero is allowed.
 
