@@ -18,9 +18,8 @@ FEW_RUNS, MANY_RUNS = 8, 14
 """Runs up to which deviations are taken to wane along the axis, and runs at which that has faded."""
 
 APART = 0.5
-"""Prior standard deviation between runs over that along a run, where one run cannot tell: .0, .35, .7 and 1.4
-give a log density of -3.0, .24, .35 and .20 on 16 logs of scores and losses without a model size, and 90 %
-intervals that hold .37, .74, .84 and .90."""
+"""Prior standard deviation between runs over that along a run, where one run cannot tell; chosen on 16 logs
+of scores and of losses without a model size (`benchmarks/results/short_logs.md`)."""
 
 
 def new_run_factor(points: Prepared, mean: CurveMean) -> float:
