@@ -51,8 +51,7 @@ class Bench(Protocol):
     """The runs that a strategy spends a budget on: logs replayed, or training for real.
 
     Runs are numbered by their row in `configs`. Compute is in units of the cost model; outputs are turned so
-    that lower
-    is better.
+    that lower is better.
     """
 
     @property

@@ -47,8 +47,8 @@ class LiveBench:
     """Runs trained by a runner; satisfies `bench.Bench`.
 
     Each decision, intent and outcome is in the ledger before the next step. A resumed bench takes what the
-    ledger holds
-    and trains only what it does not: an increment without an outcome is run again from the last state.
+    ledger holds and trains only what it does not: an increment without an outcome is run again from the last
+    state.
     """
 
     def __init__(

@@ -75,8 +75,7 @@ class EnsembleForecaster:
         learning_rate: Adam's.
 
     Source: Kadra et al. 2023 (Deep Power Laws) for the power form; Lakshminarayanan et al. 2017 for
-        ensembles; Morgan,
-    Mercer and Flodin 1975 for the MMF form.
+        ensembles; Morgan, Mercer and Flodin 1975 for the MMF form.
     """
 
     members: int = 9

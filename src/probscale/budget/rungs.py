@@ -109,9 +109,8 @@ def hyperband(runs: int, eta: float) -> tuple[Bracket, ...]:
     """Brackets of Hyperband, most exploring first; each has the same share of the total.
 
     The published algorithm samples new configurations without end; over a finite pool its largest bracket
-    holds the
-    whole pool, so that s_max = ⌊log_η runs⌋, and bracket s starts ⌈(s_max + 1)/(s + 1) · η^s⌉ runs, at most
-    all.
+    holds the whole pool, so that s_max = ⌊log_η runs⌋, and bracket s starts ⌈(s_max + 1)/(s + 1) · η^s⌉ runs,
+    at most all.
 
     Source: Li et al. 2018, algorithm 1.
 
@@ -138,8 +137,7 @@ def asha_levels(runs: int, total: float, eta: float) -> tuple[float, ...]:
     """Compute of a run at the end of each ASHA rung, from the start of the run.
 
     Rung k ends at r·η^k; r is such that each rung, filled once by the promotions of the rung below, costs
-    about as
-    much as a rung of halving.
+    about as much as a rung of halving.
 
     Source: Li et al. 2020, algorithm 2.
     """

@@ -19,6 +19,8 @@ from probscale.errors import ConfigError
 from probscale.evaluate.baselines import forecasts_of_continuations, forecasts_of_new_runs
 from probscale.evaluate.checkreport import CheckReport, report_of
 from probscale.evaluate.regimes import (
+    FEWEST_RUNS,
+    MOST_POINTS,
     Fold,
     chosen_regimes,
     folds_of,
@@ -35,9 +37,6 @@ Array = NDArray[np.float64]
 
 MOST_RUNS = 400
 """Runs on which a log is checked, by default."""
-
-MOST_POINTS = 25
-"""Points of a run that are judged."""
 
 PREFIX_POINTS = 12
 """Points of a beginning that the surrogate is conditioned on."""
@@ -110,8 +109,10 @@ def check(
 def _check_numbers(folds: int, most_runs: int) -> None:
     if folds < 1:
         raise ConfigError(f"folds is {folds}; at least one refit per regime is needed", folds=folds)
-    if most_runs < 6:
-        raise ConfigError(f"most_runs is {most_runs}; a check needs at least 6", most_runs=most_runs)
+    if most_runs < FEWEST_RUNS:
+        raise ConfigError(
+            f"most_runs is {most_runs}; a check needs at least {FEWEST_RUNS}", most_runs=most_runs
+        )
 
 
 def _score_fold(fold: Fold, *, job: _Job) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -83,9 +83,9 @@ def fit_surrogate(
         transform: "auto", "log" (insist on log(loss - floor)) or "linear".
         model: "auto" chooses the engine by size and shape. "exact": one dense covariance of at most a few
             thousand points. "functional": low rank along a run, for many curves, ragged and unfinished.
-            "grid": all points of runs that share their axis values. "latent": HMOGP-LV, the
-            tasks of one level at latent positions, for curves over a hierarchy of one or two levels;
-            "latent-variational" keeps these positions uncertain.
+            "grid": all points of runs that share their axis values. "latent": HMOGP-LV, the tasks of one
+            level at latent positions, for curves over a hierarchy of one or two levels; "latent-variational"
+            keeps these positions uncertain.
         device: Where the algebra runs, "cpu", "cuda" or "cuda:0" and so on; always in float64. Logs, answers
             and saved files are the same everywhere.
         options: Settings that are rarely touched.
