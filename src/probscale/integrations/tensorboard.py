@@ -23,8 +23,8 @@ def from_tensorboard(logdir: Source | Iterable[Source], **choice: Unpack[Choice]
 
     Each folder with event files is a run. Parts of one belong to it: `train` and `validation` folders, as
     Keras writes them, whose names then precede those of their metrics, and the folders of `add_scalars`.
-    Settings come from the hyperparameter plugin (`add_hparams`) and from texts that are JSON, which is how the
-    Hugging Face Trainer logs its arguments.
+    Settings come from the hyperparameter plugin (`add_hparams`) and from texts that are JSON, which is how
+    the Hugging Face Trainer logs its arguments.
 
     Args:
         logdir: Event files, or folders searched for them.
