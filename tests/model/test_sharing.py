@@ -39,6 +39,15 @@ def test_effects_of_shared_steps_are_recovered():
     assert np.std(truth - effects - slow) < 0.35 * np.std(truth)
 
 
+def test_a_few_wild_points_hardly_move_an_effect():
+    v, residual, codes, at, _ = curves(effect=0.01)
+    wild = residual.copy()
+    wild[np.flatnonzero(at == 20)[:3]] += 5.0
+    calm, moved = found(v, residual, codes, at), found(v, wild, codes, at)
+    np.testing.assert_array_equal(calm[0], moved[0])
+    assert np.abs(moved[1] - calm[1])[calm[0] == 20] < 2 * NOISE
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_noise_is_not_taken_for_effects(seed):
     *points, _ = curves(effect=0.0, seed=seed)

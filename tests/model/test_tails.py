@@ -11,13 +11,16 @@ from probscale.model.tails import (
     CURVES_BEYOND,
     FINALS_BEYOND,
     LEAST_BEYOND,
+    OPTIMISM,
     PER_PARAMETER,
     SEEN,
     SHORT_BREAK,
+    Beyond,
     fit_beyond,
     fit_break,
     fit_continuation,
     fit_tail,
+    fit_unseen,
 )
 
 
@@ -141,3 +144,24 @@ def test_the_scale_of_continuations_is_recovered(scale):
 
 def test_few_continuations_keep_the_scale_of_new_runs():
     assert fit_continuation(*residuals(19, 3.0, 0.0, 1.0), Tail(1.3), runs=10) == 1.3
+
+
+def test_spreads_are_as_expected_where_residuals_have_no_say():
+    """Each prior alone: the factor beyond the sizes, and scales with the caution of one that is not known."""
+    parts = residuals(40, 3.0, 0.0, 1.0)
+    expected = Beyond(factor=2.0, std=0.8, alone=0.5, least=0.1)
+    assert fit_beyond(*parts, Tail(), folds=0, expected=expected) == pytest.approx(2.0, rel=1e-3)
+    cautious = math.exp(OPTIMISM + 0.5 * 0.3)
+    assert fit_continuation(*parts, Tail(), runs=0) == pytest.approx(cautious, rel=1e-3)
+    assert fit_unseen(*parts, np.zeros(40), Tail()) == pytest.approx(cautious, rel=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.7, 1.0, 1.8])
+def test_scales_of_continued_runs_and_of_unseen_values_are_recovered(scale):
+    parts = residuals(4_000, scale, 0.0, 1.0)
+    assert fit_continuation(*parts, Tail(), runs=4_000) == pytest.approx(scale, rel=0.05)
+    assert fit_unseen(*parts, np.ones(4_000), Tail()) == pytest.approx(scale, rel=0.05)
+    residual, variance, noise = (part.copy() for part in parts)
+    # Points whose variance is not known, or whose residual is not, count for nothing.
+    residual[::7], noise[3::7], variance[3::7] = np.nan, 0.0, 0.0
+    assert fit_unseen(residual, variance, noise, np.ones(4_000), Tail()) == pytest.approx(scale, rel=0.05)

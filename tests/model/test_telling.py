@@ -36,6 +36,19 @@ def test_runs_of_one_kind_say_what_exact_marginals_say(curve):
     assert told.variance == pytest.approx(exact.variance, rel=1e-9)
 
 
+@pytest.mark.parametrize(("scale", "rough"), [(1.0, 2.0), (1.0, 5.0), (2.5, 1.0), (2.5, 15.0)])
+def test_runs_of_another_kind_say_what_exact_marginals_with_its_spreads_say(curve, scale, rough):
+    kind, sure = np.array([(scale, rough)]), np.ones(1)
+    runs = RunDeviations(np.eye(2), kind, sure, np.full(2, np.inf), sure)
+    told = told_by(BASIS, runs, (V, curve), MEAN, VARIANCE, DEVIATION)
+    wide = scale**2 * (VARIANCE + DEVIATION)
+    precision, moment = BASIS.roughened(rough).information(V, curve)
+    exact = sites_of(precision[None], moment[None], MEAN[None], wide[None])
+    assert told.location == pytest.approx(exact.location, rel=1e-6)
+    # Beyond its usual deviation a run of the kind says less by what it strays more.
+    assert told.variance == pytest.approx(exact.variance + wide - VARIANCE - DEVIATION, rel=1e-6)
+
+
 def test_an_unstable_run_says_less(curve):
     kinds = np.array([(1.0, 1.0), (1.0, 15.0)])
     runs = RunDeviations(np.eye(2), kinds, np.array([0.9, 0.1]), VARIANCE + DEVIATION, np.full(2, 0.5))

@@ -14,6 +14,9 @@ FEWEST = 30
 """Points at an axis value from which on it can have an effect: nanochat has 91 on the median. A dozen are of
 like configurations (NCPL), whose own deviation they share: its validation split had 3 % larger errors."""
 
+FEWEST_VALUES = 30
+"""Such axis values that a log must have: of fewer one cannot tell whether they differ by more than chance."""
+
 CLIP = 5.0
 """Robust standard deviations at which what is left of a point is cut."""
 
@@ -48,7 +51,7 @@ def fit_shared(
     values, place, counts = np.unique(at, return_inverse=True, return_counts=True)
     often = counts >= FEWEST
     effect = np.zeros(len(values))
-    if often.sum() < FEWEST:
+    if often.sum() < FEWEST_VALUES:
         return np.empty(0), np.empty(0)
     design = basis.at(v)
     for _ in range(rounds):
