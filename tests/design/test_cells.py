@@ -24,6 +24,21 @@ def test_marginals_are_those_of_the_surrogate(small_surrogate, big_pool, cells):
     np.testing.assert_allclose(cells.output, curves.median, rtol=1e-10)
 
 
+def test_noise_is_its_share_of_the_predictive_variance(small_surrogate, big_pool, cells):
+    """The mixture of usual and wide runs, moment by moment, in place of one factor for both."""
+    ((_, block),) = small_surrogate.predict(big_pool, STEPS).blocks
+    assert np.max(block.tail.share) > 0
+    total = sum(weight * variance for weight, _, variance in block.gaussians())
+    (part,) = block.components
+    np.testing.assert_allclose(cells.noise, total * part.noise / (part.variance + part.noise), rtol=1e-10)
+
+
+def test_elasticities_are_those_of_the_logarithm_where_there_is_one(cells):
+    np.testing.assert_allclose(cells.elasticity, cells.slope / cells.output)
+    signed = replace(cells, output=cells.output - cells.output.mean())
+    np.testing.assert_array_equal(signed.elasticity, cells.slope)
+
+
 def test_covariance_is_that_of_joint_draws(small_surrogate, big_pool, cells):
     draws = small_surrogate.predict(big_pool, STEPS).latent().sample(4000, seed=1)
     ((_, block),) = small_surrogate.predict(big_pool, STEPS).blocks
