@@ -83,3 +83,19 @@ def test_residuals_of_points_left_out_know_their_weights(process, data):
     gain = torch.linalg.solve(covariance[rest][:, rest], covariance[rest, 0])
     assert float(residual[0]) == pytest.approx(float(data.y[0] - gain @ data.y[rest]), rel=1e-6)
     assert float(variance[0]) == pytest.approx(float(covariance[0, 0] - gain @ covariance[rest, 0]), rel=1e-6)
+
+
+def test_suspects_are_judged_by_the_others_alone_at_the_weights_these_have(process, data):
+    weight = torch.full_like(data.y, 0.5)
+    weight[:3] = 0.05
+    found = robust_weights(process, Observations(data.rows, data.y, weight)).detach()[:3]
+    with torch.no_grad():
+        prior, noise = process.kernel(data.rows.x), process.noise(data.rows)
+        process.mean.get_parameter("level").fill_(0.2)
+        moved = robust_weights(process, Observations(data.rows, data.y + 0.2, weight))[:3]
+    others = prior[3:, 3:] + torch.diag(noise[3:] / 0.5)
+    gain = torch.linalg.solve(others, prior[3:, :3])
+    left = data.y[:3] - gain.mT @ data.y[3:]
+    variance = (prior[:3, :3] - prior[:3, 3:] @ gain).diagonal() + noise[:3]
+    np.testing.assert_allclose(found, student((left.square() / variance).detach().numpy()), rtol=1e-6)
+    np.testing.assert_allclose(moved, found, rtol=1e-6)
