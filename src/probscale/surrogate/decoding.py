@@ -17,7 +17,7 @@ CLOSE = 1e-6
 
 
 def choices(x: Array, numbers: dict[int, NumericField]) -> list[dict[int, float]]:
-    """Distinct values of the columns that cannot move, one dict from column to value each.
+    """Distinct values of the columns that cannot move, one dict from column to value each, sorted.
 
     Args:
         x: Inputs of a pool, (configs, d).
