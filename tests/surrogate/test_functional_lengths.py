@@ -111,3 +111,9 @@ def test_a_begun_run_of_a_new_length_goes_on_from_what_it_has_shown(fitted, tmp_
     assert np.abs(curves.mean - truth)[:, ~rest].max() < 0.1
     known.save(tmp_path / "known")
     assert ps.load_surrogate(tmp_path / "known").predict(configs, at).mean == pytest.approx(curves.mean)
+
+
+def test_a_run_without_a_planned_end_is_drawn_like_one_that_ends_where_it_is_asked(fitted):
+    log, at, _ = asked(12_000.0)
+    free = fitted.predict(log.configs.drop(columns="horizon"), at)
+    assert free.mean == pytest.approx(fitted.predict(log.configs, at).mean)
