@@ -3,7 +3,8 @@
     python benchmarks/schedules.py
 
 Does it help to tell the surrogate which learning-rate schedule a run follows, where a model size has not been
-trained under that schedule? Yes for cosine and for long constant runs; for the others it changes little.
+trained under that schedule? Yes for cosine and for long constant runs; for the others it changes little, and
+ends of short constant runs are foretold worse.
 
 Multi-power-law curves: 3 sizes × 6 schedules (constant, cosine, WSD; 24,000 or 72,000 steps). Each run is
 left out once and predicted from the other 17. "not told" hides what the schedule is behind column names
