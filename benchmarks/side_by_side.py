@@ -44,8 +44,8 @@ NAMES += ["HistGB", "law + HistGB", "extra trees", "robust law", "additive"]
 
 NOTE = (
     "Since tails of finals were widened as random splits of training rows asked (random_splits.md), the "
-    "interval scores of ours on nmt_lc and gadre_overtraining are larger (67.9 and .126 before), with the same "
-    "shares inside on these rows; that of regmix is smaller (.185 before)."
+    "interval scores of ours on nmt_lc and gadre_overtraining are larger (67.9 and .126 before), with the "
+    "same shares inside on these rows; that of regmix is smaller (.185 before)."
 )
 
 
