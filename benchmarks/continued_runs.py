@@ -26,6 +26,8 @@ from probscale.surrogate.expert import Expert
 
 NAMES = ("nmt_lc", "lcbench", "routed_lm", "stdlib_gpt")
 MOST_RUNS = 300
+ENGINES = {"nmt_lc": "exact"}
+"""Of as many points the functional engine would be chosen, which has a spread of its own already."""
 
 
 def scored(name: str) -> Iterator[pd.DataFrame]:
@@ -34,7 +36,7 @@ def scored(name: str) -> Iterator[pd.DataFrame]:
     log = ps.RunLog.from_frame(source.frame, **source.roles)
     log = log.select(thinned_runs(np.ones(log.n_runs, dtype=bool), MOST_RUNS, np.random.default_rng(0)))
     for fold in folds_of(log, ("in-distribution", "prefix"), folds=2, seed=0):
-        surrogate = ps.fit_surrogate(fold.train, embedder=None, seed=0)
+        surrogate = ps.fit_surrogate(fold.train, embedder=None, seed=0, model=ENGINES.get(name, "auto"))
         for share in fold.prefixes:
             seen, rest = _cut(fold.test, share)
             if seen is None or rest is None:
@@ -69,12 +71,19 @@ def main() -> None:
     head = ["data set", "seen", "spread", "50 % holds", "90 % holds", "NLPD", "CRPS", "interval score"]
     note = (
         "Own: the spread learnt from logged runs whose rest is left out; of new runs: that of runs nobody "
-        "has begun. The grid engine (here lcbench) has one of its own already: nothing changes there."
+        "has begun. The grid engine (here lcbench) has one of its own already: nothing changes there. So "
+        "has the functional engine, which is chosen for as many points as nmt_lc has; here that takes the "
+        "exact one. By the functional engine 90 % intervals of nmt_lc hold 91, 94 and 89 %, with an NLPD of"
+        " 2.62, 2.162 and 1.697 and a CRPS of 5.031, 3.538 and 2.024. When the spread was introduced, "
+        "intervals of nmt_lc held 87, 86 and 86 % with it and 82, 80 and 77 % without; perplexities above "
+        "the start, a quarter of the points, were not counted then, and the spread of new runs has been "
+        "mended since."
     )
     about = (
-        "Is the rest of a run that has begun judged better with a spread learnt from logged runs whose rest "
-        "was left out than with the spread of runs nobody has begun? Intervals and log densities of runs "
-        "seen to 10, 20 and 50 %, both ways:"
+        "Is the rest of a run that has begun judged better with a spread learnt from logged runs whose rest"
+        " was left out than with the spread of runs nobody has begun? A little on routed_lm, where log "
+        "densities are higher by .04 to .07; nothing on nmt_lc, and a loss of up to .05 on stdlib_gpt. "
+        "Intervals and log densities of runs seen to 10, 20 and 50 %, both ways:"
     )
     write_page("continued_runs", "Continued runs: a spread of their own", [about, markdown(head, rows), note])
 
