@@ -365,3 +365,19 @@ def test_signed_outputs_diverge_by_how_far_outputs_spread_not_by_where_their_zer
     frame = pd.DataFrame([*rows, ("r0", 3, 50.0)], columns=["run", "step", "margin"])
     log = RunLog.from_frame(frame, run="run", axis="step", output="margin")
     assert log.points.loc[log.points["diverged"], "margin"].tolist() == [50.0]
+
+
+def test_numbers_written_as_text_are_pointed_out_and_names_are_not():
+    told = {"lr": ["1e-4", "3e-4"], "width": ["64", None], "version": ["1.10", "1.9"], "name": ["007", "12"]}
+    rows = [
+        {"run": run, "step": step, "loss": 1.0 / step} | {key: value[run] for key, value in told.items()}
+        for run in (0, 1)
+        for step in (1, 2)
+    ]
+    log = RunLog.from_frame(pd.DataFrame(rows), run="run", axis="step", output="loss")
+    assert log.notes == (
+        "columns that hold numbers as text are read as labels: lr, version; convert them, for example with "
+        "pd.to_numeric, where they count or measure something",
+    )
+    numbers = pd.DataFrame(rows).assign(lr=1e-4, version=1.0)
+    assert RunLog.from_frame(numbers, run="run", axis="step", output="loss").notes == ()

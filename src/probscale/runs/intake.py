@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import replace
 from typing import get_args
@@ -14,6 +15,9 @@ from probscale.runs import checks
 from probscale.runs.checks import Rows
 from probscale.runs.divergence import diverged_points, risen_points
 from probscale.runs.schema import DIVERGED, Nonfinite, Roles, listed
+
+_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+"""Numbers without leading zeros, which mark a name."""
 
 
 def read_table(
@@ -226,6 +230,12 @@ def _plausibility(
             "every run has one point, so every other column counts as configuration "
             f"({listed(roles.config)}); name config= if some of them are measurements"
         )
+    words = [name for name in roles.config if _is_number_text(configs[name])]
+    if words:
+        notes.append(
+            f"columns that hold numbers as text are read as labels: {listed(words)}; convert them, for "
+            "example with pd.to_numeric, where they count or measure something"
+        )
     if roles.horizon is not None:
         last = points.groupby(roles.run, sort=False)[roles.axis].last()
         beyond = int((last.to_numpy() > 1.001 * configs[roles.horizon].to_numpy(dtype=float)).sum())
@@ -234,3 +244,11 @@ def _plausibility(
                 f"{beyond} runs go on beyond their {roles.horizon}; check that both have the same unit"
             )
     return tuple(notes)
+
+
+def _is_number_text(column: pd.Series) -> bool:
+    """Whether a column of text holds different numbers, as "1e-4" of a YAML file; "007" is a name."""
+    if not pd.api.types.is_string_dtype(column.dropna()):
+        return False
+    given = column.dropna().unique()
+    return len(given) > 1 and all(_NUMBER.fullmatch(str(value).strip()) for value in given)
