@@ -64,10 +64,10 @@ class BudgetPlan:
         """One row per rung, in order of time.
 
         Columns: rung; runs trained in it; the axis value they are trained to (median, smallest, largest); the
-            compute
-        it costs, and its share of the total; `prob_best_kept`, the probability that the run which would be
-        best with the whole budget is still among those competing. Where rungs depend on what is observed,
-        values are means over imagined outcomes, and `happens` is the share of outcomes with such a rung.
+        compute it costs, and its share of the total; `prob_best_kept`, the probability that the run which
+        would be best with the whole budget is still among those competing. Where rungs depend on what is
+        observed, values are means over imagined outcomes, and `happens` is the share of outcomes with such a
+        rung.
         """
         return self.rungs.copy()
 

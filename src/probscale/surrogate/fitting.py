@@ -45,7 +45,9 @@ Array = NDArray[np.float64]
 
 
 FEWEST_GRID_RUNS = 12
-"""Runs from which on the effects of a grid are known well enough to do without a law's prior."""
+"""Runs from which on a plane beside the law pays on a grid: with 6, 8, 10, 12 and 14 of nanoGPT's training
+cells squared errors on upper corners are 1.4, 6.8, .7, .6 and .8 times those of the law alone, log
+densities of points .21, .34, .15, .08 and .01 smaller."""
 
 MOST_AVERAGED = 1_500
 """Points of a grid from which on a plane does without a law."""
