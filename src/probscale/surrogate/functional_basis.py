@@ -13,9 +13,11 @@ from probscale.surrogate.options import FitOptions
 
 Array = NDArray[np.float64]
 
-RANK = 8
-MOST_RANK = 20
+RANK, MOST_RANK = 8, 20
+"""Functions of progress: usual number, and most."""
+
 RUNS_PER_FUNCTION = 12
+"""Runs without which a function of progress is not worth having."""
 
 FORETOLD = 0.1
 """Share of the mean absolute deviation of the ninth score that runs left out must be foretold of, for more

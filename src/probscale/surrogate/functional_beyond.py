@@ -23,8 +23,9 @@ Positions = NDArray[np.intp]
 SAY = 3.0
 """Runs that a fold counts for: those of one size share their bias."""
 
-ASKED_VALUES = 60
-RUNS_OF_VALUE = 10
+ASKED_VALUES, RUNS_OF_VALUE = 60, 10
+"""Values of a level that are left out in turn, and runs of each that are asked for."""
+
 SAY_OF_VALUE = 2.0
 """Runs that a value of a level counts for."""
 

@@ -38,8 +38,14 @@ JUDGED_RUNS = 400
 """Runs on which intervals are judged."""
 
 FEWEST_JUDGED = 30
+"""Begun runs below which spreads stay as the processes claim them."""
+
 TRUSTS = (1.0, 0.4, 0.15, 0.05, 0.02)
+"""How many independent points a point of a prefix may count for."""
+
 RESTS = (0.0, 0.1, 0.3, 0.6, 1.0)
+"""Shares of the remainder that the end of a run may have."""
+
 AT_END = 1e-6
 """Distance in progress from the end within which a point is the end itself."""
 
@@ -56,6 +62,7 @@ has seen the runs that judge it. On 250 runs of four public logs, runs of which 
 .0 to .3 more; on the 1,500 of an NCPL source for nothing."""
 
 MOST_OPTIMISM = 0.4
+"""Most that parameters add."""
 
 SHARES = (0.05, 0.8)
 """Shares of a run that are shown, drawn evenly between these."""

@@ -38,7 +38,10 @@ Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
 FEWEST_RUNS = 100
+"""Runs from which on the functional engine serves: its eight functions take twelve runs each."""
+
 FEWEST_PER_RUN = 4
+"""Points that half of the runs must have: fewer tell an end and little of the way to it."""
 
 
 def is_functional(log: RunLog, most: int) -> bool:

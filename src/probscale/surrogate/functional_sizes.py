@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
 ASKED_RUNS = 60
+"""Runs of larger sizes that a fold asks for."""
 
 SHARP = 0.3
 """Weight of a run's end from which on it is known."""
@@ -39,6 +40,7 @@ ALIKE = 0.05
 """Logarithm of the ratio up to which two sizes have anything of this in common."""
 
 SCALES = np.geomspace(1e-3, 0.15, 25)
+"""Standard deviations that are weighed, in shares of loss above the floor."""
 
 FEWEST_PER_SIZE = 5
 """Runs a size has on the mean, below which its offset could not be told from theirs."""
