@@ -29,10 +29,9 @@ from probscale.model.straying import RunDeviations
 from probscale.model.telling import told_by
 from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
-from probscale.runs.schema import DIVERGED
 from probscale.surrogate.expert import exceeds, rows_of
 from probscale.surrogate.functional_places import Alike, Places
-from probscale.surrogate.known_points import points_of
+from probscale.surrogate.known_points import points_of, spikes_of
 from probscale.surrogate.unseen import has_unseen
 
 Array = NDArray[np.float64]
@@ -247,9 +246,7 @@ class FunctionalExpert:
         at = more.points[more.roles.axis].to_numpy(dtype=np.float64)
         y = self.transform.forward(more.points[more.output].to_numpy(dtype=np.float64))
         runs, observed = more.codes, dict(self.observed)
-        spikes = more.points[DIVERGED].to_numpy(dtype=bool)
-        spikes = spikes & np.isin(runs, runs[~spikes])
-        where = where[np.isfinite(y[where]) & ~spikes[where]]
+        where = where[np.isfinite(y[where]) & ~spikes_of(more)[where]]
         for part in np.split(where, np.flatnonzero(np.diff(runs[where])) + 1):
             if not len(part):
                 continue

@@ -18,11 +18,10 @@ from probscale.model.gp import Observations
 from probscale.model.means import Rows
 from probscale.model.transforms import FLOOR_SHARE, OutputTransform, choose_transform
 from probscale.runs import RunLog
-from probscale.runs.schema import DIVERGED
 from probscale.surrogate.expert import rows_of
 from probscale.surrogate.functional import Observed, spread_evenly
 from probscale.surrogate.functional_places import Places
-from probscale.surrogate.known_points import run_codes
+from probscale.surrogate.known_points import run_codes, spikes_of
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import MOST_CLASSIFIED, cells_of, diverged_runs
 
@@ -138,9 +137,8 @@ def read_curves(
 def _finite(log: RunLog) -> tuple[Array, Array, Positions]:
     """Axis value, output and run of the finite points, (points,) each; without spikes of runs that go on."""
     output = log.points[log.output].to_numpy(dtype=np.float64)
-    marked, codes = log.points[DIVERGED].to_numpy(dtype=bool), log.codes
-    keep = np.flatnonzero(np.isfinite(output) & ~(marked & np.isin(codes, codes[~marked])))
-    return log.points[log.roles.axis].to_numpy(dtype=np.float64)[keep], output[keep], codes[keep]
+    keep = np.flatnonzero(np.isfinite(output) & ~spikes_of(log))
+    return log.points[log.roles.axis].to_numpy(dtype=np.float64)[keep], output[keep], log.codes[keep]
 
 
 def _schedules(log: RunLog, clock: Clock) -> tuple[Annealing | None, Warming | None]:

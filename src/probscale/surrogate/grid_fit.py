@@ -25,7 +25,7 @@ from probscale.model.transforms import OutputTransform, choose_transform, log_sl
 from probscale.runs import RunLog
 from probscale.surrogate.expert import layout_of
 from probscale.surrogate.grid import GridExpert, axis_coordinates, config_layout, config_rows
-from probscale.surrogate.known_points import FEWEST_PER_RUN, run_codes
+from probscale.surrogate.known_points import FEWEST_PER_RUN, run_codes, spikes_of
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, prepare
 from probscale.surrogate.report import ExpertReport
@@ -179,9 +179,7 @@ def _candidate(
     output = log.points[log.output].to_numpy(dtype=np.float64)
     place = np.full(log.n_runs, -1, dtype=np.intp)
     place[stable] = np.arange(len(stable))
-    marked = log.points["diverged"].to_numpy(dtype=bool)
-    late = marked & np.isin(log.codes, log.codes[~marked])
-    keep = np.flatnonzero(np.isfinite(output) & ~late & (place[log.codes] >= 0))
+    keep = np.flatnonzero(np.isfinite(output) & ~spikes_of(log) & (place[log.codes] >= 0))
     at, run = log.points[log.roles.axis].to_numpy(dtype=np.float64)[keep], place[log.codes[keep]]
     transform = choose_transform(output[keep], log.roles.goal, kind=options.transform, share=share)
     grid = np.unique(log.points[log.roles.axis].to_numpy(dtype=np.float64))

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from probscale.encode.fields import label, label_code
 from probscale.runs import RunLog
+from probscale.runs.schema import DIVERGED
 
 Array = NDArray[np.float64]
 
@@ -44,6 +45,15 @@ def points_of(log: RunLog, codes: Array, outputs: tuple[str, ...] = ()) -> tuple
     values = log.points[list(outputs or (log.output,))].to_numpy(dtype=np.float64)
     finite = np.isfinite(values).any(axis=1)
     return known, np.flatnonzero(np.isin(known[log.codes], codes) & finite)
+
+
+def spikes_of(log: RunLog) -> NDArray[np.bool_]:
+    """Which points are marked as diverged although their run has others, (points,).
+
+    They say nothing of where the run goes; a run all of whose points are marked has diverged.
+    """
+    marked = log.points[DIVERGED].to_numpy(dtype=bool)
+    return marked & np.isin(log.codes, log.codes[~marked])
 
 
 def thinned(codes: NDArray[np.intp], most: int, generator: np.random.Generator) -> NDArray[np.intp]:

@@ -22,7 +22,7 @@ from probscale.model.transforms import LogFloor, OutputTransform, choose_transfo
 from probscale.runs import RunLog
 from probscale.runs.thinning import evenly
 from probscale.surrogate.expert import layout_of, rows_of
-from probscale.surrogate.known_points import run_codes, thinned
+from probscale.surrogate.known_points import run_codes, spikes_of, thinned
 
 Array = NDArray[np.float64]
 
@@ -108,8 +108,7 @@ def prepare(
     """
     output = log.points[log.output].to_numpy(dtype=np.float64)
     codes, at = log.codes, log.points[log.roles.axis].to_numpy(dtype=np.float64)
-    marked = log.points["diverged"].to_numpy(dtype=bool)
-    keep = np.flatnonzero(np.isfinite(output) & ~(marked & np.isin(codes, codes[~marked])))
+    keep = np.flatnonzero(np.isfinite(output) & ~spikes_of(log))
     keep = keep[thinned(codes[keep], most, generator)]
     output, codes, at = output[keep], codes[keep], at[keep]
     chosen = choose_transform(output, log.roles.goal, kind=transform, share=share)
