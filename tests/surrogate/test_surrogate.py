@@ -207,6 +207,19 @@ def test_best_is_the_smallest_expected_loss_and_its_odds_add_up(surrogate, new):
     assert found.config["task"] == new.configs["task"].iloc[found.position]
 
 
+def test_the_best_configuration_keeps_its_whole_numbers():
+    log = RunLog.from_frame(
+        pd.DataFrame({"run": list("aabb"), "step": [1, 2, 1, 2], "loss": [3.0, 2.0, 2.5, 1.9]}).assign(
+            batch=[8, 8, 16, 16], lr=[0.1, 0.1, 0.2, 0.2]
+        ),
+        run="run",
+        axis="step",
+        output="loss",
+    )
+    config = ps.fit_surrogate(log, embedder=None).best([{"batch": 8, "lr": 0.1}], 2.0).config
+    assert [type(value) for value in config.values()] == [int, float]
+
+
 def test_words_become_coordinates_of_the_language_model(texts):
     """With the bundled language model: labels with text, a run of one point, a field missing here and there."""
     surrogate = ps.fit_surrogate(texts)

@@ -81,7 +81,7 @@ def best_config(
     table = frame.assign(mean=mean, prob_best=prob_best, prob_within=prob_within)
     table = table.iloc[np.argsort(sign * mean, kind="stable")]
     return BestConfig(
-        config={str(k): getattr(v, "item", lambda v=v: v)() for k, v in frame.iloc[position].items()},
+        config={str(k): v for k, v in frame.iloc[[position]].to_dict("records")[0].items()},
         position=position,
         mean=float(mean[position]),
         interval=(float(lower[position, 0]), float(upper[position, 0])),
