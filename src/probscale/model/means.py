@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from gpytorch.means import Mean
@@ -299,12 +298,12 @@ class LawMean(CurveMean):
     def _std_of(self, name: str) -> float:
         return float(getattr(self, f"{name}_prior").scale)
 
-    def natural(self, values: Tensor) -> dict[str, Any]:
+    def natural(self, values: Tensor) -> dict[str, Tensor]:
         """Parameters of the law in user units, keyed as in `laws`; sizes and axis relative to centres."""
         raw = dict(zip(self.names, values, strict=True))
         span = self.scale.smallest - self.transform.floor
         zero = values.new_zeros(())
-        out: dict[str, Any] = {"E": self.transform.floor + span * torch.sigmoid(raw["floor"])}
+        out = {"E": self.transform.floor + span * torch.sigmoid(raw["floor"])}
         out["A"] = torch.exp(raw["size_level"]) if "size_level" in raw else zero
         out["B"] = torch.exp(raw["progress_level"]) if "progress_level" in raw else zero
         out["alpha"] = torch.exp(raw["size_exponent"]) if "size_exponent" in raw else zero

@@ -297,7 +297,7 @@ def _natural(p: Array, widest: float) -> tuple[float, float, float]:
     return math.exp(p[0]), 0.5 / (1 + math.exp(-p[1])), min(1 + math.exp(p[2]), widest)
 
 
-def _density(residual: Array, variance: Array, share: Any, spread: Any) -> Array:
+def _density(residual: Array, variance: Array, share: float | Array, spread: float | Array) -> Array:
     """Density of residuals of which some are wider, (points,)."""
     return (1 - share) * _normal(residual, variance) + share * _normal(residual, spread**2 * variance)
 
