@@ -103,7 +103,7 @@ def spend(
     table = pool()
     table.to_csv(folder / "pool.csv", index=False)
     command = [
-        *(sys.executable, "-m", "probscale.cli", "allocate", folder / "pool.csv"),
+        *(sys.executable, "-m", "probscale", "allocate", folder / "pool.csv"),
         *("--runner", f"{Path(__file__).resolve()}:counted", "--total", total, "--rate", "flops_per_token"),
         *("--unit", "FLOPs", "--resolution", "step_tokens", "--strategy", strategy, "--workers", workers),
         *("--executor", executor, "--ledger", folder / "alloc.jsonl"),

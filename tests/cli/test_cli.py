@@ -74,7 +74,7 @@ def test_help_of_every_command_has_an_example():
 def test_help_is_instant():
     """Under a second of a fresh interpreter; processor time, so that other work on the machine does not count."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-m", "probscale.cli", "--help"], capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "probscale", "--help"], capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert b"demo" in done.stdout
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
