@@ -6,6 +6,9 @@ so that programs need not parse messages.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 
@@ -91,3 +94,24 @@ class MisfitWarning(UserWarning):
 
 class UnknownColumnWarning(UserWarning):
     """Columns of a query that the fit never saw and that are therefore ignored."""
+
+
+_new_values_expected: ContextVar[bool] = ContextVar("new values expected", default=False)
+
+
+@contextmanager
+def expecting_new_values() -> Iterator[None]:
+    """Within, values that no run has had are no surprise: a loop is to try them, or a fold left them out.
+
+    A context of its own for each thread, unlike a filter of warnings.
+    """
+    token = _new_values_expected.set(True)
+    try:
+        yield
+    finally:
+        _new_values_expected.reset(token)
+
+
+def new_values_expected() -> bool:
+    """Whether `expecting_new_values` holds here."""
+    return _new_values_expected.get()

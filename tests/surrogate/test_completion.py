@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import probscale as ps
-from probscale.errors import ConfigError, RunLogError
+from probscale.errors import ConfigError, ExtrapolationWarning, RunLogError
 from probscale.surrogate.query import read_configs
 
 
@@ -57,7 +57,8 @@ def test_an_unknown_name_alone_is_refused_and_with_a_configuration_is_a_new_run(
     log = named_log(["r-1", "r-2", "r-3"])
     with pytest.raises(ConfigError, match=r"'r-4' \(row 1\) is not in the log, which holds 'r-"):
         read_configs([{"run": "r-1"}, {"run": "r-4"}], log)
-    rows = read_configs([{"run": "r-4", "rate": 0.3}, {"run": None, "rate": 0.2}, {"run": "r-2"}], log)
+    with pytest.warns(ExtrapolationWarning, match="rate is 0.1 in every run"):
+        rows = read_configs([{"run": "r-4", "rate": 0.3}, {"run": None, "rate": 0.2}, {"run": "r-2"}], log)
     assert rows["rate"].tolist() == [0.3, 0.2, 0.1]
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from probscale.errors import ConfigError, ExtrapolationWarning
+from probscale.errors import ConfigError, ExtrapolationWarning, expecting_new_values
 from probscale.runs.pools import pool_table
 from probscale.surrogate.query import read_configs
 
@@ -33,6 +33,9 @@ def test_another_value_of_what_every_run_shares_is_pointed_out(texts):
     with pytest.warns(ExtrapolationWarning, match=r"schedule is cosine in every run of the log; what linear"):
         read_configs([asked | {"schedule": "linear"}], same)
     with pytest.warns(ExtrapolationWarning, match=r"decay is 0\.1 in every run of the log; what 0 would"):
+        read_configs([asked | {"decay": 0.0}], same)
+    with warnings.catch_warnings(), expecting_new_values():
+        warnings.simplefilter("error")
         read_configs([asked | {"decay": 0.0}], same)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from probscale.budget.bench import Array, Bench
-from probscale.errors import FitError, ProbscaleError
+from probscale.errors import FitError, ProbscaleError, expecting_new_values
 from probscale.runs import RunLog
 from probscale.runs.pools import row_names
 
@@ -97,7 +97,8 @@ class JointForecaster:
         # Columns of costs alone were in no earlier log.
         asked = asked[[name for name in asked if name in {roles.run, *roles.described}]]
         at = bench.axis_at(runs, compute)[:, None]
-        latent = surrogate.predict(asked, at).latent()
+        with expecting_new_values():
+            latent = surrogate.predict(asked, at).latent()
         draws = _sign(bench) * latent.sample(n, seed=seed)[:, :, 0]
         if self.spread == 1.0:
             return draws

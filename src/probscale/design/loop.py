@@ -23,7 +23,7 @@ from probscale.design.progress import Event, Progress
 from probscale.design.suggest import greedy, nothing_left, situation_of
 from probscale.digest import short_digest
 from probscale.encode.embedders import Embedder
-from probscale.errors import BudgetError, ConfigError
+from probscale.errors import BudgetError, ConfigError, expecting_new_values
 from probscale.ledger import Ledger, name_of
 from probscale.running import Increment, Outcome, Runner, Workers, advance, check_runner, unless_stalled
 from probscale.runs import RunLog
@@ -180,7 +180,8 @@ class ActiveLoop:
                 raise BudgetError(nothing_left(actions.within(left)), budget=self.budget)
             return []
         seed = self.seed + progress.turns
-        situation = situation_of(surrogate, progress.pool, actions, targets=self.targets, seed=seed)
+        with expecting_new_values():
+            situation = situation_of(surrogate, progress.pool, actions, targets=self.targets, seed=seed)
         chosen = greedy(situation, self._value(), self.batch, self.cost_power, left, self.overhead)
         return [
             {

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from probscale.encode.embedders import Embedder
-from probscale.errors import ConfigError
+from probscale.errors import ConfigError, expecting_new_values
 from probscale.evaluate.baselines import forecasts_of_continuations, forecasts_of_new_runs
 from probscale.evaluate.checkreport import CheckReport, report_of
 from probscale.evaluate.regimes import (
@@ -190,7 +190,8 @@ def _table(
     configs = asked.configs.reset_index(drop=True)
     if continues:
         configs[asked.roles.run] = list(asked.runs)
-    curves = surrogate.predict(configs, at)
+    with expecting_new_values():
+        curves = surrogate.predict(configs, at)
     table = score_points(curves, truth, runs=asked.runs)
     table.insert(0, "regime", regime)
     table["cluster"] = [str(v) for v in fold.cluster.loc[table["run"]]] if not continues else table["run"]

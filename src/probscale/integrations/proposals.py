@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 
+from probscale.errors import expecting_new_values
 from probscale.surrogate.botorch_model import CurveModel
 
 Array = NDArray[np.float64]
@@ -39,6 +40,7 @@ def as_text(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {k: str(v) if k in names else v for k, v in config.items()}
 
 
+@expecting_new_values()
 def scores(
     model: CurveModel,
     pool: pd.DataFrame,

@@ -15,7 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from probscale.encode.fields import MISSING, label
-from probscale.errors import ConfigError, ExtrapolationWarning, ShapeError, UnknownColumnWarning
+from probscale.errors import (
+    ConfigError,
+    ExtrapolationWarning,
+    ShapeError,
+    UnknownColumnWarning,
+    new_values_expected,
+)
 from probscale.runs import RunLog
 from probscale.runs.pools import Configs, config_table
 
@@ -54,7 +60,8 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
             UnknownColumnWarning,
             stacklevel=3,
         )
-    _point_out_constants(frame, log)
+    if not new_values_expected():
+        _point_out_constants(frame, log)
     return frame
 
 
