@@ -86,6 +86,11 @@ def test_values_that_the_scale_does_not_hold_lie_beyond_its_end_not_amid_the_see
     np.testing.assert_allclose(z, field.apply(np.array(seen))[last, 0] + side, rtol=EXACT)
 
 
+def test_a_seed_of_zero_is_no_smaller_than_others():
+    for name in ("seed", "data_seed"):
+        assert numeric_field(name, np.array([19.0, 400.0, 977.0])).apply(np.array([0.0]))[0, 0] == 0.0
+
+
 def test_outside_says_which_values_were_never_seen():
     field = numeric_field("lr", np.array([1e-3, 1e-2]))
     np.testing.assert_array_equal(field.outside([5e-3, 5e-2, 1e-4]), [False, True, True])

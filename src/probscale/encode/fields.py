@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +16,8 @@ Array = NDArray[np.float64]
 Scale = Literal["log", "log1p", "complement", "linear"]
 
 WIDE_RATIO = 3.0
+_SEED = re.compile(r"(^|[^a-z])seed$", re.IGNORECASE)
+"""Names of columns that number repetitions."""
 MISSING = "missing"
 """Label of a value that was not given."""
 
@@ -56,7 +59,8 @@ class NumericField:
     def apply(self, values: Any) -> Array:
         """Standardised coordinates, shape (rows, 1 or 2)."""
         raw = self.raw(values)
-        missing = ~np.isfinite(to_numbers(values))
+        # A seed of zero is no smaller than others.
+        missing = ~np.isfinite(raw if _SEED.search(self.name) else to_numbers(values))
         # No logarithm reaches a dropout of zero: what a scale does not hold lies one spread beyond its end.
         raw = np.where(np.isnan(raw), self._end, raw)
         z = np.where(missing, 0.0, (raw - self.centre) / self.spread)
