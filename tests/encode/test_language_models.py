@@ -1,10 +1,11 @@
 import pickle
+import time
 
 import numpy as np
 import pytest
 
 from probscale.encode.embedders import HuggingFaceEmbedder
-from probscale.encode.language_models import pool
+from probscale.encode.language_models import PATIENCE, pool
 from probscale.errors import ConfigError, EmbeddingError
 
 TEXTS = [
@@ -148,6 +149,14 @@ def test_an_unknown_model_without_network_is_an_embedding_error():
         embedder.embed(["muon"])
 
 
+def test_a_hub_out_of_reach_is_told_at_once(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    began = time.perf_counter()
+    with pytest.raises(EmbeddingError, match=r"127\.0\.0\.1:9 cannot be reached .* embedder=\"default\""):
+        HuggingFaceEmbedder("no-such-owner/no-such-model").embed(["muon"])
+    assert time.perf_counter() - began < PATIENCE
+
+
 def test_a_window_beyond_the_model_is_refused(tiny_models):
     with pytest.raises(EmbeddingError, match="at most 64 tokens"):
         HuggingFaceEmbedder(str(tiny_models["bert"]), max_length=65).embed(["muon"])
@@ -174,7 +183,7 @@ def test_loading_is_silent_and_changes_no_setting(tiny_models, capfd):
     assert logging.set_tqdm_hook(None) is None
 
 
-def test_a_reason_of_several_lines_becomes_one_paragraph(monkeypatch):
+def test_a_reason_of_several_lines_becomes_one_paragraph(monkeypatch, tmp_path):
     from huggingface_hub.utils import logging
 
     heard = []
@@ -186,7 +195,7 @@ def test_a_reason_of_several_lines_becomes_one_paragraph(monkeypatch):
     before = logging.get_verbosity()
     monkeypatch.setattr("probscale.encode.language_models._from_pretrained", offline)
     with pytest.raises(EmbeddingError, match=r"no connection. Check it. Give the folder"):
-        HuggingFaceEmbedder("some/model").embed(["muon"])
+        HuggingFaceEmbedder(str(tmp_path)).embed(["muon"])
     assert heard == [logging.ERROR]
     assert logging.get_verbosity() == before
 

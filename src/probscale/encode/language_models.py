@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 POOLINGS = ("mean", "last", "cls")
 DTYPES = ("float32", "bfloat16", "float16")
 _DEFAULT_WINDOW = 512
+PATIENCE = 5.0
+"""Seconds that the Hub has to answer before a download begins. Its client tries again for a minute."""
 _MODEL_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")
 
 
@@ -196,9 +198,11 @@ def load_language_model(spec: LanguageModelSpec) -> LanguageModel:
     """Load a model and its tokenizer.
 
     Raises:
-        EmbeddingError: if the model cannot be found or loaded, lacks trained weights for some of its layers,
-            or allows fewer tokens than `max_length`.
+        EmbeddingError: if the model cannot be found, reached or loaded, lacks trained weights for some of its
+            layers, or allows fewer tokens than `max_length`.
     """
+    if spec.folder is None and not spec.local_files_only and cached_commit(spec) is None:
+        check_hub(spec.name_or_path)
     try:
         with quiet_transformers():
             network, tokenizer, missing = _from_pretrained(spec)
@@ -223,6 +227,27 @@ def load_language_model(spec: LanguageModelSpec) -> LanguageModel:
     return LanguageModel(
         spec=spec, network=network, tokenizer=tokenizer, window=_window(spec, network, tokenizer)
     )
+
+
+def check_hub(name: str) -> None:
+    """See that the Hugging Face Hub answers, before a model that is not on disk is asked of it.
+
+    Raises:
+        EmbeddingError: if it does not.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PATIENCE)
+    except Exception as error:  # versions of the hub client differ in their HTTP library, and in its errors
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise EmbeddingError(
+            f"there is no folder {name!r}, the Hugging Face cache has no model of that id, and "
+            f'{constants.ENDPOINT} cannot be reached ({reason}). Pass embedder="default", which comes with '
+            "the package, None for no text, or the folder of a saved transformers model",
+            model=name,
+        ) from error
 
 
 def _from_pretrained(spec: LanguageModelSpec) -> tuple[Any, Any, list[str]]:
