@@ -1,6 +1,10 @@
 """The posterior over curves: shapes, units, and agreement of every view of one distribution."""
 
+import copy
+import pickle
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from probscale.errors import ConfigError, ShapeError
@@ -128,3 +132,22 @@ def test_misfits_are_refused(curves):
 def test_its_name_says_what_it_is(curves):
     assert repr(curves) == "CurvePosterior(predictive loss, 3 configurations × 4 points)"
     assert "latent" in repr(curves.latent())
+
+
+def test_a_pickled_posterior_is_the_same_to_the_last_digit(surrogate, log, new):
+    begun = pd.DataFrame({log.roles.run: log.runs[:2]})
+    asked = pd.concat([new.configs, begun]).set_axis([*"abcde"])
+    curves = surrogate.predict(asked, new.at)
+    for view in (curves, curves.latent()):
+        copied = pickle.loads(pickle.dumps(view))
+        assert repr(copied) == repr(view)
+        pd.testing.assert_frame_equal(copied.to_frame(), view.to_frame(), check_exact=True)
+        np.testing.assert_array_equal(copied.sample(5, seed=1), view.sample(5, seed=1))
+        assert copied.runs == view.runs
+        assert copy.deepcopy(view) is view
+
+
+def test_posteriors_that_are_pickled_together_share_their_surrogate(surrogate, new):
+    each = [surrogate.predict(new.configs.iloc[[i]], new.at) for i in range(3)]
+    alone = len(pickle.dumps(each[0]))
+    assert len(pickle.dumps([surrogate, *each])) < 1.5 * alone

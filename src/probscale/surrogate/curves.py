@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -101,8 +102,12 @@ class CurveSurrogate:
         """
         frame = read_configs(configs, self.log)
         values = read_at(at, len(frame), self.log.roles.axis)
-        codes, asked = asked_codes(frame, self.log), self._output(output)
-        experts, log = self._experts(asked), viewed(self.log, asked)
+        return self._posterior(frame, values, self._output(output))
+
+    def _posterior(self, frame: pd.DataFrame, values: Array, output: str) -> CurvePosterior:
+        """Posterior of an output for configurations as `read_configs` returns them, at (configs, points)."""
+        codes = asked_codes(frame, self.log)
+        experts, log = self._experts(output), viewed(self.log, output)
         blocks = [
             (
                 where,
@@ -112,7 +117,8 @@ class CurveSurrogate:
         ]
         run, axis = self.log.roles.run, self.log.roles.axis
         runs = tuple(frame[run].tolist()) if run in frame else None
-        return CurvePosterior(values, frame.index, axis, asked, tuple(blocks), runs)
+        again = partial(self._posterior, frame, values, output)
+        return CurvePosterior(values, frame.index, axis, output, tuple(blocks), again, runs)
 
     def sample_outputs(self, configs: Configs, at: ArrayLike, n: int, *, seed: int = 0) -> dict[str, Array]:
         """Draws of all outputs together, joint over outputs, configurations and points.

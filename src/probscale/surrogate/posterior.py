@@ -51,6 +51,7 @@ class CurvePosterior:
         output: Name of the output, whose units all results have.
         blocks: Positions of configurations and the posterior they share; blocks are independent of each
             other.
+        again: Asks the same of the surrogate once more; what a pickle holds in place of the blocks.
         runs: Names of the runs as they were asked, (configs,), where the configurations had a run column.
     """
 
@@ -59,6 +60,7 @@ class CurvePosterior:
     axis: str
     output: str
     blocks: tuple[tuple[NDArray[np.intp], CurveBlock], ...]
+    again: Callable[[], CurvePosterior]
     runs: tuple[Any, ...] | None = None
 
     @property
@@ -67,10 +69,24 @@ class CurvePosterior:
         return self.at.shape[0], self.at.shape[1]
 
     def __repr__(self) -> str:
-        kind = "predictive" if all(block.noisy for _, block in self.blocks) else "latent"
+        kind = "predictive" if self._noisy else "latent"
         return (
             f"CurvePosterior({kind} {self.output}, {self.shape[0]} configurations × {self.shape[1]} points)"
         )
+
+    @property
+    def _noisy(self) -> bool:
+        return all(block.noisy for _, block in self.blocks)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Blocks hold fitted modules, which pickle refuses; the surrogate has a file format of its own.
+        return _asked_again, (self.again, self._noisy)
+
+    def __copy__(self) -> CurvePosterior:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CurvePosterior:
+        return self
 
     @cached_property
     def mean(self) -> Array:
@@ -226,3 +242,9 @@ class CurvePosterior:
         for where, block in self.blocks:
             out[where] = of(block, where)
         return out
+
+
+def _asked_again(again: Callable[[], CurvePosterior], noisy: bool) -> CurvePosterior:
+    """A posterior that was pickled."""
+    curves = again()
+    return curves if noisy else curves.latent()
