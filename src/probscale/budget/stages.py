@@ -8,6 +8,7 @@ from typing import Any
 
 from probscale.errors import BudgetError
 from probscale.ledger import Ledger
+from probscale.running import retryable
 
 SAME = 1e-12
 """Totals that differ by less than this part are the same: they went through text."""
@@ -44,20 +45,6 @@ def stages(events: Sequence[Mapping[str, Any]], first: float) -> tuple[Stage, ..
     return (*found, Stage(total, retried=retried))
 
 
-def given_up(events: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
-    """Runs that failed for good; none while an allocation that tried such again has not finished."""
-    failed: set[int] = set()
-    trying = False
-    for event in events:
-        if event["event"] == "failed" and event["final"]:
-            failed.add(int(event["run"]))
-        elif event["event"] == "budget" and event.get("retried"):
-            failed, trying = failed - set(event["retried"]), True
-        elif event["event"] == "finished":
-            trying = False
-    return () if trying else tuple(sorted(failed))
-
-
 def grown(ledger: Ledger, total: float, *, retry_failed: bool = False) -> tuple[Stage, ...]:
     """Budgets of a ledger that is given `total` now; a larger one than before is recorded.
 
@@ -72,7 +59,7 @@ def grown(ledger: Ledger, total: float, *, retry_failed: bool = False) -> tuple[
     known = stages(ledger.events(), float(ledger.settings["total"]))
     before = known[-1].total
     same = abs(total - before) <= SAME * before
-    retried = given_up(ledger.events()) if retry_failed else ()
+    retried = tuple(sorted(retryable(ledger.events()))) if retry_failed else ()
     if same and not retried:
         return known
     if total < before and not same:

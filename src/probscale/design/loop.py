@@ -25,7 +25,16 @@ from probscale.digest import short_digest
 from probscale.encode.embedders import Embedder
 from probscale.errors import BudgetError, ConfigError, expecting_new_values
 from probscale.ledger import Ledger, name_of
-from probscale.running import Increment, Outcome, Runner, Workers, advance, check_runner, unless_stalled
+from probscale.running import (
+    Increment,
+    Outcome,
+    Runner,
+    Workers,
+    advance,
+    check_runner,
+    retryable,
+    unless_stalled,
+)
 from probscale.runs import RunLog
 from probscale.runs.pools import Configs, row_names
 from probscale.surrogate import CurveSurrogate, fit_surrogate
@@ -74,6 +83,9 @@ class ActiveLoop:
             one, as in `allocate`; None runs them here, one by one.
         timeout: Seconds an increment may take.
         retries: Attempts after the first.
+        retry_failed: Runs that an earlier call of `run` gave up may be tried again, once per call, each from
+            its last state and with as many attempts as at first, within what is left of the budget. Without
+            it they stay out, however much the budget grows.
     """
 
     log: RunLog
@@ -96,6 +108,7 @@ class ActiveLoop:
     executor: Executor | Callable[[], Executor] | None = None
     timeout: float | None = None
     retries: int = 1
+    retry_failed: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cost", as_cost(self.cost))
@@ -114,6 +127,8 @@ class ActiveLoop:
             closing(Workers(self.runner, self.executor, self.timeout)) as workers,
             Ledger(self.ledger, settings=self._settings(frame), former=FORMER) as ledger,
         ):
+            if self.retry_failed and (again := retryable(ledger.events())):
+                ledger.append({"event": "again", "retried": again})
             progress = Progress(self.log, frame).replayed(ledger.events())
             progress = self._settled(progress, ledger, workers)
             fitted, surrogate = progress.fitted_after, None
@@ -128,6 +143,8 @@ class ActiveLoop:
                     surrogate = surrogate.condition(log)
                 orders = self._decide(progress, surrogate)
                 if not orders:
+                    if ledger.events()[-1]["event"] != "finished":
+                        ledger.append({"event": "finished"})
                     return log
                 event = {"event": "decision", "number": progress.turns, "fitted": fitted, "orders": orders}
                 ledger.append(event)

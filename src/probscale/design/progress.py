@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from probscale.running import given_up
 from probscale.runs import RunLog
 
 Array = NDArray[np.float64]
@@ -24,7 +25,7 @@ class Progress:
     Attributes:
         start: Log the loop began with.
         pool: Pool, with run identifiers.
-        events: Decisions and outcomes, oldest first.
+        events: Decisions, outcomes and runs tried again, oldest first.
     """
 
     start: RunLog
@@ -34,7 +35,7 @@ class Progress:
     def replayed(self, events: Iterable[Event]) -> Progress:
         """The same loop after the events of a ledger."""
         return replace(
-            self, events=tuple(e for e in events if e.get("event") in ("decision", "done", "failed"))
+            self, events=tuple(e for e in events if e.get("event") in ("decision", "done", "failed", "again"))
         )
 
     def after(self, event: Event) -> Progress:
@@ -91,12 +92,12 @@ class Progress:
     @property
     def spent(self) -> float:
         """Cost of everything trained, failed attempts included."""
-        return float(sum(event["cost"] for event in self.events if event["event"] != "decision"))
+        return float(sum(event["cost"] for event in self.events if event["event"] in ("done", "failed")))
 
     @property
     def stopped(self) -> set[Any]:
         """Runs that may not be trained further: diverged or given up."""
-        return {e["run"] for e in self.events if e.get("diverged", False) or e.get("final", False)}
+        return {e["run"] for e in self.events if e.get("diverged", False)} | set(given_up(self.events))
 
     @property
     def states(self) -> dict[Any, Any]:

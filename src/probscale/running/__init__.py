@@ -3,6 +3,7 @@
 from probscale.running.increment import Increment, Outcome, Runner, check_runner
 from probscale.running.named import NamedRunner, named_runner
 from probscale.running.progress import Advance, advance, unless_stalled
+from probscale.running.retries import given_up, retryable
 from probscale.running.workers import Workers, process_workers
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "Workers",
     "advance",
     "check_runner",
+    "given_up",
     "named_runner",
     "process_workers",
+    "retryable",
     "unless_stalled",
 ]
