@@ -2,6 +2,10 @@
 
 import functools
 import os
+import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -110,3 +114,67 @@ def marking(config, until, state):
             file.write(mark)
         time.sleep(0.05)
     return [(until, 1.0)], None
+
+
+DRIVER = """
+import functools, sys
+from contextlib import closing
+from probscale.running import Increment, Workers, computing_workers, process_workers
+from runner import train, wait
+jobs = [Increment(n, {"n": n}, 1.0, None) for n in range(2)]
+print("begun", flush=True)
+try:
+    if sys.argv[1] == "computing":
+        with computing_workers(2, int) as pool:
+            list(pool.map(wait, range(4)))
+    else:
+        with closing(Workers(train, functools.partial(process_workers, 2, "spawn"), None)) as workers:
+            for outcome in workers.outcomes(jobs):
+                pass
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+    sys.exit(130)
+"""
+
+RUNNER = """
+import time
+from pathlib import Path
+
+def wait(number):
+    Path(f"at-{number}").touch()
+    time.sleep(60)
+
+def train(config, until, state):
+    Path(f"at-{config['n']}").touch()
+    if config["n"] == 0:
+        return [(until, 1.0)], None
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        Path("heard").touch()
+        raise
+"""
+
+
+@pytest.mark.parametrize("kind", ["computing", "training"])
+@pytest.mark.parametrize("early", [True, False], ids=["while workers start", "while they work"])
+def test_ctrl_c_ends_driver_and_workers_without_a_traceback(kind, early, tmp_path):
+    (tmp_path / "runner.py").write_text(RUNNER)
+    (tmp_path / "driver.py").write_text(f"if __name__ == '__main__':\n{textwrap.indent(DRIVER, '    ')}")
+    command = [sys.executable, "driver.py", kind]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **pipes) as driver:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "begun\n"
+        time.sleep(0.3)
+        until = time.monotonic() + 60
+        while not early and not (tmp_path / "at-1").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        began = time.monotonic()
+        os.killpg(driver.pid, signal.SIGINT)
+        # The pipe ends once no worker holds it.
+        assert driver.communicate(timeout=60)[0] == "stopped\n"
+        assert time.monotonic() - began < 20
+    assert driver.returncode == 130
+    if not early:
+        assert (tmp_path / "heard").exists() == (kind == "training")

@@ -271,9 +271,11 @@ def players(workers: int) -> Any:
     """Processes that play games, or none."""
     from contextlib import nullcontext
 
-    from probscale.running import process_workers
+    import torch
 
-    return nullcontext() if workers < 2 else process_workers(workers, method="spawn")
+    from probscale.running import computing_workers
+
+    return nullcontext() if workers < 2 else computing_workers(workers, torch.set_num_threads, 1)
 
 
 def budget_game(asked: Asked, roles: RoleOptions, costs: CostOptions) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +18,10 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
+from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from probscale.errors import BudgetError
 from probscale.running.increment import Increment, Outcome, Runner, carry_out, lost, raised, timed_out
@@ -166,14 +171,101 @@ def process_workers(count: int, method: str | None = None) -> ProcessPoolExecuto
         method: How they start: "fork", "forkserver" or "spawn"; None for Python's own choice. Forked ones
             know functions that no module holds, but inherit the state of threads that did not come along.
     """
-    context = multiprocessing.get_context(method)
-    return ProcessPoolExecutor(count, context, initializer=_die_with, initargs=(_here_and_now(),))
+    context = _DeafContext() if method == "spawn" else multiprocessing.get_context(method)
+    return ProcessPoolExecutor(count, context, initializer=_await_work, initargs=(_here_and_now(),))
+
+
+@contextmanager
+def computing_workers(
+    count: int, initializer: Callable[..., object], *arguments: Any
+) -> Iterator[ProcessPoolExecutor]:
+    """Fresh processes for work of our own, which end with the block: at once, if it is left by an exception.
+
+    Ctrl-C reaches all processes of a terminal. These do not hear it, not even while they start: their driver
+    does, and ends them.
+
+    Args:
+        count: Processes.
+        initializer: What each calls first.
+        arguments: Of the initializer.
+    """
+    context = _DeafContext()
+    executor = ProcessPoolExecutor(
+        count, context, initializer=_begin, initargs=(_here_and_now(), initializer, arguments)
+    )
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        # Python 3.11 complains of workers that end while cancelled calls are not yet out of its books.
+        time.sleep(LOOK)
+        for process in context.made:
+            if process.is_alive():
+                process.terminate()
+        raise
+    executor.shutdown()
+
+
+class _DeafProcess(SpawnProcess):
+    """A process that is born with interrupts blocked: what blocks them later would not be there in time."""
+
+    def start(self) -> None:
+        if not hasattr(signal, "pthread_sigmask"):  # pragma: no cover - Windows
+            return super().start()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _DeafContext(SpawnContext):
+    """Makes such processes, and remembers them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[BaseProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:  # noqa: N802
+        self.made.append(_DeafProcess(*args, **kwargs))
+        return self.made[-1]
+
+
+def _begin(driver: tuple[str, int], initializer: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    _die_with(driver)
+    initializer(*arguments)
 
 
 def work(runner: Runner, job: Increment, driver: tuple[str, int]) -> Outcome:
     """Carry out an increment in a worker, which ends soon after the process that drives it."""
     _die_with(driver)
-    return carry_out(runner, job)
+    if signal.getsignal(signal.SIGINT) is not _end_quietly:
+        return carry_out(runner, job)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return carry_out(runner, job)
+    except KeyboardInterrupt:
+        # The loop hears of it by itself, or of a lost worker. Back at the queue, another that ended in the
+        # middle of a message might have left half of it.
+        sys.stdout.flush()
+        os._exit(128 + signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, _end_quietly)
+
+
+def _await_work(driver: tuple[str, int]) -> None:
+    """Begin a worker that ctrl-C ends without a word, but for one that trains: there the runner hears it."""
+    _die_with(driver)
+    # An exception of this function would be logged; no lock is held yet.
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(128 + number))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, _end_quietly)
+
+
+def _end_quietly(number: int, frame: object) -> None:
+    # Not `os._exit`: a worker that waits holds the lock of the queue, without which others wait for ever.
+    raise SystemExit(128 + number)
 
 
 def _here_and_now() -> tuple[str, int]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,6 +25,7 @@ from probscale.evaluate.replay.active_tasks import (
 from probscale.evaluate.replay.published import published
 from probscale.evaluate.replay.spenders import listed
 from probscale.ledger import Ledger
+from probscale.running import computing_workers
 
 Array = NDArray[np.float64]
 
@@ -141,8 +141,7 @@ def _finished(jobs: list[tuple[Any, ...]], workers: int, progress: bool) -> Any:
             yield _replay(job)
             bar.update()
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with computing_workers(workers, torch.set_num_threads, 1) as pool:
         for future in as_completed([pool.submit(_replay, job) for job in jobs]):
             yield future.result()
             bar.update()
