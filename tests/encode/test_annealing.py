@@ -58,6 +58,19 @@ def test_names_are_read_whatever_their_spelling():
     assert find_annealing(frame, list(frame)) == Annealing("LR Scheduler Type", "min-lr-ratio", None)
 
 
+@pytest.mark.parametrize("prefix", ["config.", "config/", "trainer.optim."])
+def test_nested_names_count_as_their_last_part(prefix):
+    frame = pd.DataFrame({f"{prefix}schedule": ["cosine"], f"{prefix}min_lr_ratio": [0.5], "lr": [1e-3]})
+    assert find_annealing(frame, list(frame)) == Annealing(f"{prefix}schedule", f"{prefix}min_lr_ratio")
+
+
+def test_a_last_part_that_two_columns_share_is_not_guessed():
+    frame = pd.DataFrame({"actor.schedule": ["cosine"], "critic.schedule": ["linear"]})
+    assert find_annealing(frame, list(frame)) is None
+    named = frame.assign(schedule="constant")
+    assert find_annealing(named, list(named)) == Annealing("schedule")
+
+
 def test_a_missing_column_of_a_query_means_that_nothing_is_known():
     forms = Annealing("lr_schedule").forms(pd.DataFrame({"lr": [1.0]}))
     assert np.isnan(read_rates(forms, np.ones(1)))

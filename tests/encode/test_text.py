@@ -148,6 +148,12 @@ def test_long_free_text_is_kept_whole_and_put_last():
     assert sentence == "learning rate 0.01, z last. a recipe: " + " ".join(recipe.split())
 
 
+@pytest.mark.parametrize("field", ["config.optimizer", "config/optimizer", "params.optimizer", "optimizer.name"])
+def test_settings_are_spoken_of_the_same_wherever_a_tracker_puts_them(field):
+    assert value_sentence(field, "lion") == value_sentence("optimizer", "lion")
+    assert field_phrase("critic.lr").name != field_phrase("lr").name
+
+
 def test_nested_mappings_and_their_json_text_read_alike():
     nested = {"optimizer": {"beta1": 0.9, "lr": 3e-4, "eps": None}}
     text = {"optimizer": '{"lr": 0.0003, "eps": null, "beta1": 0.90}'}

@@ -15,14 +15,26 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
+def inner_name(name: str) -> str:
+    """The last part of a nested name, such as `lr` of `config.optim.lr` or `config/lr`."""
+    return re.split(r"[./]", name.rstrip("./"))[-1]
+
+
 def known_columns(names: Iterable[str], *known: Sequence[str]) -> tuple[str | None, ...]:
     """For each group of known names the column that bears one, the first known first; None where none does.
+
+    A nested name, as trackers export them, counts as its last part where no other column has the same one.
 
     Args:
         names: Columns to look at.
         known: Groups of plain names.
     """
-    plain = {plain_name(name): name for name in names}
+    names = list(names)
+    inner: dict[str, list[str]] = {}
+    for name in names:
+        inner.setdefault(plain_name(inner_name(name)), []).append(name)
+    plain = {part: owners[0] for part, owners in inner.items() if len(owners) == 1}
+    plain |= {plain_name(name): name for name in names}
     return tuple(next((plain[name] for name in group if name in plain), None) for group in known)
 
 

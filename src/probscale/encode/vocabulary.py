@@ -64,7 +64,7 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     ("training examples", "{} training examples", "train_size size_train dataset_size n_train num_examples"),
     ("source language", "source language {}", "src src_lang source_language"),
     ("target language", "target language {}", "tgt trg tgt_lang trg_lang target_language"),
-    ("optimizer", "optimizer {}", "optimizer optim optimiser opt"),
+    ("optimizer", "optimizer {}", "optimizer optim optimiser opt optimizer_name optimizer_type optim_name"),
     ("learning rate", "learning rate {}", "lr learning_rate"),
     ("batch size", "batch size {}", "batch_size bs batch"),
     ("batch size", "batch size {} tokens", "batch_tokens train_batch_tokens batch_size_tokens"),
@@ -122,6 +122,10 @@ _SEPARATOR = re.compile(r"[^0-9A-Za-z\u0080-\uffff]+")
 # Scaling-law tables name their two variables by one capital letter.
 _LETTERS = {"N": "params", "D": "tokens", "C": "flops", "L": "n_layers"}
 _UNKNOWN_RANK = 1000
+_CONTAINERS = frozenset({
+    "args", "cfg", "config", "hparams", "hp", "hyperparameters", "hyperparams", "params", "settings",
+})  # fmt: skip
+"""Where trackers put all settings: `config.lr`, `params.lr`."""
 
 
 def _spellings() -> dict[str, FieldPhrase]:
@@ -154,6 +158,8 @@ def field_phrase(name: str) -> FieldPhrase:
     """
     words = split_name(_LETTERS.get(name, name))
     known = _BY_SPELLING.get("_".join(words))
+    if known is None and words and words[0] in _CONTAINERS:
+        known = _BY_SPELLING.get("_".join(words[1:]))
     if known is not None:
         return known
     spoken = [_WORDS.get(word, word) for word in words] or ["field"]

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from probscale.encode.columns import plain_name
+from probscale.encode.columns import inner_name, plain_name
 from probscale.encode.encoder import Encoder
 from probscale.encode.fields import label
 from probscale.model.divergence import divergence_threshold
@@ -252,7 +252,7 @@ def unique_data(encoder: Encoder) -> UniqueData | None:
     """
     logarithms = [item for item in encoder.features.numeric if item.scale == "log"]
     unique = [(item, False) for item in logarithms if "unique" in plain_name(item.name)]
-    passes = [(item, True) for item in logarithms if plain_name(item.name) in EPOCHS]
+    passes = [(item, True) for item in logarithms if plain_name(inner_name(item.name)) in EPOCHS]
     for item, epochs in (*unique, *(passes if "token" in plain_name(encoder.roles.axis) else ())):
         return UniqueData(encoder.continuous.index(item.names[0]), item.centre, item.spread, epochs)
     return None
