@@ -165,7 +165,7 @@ def test_an_explosion_is_marked_and_a_noisy_start_is_not():
     )
     log = RunLog.from_frame(frame, run="id", axis="step", output="loss")
     assert np.flatnonzero(log.points["diverged"]).tolist() == [2]
-    assert "1 points in 1 runs" in log.notes[0]
+    assert "1 point in 1 run " in log.notes[0]
     assert (
         not RunLog.from_frame(frame, run="id", axis="step", output="loss", goal="max")
         .points["diverged"]

@@ -36,7 +36,11 @@ def data_section(subject: Subject) -> Section:
     pictures = (_curves(subject), _finals(subject)) if log.roles.params is not None else (_curves(subject),)
     parts: list[Part] = [_columns(log), Row(pictures)]
     for words, runs in (
-        ("diverged, and are set apart: the forecasts describe runs that do not", summary.diverged),
+        (
+            "ended diverged; the points marked so are left out, and forecasts describe runs that do not",
+            summary.diverged,
+        ),
+        ("had a spike and recovered; the points marked as diverged are left out", summary.recovered),
         ("stopped before their planned end", summary.unfinished),
         ("have long stretches without a point", tuple(dict.fromkeys(gap.run for gap in summary.gaps))),
     ):

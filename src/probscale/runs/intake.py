@@ -19,6 +19,9 @@ from probscale.runs.schema import DIVERGED, Nonfinite, Roles, listed
 _NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 """Numbers without leading zeros, which mark a name."""
 
+ENDED = (0.25, 3)
+"""Share of runs, and runs, that end at the value of a column which may then be their planned end."""
+
 
 def read_table(
     frame: pd.DataFrame, roles: Roles, *, explicit: bool, nonfinite: Nonfinite
@@ -152,7 +155,7 @@ def _outputs(
             notes = (text + (f", and with them {gone} whole runs" if gone else ""),)
     elif nonfinite == "diverged" and unmarked.any():
         notes = (
-            f"marked {np.sum(unmarked)} points in {len(np.unique(rows.codes[unmarked]))} runs as diverged: "
+            f"marked {_counted(unmarked, rows.codes)} as diverged: "
             "their output is not finite",
         )
         marks = marks | lost
@@ -208,10 +211,9 @@ def _mark(points: pd.DataFrame, roles: Roles, given: bool) -> tuple[pd.DataFrame
             stacklevel=4,
         )
     exploded = diverged_points(values, codes, risen)
-    far = len(np.unique(codes[exploded]))
     note = (
-        f"marked {exploded.sum()} points in {far} runs as diverged: {output} rose clearly above the start of "
-        "the run"
+        f"marked {_counted(exploded, codes)} as diverged: {output} rose clearly above the start "
+        "of the run"
     )
     if (risen & ~exploded).any():
         note = (
@@ -243,7 +245,32 @@ def _plausibility(
             notes.append(
                 f"{beyond} runs go on beyond their {roles.horizon}; check that both have the same unit"
             )
+    elif len(points) > 2 * len(configs):
+        notes += _planned_ends(points, configs, roles)
     return tuple(notes)
+
+
+def _planned_ends(points: pd.DataFrame, configs: pd.DataFrame, roles: Roles) -> list[str]:
+    """A note on the column at whose value many runs end and which none passes, where there is one."""
+    last = points.groupby(roles.run, sort=False)[roles.axis].last().to_numpy(dtype=float)
+    for name in roles.config:
+        column = configs[name]
+        if not pd.api.types.is_numeric_dtype(column) or column.nunique() < 2:
+            continue
+        share = last / column.where(column > 0).to_numpy(dtype=float, na_value=np.nan)
+        at_end = int((share >= 0.98).sum())
+        if (share <= 1.001).all() and at_end >= max(ENDED[0] * len(configs), ENDED[1]):
+            return [
+                f"no run goes beyond its {name}, and {at_end} of {len(configs)} end there; if it is the planned "
+                f"end of a run, give horizon={name!r} (--horizon {name}), so that half of a run is not taken "
+                "for a short one"
+            ]
+    return []
+
+
+def _counted(marks: np.ndarray, codes: np.ndarray) -> str:
+    points, runs = int(marks.sum()), len(np.unique(codes[marks]))
+    return f"{points} point{'s' * (points != 1)} in {runs} run{'s' * (runs != 1)}"
 
 
 def _is_number_text(column: pd.Series) -> bool:

@@ -16,8 +16,8 @@ from probscale.runs.schema import DIVERGED, Roles, listed
 GAP_FACTOR = 3.0
 """An interval of the axis is a gap when it is this many times as long as both of its neighbours."""
 
-FINISHED = 0.999
-"""Share of its horizon at which a run counts as finished."""
+FINISHED = 0.99
+"""Share of its horizon at which a run counts as finished: steps and evaluations rarely end on it exactly."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class LogSummary:
         config: Summaries of the other configuration columns.
         unfinished: Runs that end before their horizon; empty without that role.
         gaps: Long stretches without points.
-        diverged: Runs with a diverged point.
+        diverged: Runs that end with a point marked as diverged.
+        recovered: Runs with such a point that went on from it: a spike.
         notes: Notes of the log.
     """
 
@@ -97,6 +98,7 @@ class LogSummary:
     unfinished: tuple[Any, ...]
     gaps: tuple[Gap, ...]
     diverged: tuple[Any, ...]
+    recovered: tuple[Any, ...]
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -118,8 +120,12 @@ class LogSummary:
         lines += [f"params {self.params}"] * (self.params is not None)
         lines += [f"horizon {self.horizon}"] * (self.horizon is not None)
         lines += [f"config {column}" for column in self.config]
-        for name, runs in (("unfinished", self.unfinished), ("diverged", self.diverged)):
-            lines += [f"{name} runs: {len(runs)} ({listed(runs, 5)})"] * bool(runs)
+        for name, runs in (
+            ("unfinished runs", self.unfinished),
+            ("diverged runs", self.diverged),
+            ("runs with a spike", self.recovered),
+        ):
+            lines += [f"{name}: {len(runs)} ({listed(runs, 5)})"] * bool(runs)
         if self.gaps:
             shown = [f"{gap.run} from {show(gap.start)} to {show(gap.end)}" for gap in self.gaps]
             lines.append(f"gaps: {len(self.gaps)} ({listed(shown, 3)})")
@@ -134,7 +140,9 @@ def summary_of(
     axis = points[roles.axis].to_numpy(dtype=float)
     counts = np.bincount(codes, minlength=len(configs))
     last = np.r_[np.diff(codes) != 0, True]
-    diverged = np.bincount(codes[points[DIVERGED].to_numpy()], minlength=len(configs)) > 0
+    marked = points[DIVERGED].to_numpy()
+    ended = marked[last]
+    spiked = (np.bincount(codes[marked], minlength=len(configs)) > 0) & ~ended
     unfinished: tuple[Any, ...] = ()
     if roles.horizon is not None:
         short = axis[last] < FINISHED * configs[roles.horizon].to_numpy(dtype=float)
@@ -152,7 +160,8 @@ def summary_of(
         config=tuple(_column(column_of(configs, name)) for name in roles.config),
         unfinished=unfinished,
         gaps=_gaps(configs.index, codes, axis),
-        diverged=tuple(configs.index[diverged]),
+        diverged=tuple(configs.index[ended]),
+        recovered=tuple(configs.index[spiked]),
         notes=notes,
     )
 
