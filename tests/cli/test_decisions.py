@@ -29,7 +29,8 @@ def test_frontier_of_a_log_writes_what_the_library_finds(home, invoke, roles, tm
     assert said["target"]["probability within the budget"] == pytest.approx(found.prob_reach(budget=5e16))
     assert np.isfinite(found.smallest_budget())
     assert said["target"]["smallest budget"] == pytest.approx(found.smallest_budget())
-    assert f"exponent     {number(found.law.mean['exponent'])} [" in result.output
+    assert said["law"]["exponent"]["median"] == pytest.approx(found.law.median["exponent"])
+    assert f"exponent     {number(found.law.median['exponent'])} [" in result.output
     assert "best params grows as compute^" in result.output
     assert "loss 3.35 is reached within 5e+16 FLOPs with probability" in result.output
 
@@ -43,6 +44,17 @@ def test_frontier_of_a_pool_from_a_saved_surrogate(home, invoke, tmp_path):
     np.testing.assert_allclose(table["compute"], np.geomspace(1e16, 4e17, 8))
     assert set(table["config"]) <= {0, 1, 2, 3}
     assert "no budget up to 4e+17 FLOPs makes that 90% probable" in result.output
+
+
+def test_levels_that_no_configuration_meets_are_counted_not_shown(home, invoke, tmp_path):
+    out = tmp_path / "f.csv"
+    given = ["--pool", home / "pool.csv", "--compute", "1e10:4e17:8", "--samples", "64", "-o", out]
+    result = invoke("frontier", home / "s.safetensors", *given)
+    assert result.exit_code == 0, result.output
+    without = int(pd.read_csv(out)["mean"].isna().sum())
+    assert without > 0
+    assert f"{without} of 8 levels of compute are those at which no configuration can be had" in result.output
+    assert "–" not in result.output.split("std")[1]
 
 
 def test_a_budget_beyond_the_log_widens_the_frontier(home, invoke, tmp_path):

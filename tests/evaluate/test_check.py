@@ -116,7 +116,7 @@ def test_the_report_is_readable_and_travels(report):
 
 def _row(coverage, se, widen, clusters=30, **more):
     row = {"runs": clusters, "points": 300, "coverage_90": coverage, "coverage_90_se": se, "widen": widen}
-    return pd.Series({**row, "clusters": clusters, **more})
+    return pd.Series({**row, "clusters": clusters} | more)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,8 @@ def _row(coverage, se, widen, clusters=30, **more):
         (_row(0.89, 0.02, 1.02), "well calibrated"),
         (_row(0.75, 0.02, 1.4), "too narrow, by 1.40 x"),
         (_row(0.99, 0.01, 0.5), "wider than needed, by 2.00 x"),
-        (_row(0.84, 0.05, 1.2), "narrow, though within what 30 units can tell"),
+        (_row(0.84, 0.05, 1.2), "narrow, though 30 runs cannot tell that from chance"),
+        (_row(0.84, 0.05, 1.2, runs=90), "narrow, though 30 independent groups of runs cannot tell that"),
         (_row(0.5, 0.2, 3.0, clusters=3), "too few runs to judge"),
         (_row(0.9, 0.1, 1.0, mae=0.1, baseline="law", baseline_mae=0.2, ratio=0.5), "2.00 x better than law"),
         (_row(0.9, 0.1, 1.0, mae=0.3, baseline="law", baseline_mae=0.2, ratio=1.5), "1.50 x that of law"),

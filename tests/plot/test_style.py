@@ -31,6 +31,19 @@ def test_numbers_read_as_on_a_chart(value, text):
     assert style.compact(value) == text
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "written"),
+    [
+        (5104, 43_000, [10_000, 20_000]),
+        (1e6, 1e8, [1e6, 2e6, 5e6, 1e7, 2e7, 5e7, 1e8]),
+        (1e3, 1e9, [10.0**k for k in range(3, 10)]),
+        (6.1, 9.3, [6.1, 9.3]),
+    ],
+)
+def test_a_scale_has_at_least_two_round_numbers_beside_it(low, high, written):
+    assert style.round_values(low, high) == pytest.approx(written)
+
+
 def test_neighbouring_lines_differ_in_brightness_and_dashes():
     looks = style.wheel(12)
     assert len(set(looks)) == 12

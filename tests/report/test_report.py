@@ -14,6 +14,7 @@ import probscale as ps
 from probscale.errors import ConfigError
 from probscale.report import write_report
 from probscale.report.content import Items, Note, Picture, Row, Section, Table, Text, drawn
+from probscale.report.fit import _short, _telling
 from probscale.report.page import page
 from probscale.report.subject import default_candidates, default_cost
 
@@ -131,6 +132,28 @@ def test_every_figure_has_a_text_instead_and_units(text):
         # Matplotlib leaves the words of a label beside their outlines.
         words = " ".join(re.findall(r"<!-- (.*?) -->", figure))
         assert re.search(r"tokens|nats|FLOPs|parameters|%", words), words
+
+
+def test_the_coverage_at_the_top_says_of_which_runs_it_is(text):
+    assert re.search(
+        r"<dt>of measurements of runs at random, left out, inside 90&nbsp;% intervals; the largest models \d+&nbsp;%</dt>",
+        text,
+    )
+
+
+def test_how_the_page_was_calibrated_is_beside_what_was_modelled(text):
+    facts = text[text.index('id="fit"') : text.index('id="trust"')]
+    assert re.search(r"width, within the observed scales</t[dh]><td[^>]*>× \d\.\d\d<", facts)
+    assert re.search(r"width, beyond</t[dh]><td[^>]*>× \d\.\d\d<", facts)
+    assert "intervals, within the observed scales: width ×" in facts
+
+
+def test_candidates_are_told_by_what_differs_most_between_those_shown():
+    known = pd.DataFrame({"c.n": [1, 1, 2], "c.lr": [1e-3, 1e-2, 1e-1], "c.kind": ["a", "a", "a"]})
+    varied = _telling(known, np.array([0, 1, 2]))
+    assert varied == ["c.lr", "c.n"]
+    assert _short(known, 2, varied) == "lr 0.1, n 2"
+    assert _short(known.rename(columns={"c.n": "d.lr"}), 2, ["c.lr"]) == "c.lr 0.1"
 
 
 def test_numbers_of_the_page_are_those_of_the_log(text, log):

@@ -132,7 +132,11 @@ def run_frontier(
         write_json(facts | {"frontier": table.to_dict("records")}, summary)
     if not quiet:
         typer.echo(told(facts, surrogate.log.output, columns.axis))
-        typer.echo(shown(table))
+        reached = table[table["mean"].notna()]
+        typer.echo(shown(reached))
+        if len(reached) < len(table):
+            left = f"{len(table) - len(reached)} of {len(table)} levels of compute"
+            typer.echo(f"{left} are those at which no configuration can be had; not shown")
         typer.echo(f"wrote {out}" + (f" and {summary}" if summary is not None else ""))
 
 
@@ -189,7 +193,7 @@ def facts_of(found: Frontier, unit: str, budget: float | None, probability: floa
     """Law, optimum and target of a frontier as plain numbers."""
     ends = found.law.interval(0.9)
     law = {
-        name: {"mean": mean, "std": found.law.std[name], "lower": ends[name][0], "upper": ends[name][1]}
+        name: {"median": found.law.median[name], "mean": mean, "std": found.law.std[name], **_ends(ends[name])}
         for name, mean in found.law.mean.items()
     }
     facts: dict[str, Any] = {"unit": unit, "compute": [found.compute[0], found.compute[-1]], "law": law}
@@ -209,8 +213,15 @@ def facts_of(found: Frontier, unit: str, budget: float | None, probability: floa
 
 
 def _summary(draws: Any) -> dict[str, float]:
-    lower, upper = draws.interval(0.9)
-    return {"mean": float(draws.mean), "std": float(draws.std), "lower": float(lower), "upper": float(upper)}
+    import numpy as np
+
+    middle = float(np.median(draws.values))
+    told = {"median": middle, "mean": float(draws.mean), "std": float(draws.std)}
+    return told | _ends(draws.interval(0.9))
+
+
+def _ends(interval: tuple[Any, Any]) -> dict[str, float]:
+    return {"lower": float(interval[0]), "upper": float(interval[1])}
 
 
 def told(facts: dict[str, Any], output: str, axis: str) -> str:
@@ -222,7 +233,7 @@ def told(facts: dict[str, Any], output: str, axis: str) -> str:
     sign = "+" if limit == "floor" else "−"
     lines = [
         f"best {output} = {limit} {sign} coefficient · compute^−exponent, from {number(low)} to "
-        f"{number(high)} {facts['unit']}; means with 90 % intervals"
+        f"{number(high)} {facts['unit']}; medians with 90 % intervals"
     ]
     for name, values in facts["law"].items():
         lines.append(f"  {name:<12} {_ranged(values)}{MEANINGS.get(name, '')}")
@@ -262,4 +273,4 @@ def _smallest(aim: dict[str, Any], facts: dict[str, Any]) -> str:
 def _ranged(values: dict[str, float]) -> str:
     from probscale.cli.tables import number
 
-    return f"{number(values['mean'])} [{number(values['lower'])}, {number(values['upper'])}]"
+    return f"{number(values['median'])} [{number(values['lower'])}, {number(values['upper'])}]"

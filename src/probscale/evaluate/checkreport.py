@@ -139,7 +139,9 @@ def _judged(row: pd.Series, coverage: float, error: float) -> str:
     if abs(off) <= TOLERANCE:
         return "well calibrated"
     if abs(off) <= 2 * error:
-        return f"{'narrow' if off < 0 else 'wide'}, though within what {int(row['clusters'])} units can tell"
+        units = "runs" if row["clusters"] == row["runs"] else "independent groups of runs"
+        few = f"{int(row['clusters'])} {units} cannot tell that from chance"
+        return f"{'narrow' if off < 0 else 'wide'}, though {few}"
     if off < 0:
         return f"too narrow, by {max(widen, 1.0):.2f} x"
     return f"wider than needed, by {1 / min(max(widen, 1e-6), 1.0):.2f} x"

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from probscale.evaluate import CheckReport
     from probscale.runs import RunLog
 
+LONGEST_RUN = 36
+"""Characters of a run's name above a panel."""
+
 RANKS = {"typical run": 0.5, "poor run": 0.9, "worst run": 1.0}
 """Which runs are shown: their place among all of a regime, ordered by mean score."""
 
@@ -79,7 +82,7 @@ def draw_check_curves(
             points = report.points[report.points["regime"] == name]
             for ax, (rank, run) in zip(row, _ranked(points).items(), strict=False):
                 _panel(ax, points[points["run"] == run], log if name.startswith("prefix") else None)
-                ax.set_title(f"{name}: {rank}")
+                ax.set_title(f"{name}: {rank}\n{style.brief(str(run), LONGEST_RUN)}")
             for ax in row[points["run"].nunique() :]:
                 ax.set_visible(False)
             row[0].set_ylabel(report.output)

@@ -129,7 +129,7 @@ def _limits(ax: Axes, frontier: Frontier, values: Array) -> None:
 
 def _law_words(law: LawPosterior) -> str:
     names = ("ceiling" if law.rising else "floor", "exponent")
-    limit, exponent = (float(np.median(law.draws[name].values)) for name in names)
+    limit, exponent = (law.median[name] for name in names)
     sign = "−" if law.rising else "+"
     return f"law: {limit:.3g} {sign} c · compute$^{{-{exponent:.3g}}}$"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
@@ -36,6 +37,9 @@ FAN = {1: (0.30,), 2: (0.18, 0.30), 3: (0.14, 0.22, 0.30)}
 
 LONGEST_NAME, SHORTEST_NAME = 40, 16
 """Characters of a name that leave room for a figure beside it, and those that it keeps before a unit."""
+
+MOST_ROUND = 8
+"""Numbers beside a scale beyond which only powers of ten are written."""
 
 SIZE = (5.0, 3.7)
 """Inches of a figure with one panel; wide enough for its labels to stay legible on a telephone."""
@@ -222,6 +226,15 @@ def tick(value: float, largest: float) -> str:
 
 
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def round_values(low: float, high: float) -> list[float]:
+    """At least two numbers from `low` to `high` to write beside a scale: 1, 2 and 5 times powers of ten."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [m * 10.0**k for k in decades for m in (1, 2, 5) if low <= m * 10.0**k <= high]
+    if len(found) > MOST_ROUND:
+        found = [value for value in found if f"{value:e}"[0] == "1"]
+    return found if len(found) > 1 else [low, high]
 
 
 def padded(values: NDArray[np.float64], share: float = 0.05) -> tuple[float, float]:

@@ -141,7 +141,7 @@ def _by_run(log: RunLog, kept: np.ndarray) -> list[np.ndarray]:
 
 def _colour_by_size(ax: Axes, collection: LineCollection, log: RunLog) -> None:
     from matplotlib.colors import LogNorm, Normalize
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import NullFormatter
 
     size = log.configs[str(log.roles.params)].to_numpy(dtype=np.float64)
     wide = size.max() / size.min() > 3
@@ -149,7 +149,8 @@ def _colour_by_size(ax: Axes, collection: LineCollection, log: RunLog) -> None:
         array=size, cmap=style.SEQUENTIAL, norm=(LogNorm if wide else Normalize)(size.min(), size.max())
     )
     bar = cast("Any", ax.figure).colorbar(collection, ax=ax, pad=0.02)
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: style.compact(value)))
+    places = style.round_values(float(size.min()), float(size.max()))
+    bar.set_ticks(places, labels=[style.compact(place) for place in places])
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
     bar.set_label(style.labelled(str(log.roles.params), "parameters"))
 

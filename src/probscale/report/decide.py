@@ -106,9 +106,7 @@ def _map(subject: Subject, actions: pd.DataFrame, chosen: pd.DataFrame) -> Pictu
     if len(pair) < 2:
         return None
     x, y = str(pair[0]), str(pair[1])
-    # A setting counts in what the log counts it in; names have no unit.
-    known = {n: "unit of the log" for n in (x, y) if pd.api.types.is_numeric_dtype(actions[n])}
-    known |= {str(size): "parameters"}
+    known = {str(size): "parameters"}
     units = {"x_unit": known.get(x), "y_unit": known.get(y)}
     label = f"score (value per {subject.cost.unit})"
     draw = partial(plot_acquisition, actions, x, y, chosen=chosen, score_label=label, **units)
@@ -148,7 +146,7 @@ def plan_section(subject: Subject, total: float | None) -> tuple[Section, Budget
     missed = (
         ""
         if subject.rising
-        else f"; on average the result is {100 * plan.regret:.1f} % worse than the best possible"
+        else f"; on average the result is {100 * max(plan.regret, 0.0):.1f} % worse than the best possible"
     )
     rungs = len(plan.table())
     picture = drawn(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
+from probscale.encode.columns import inner_name
 from probscale.plot import plot_fan, style
 from probscale.report.content import Details, Note, Part, Picture, Row, Section, Table, drawn, listed, plural
 from probscale.report.subject import Subject
@@ -27,6 +28,9 @@ POINTS = 40
 SHOWN = 3
 LONGEST, LONGEST_PART = 64, 18
 """Characters of what distinguishes a candidate, and of each name and word in it."""
+MOST_TOLD = 4
+"""Columns by which a candidate is told from others."""
+
 TOLD = {2: "two {}: the better and the worse one", 3: "three {}: the best, a middling and the worst one"}
 
 
@@ -62,6 +66,11 @@ def _facts(subject: Subject) -> Table:
     ]
     if pooled.outliers:
         rows.append(("outliers", f"{pooled.outliers:,} points", "too far from the rest to be trusted fully"))
+    rows += [
+        (f"width, {regime}", f"× {tail['scale']:.2f}", "factor on intervals, from what was left out in the fit")
+        for regime, tail in pooled.tails.items()
+        if "scale" in tail
+    ]
     took = f"{report.seconds:.1f} s"
     rows.append(("time to fit", took, f"language model: {report.embedder or 'none'}"))
     return Table(("what", "value", "meaning"), tuple(rows), words=3)
@@ -82,7 +91,8 @@ def _fans(subject: Subject) -> Picture:
     ends = np.broadcast_to(ends, len(known))[rows]
     at = np.stack([np.geomspace(min(start, end / 4), end, POINTS) for end in ends])
     curves = subject.surrogate.predict(known.iloc[rows], at)
-    names = [_short(known, row) for row in rows]
+    varied = _telling(known, rows)[:MOST_TOLD]
+    names = [_short(known, row, varied) for row in rows]
 
     def draw(ax: Axes) -> None:
         lower, upper = curves.interval(0.9)
@@ -112,9 +122,14 @@ def _fans(subject: Subject) -> Picture:
     return drawn("fans", draw, caption=words, alt=alt)
 
 
-def _short(frame: pd.DataFrame, row: int) -> str:
-    """What distinguishes a candidate, on one line."""
-    varied = [name for name in frame if frame[name].nunique(dropna=False) > 1][:4]
+def _telling(known: pd.DataFrame, rows: np.ndarray) -> list[str]:
+    """Columns in which some candidates differ, those first that differ in as many values as there are rows."""
+    values = {name: known[name].iloc[rows].nunique(dropna=False) for name in known}
+    return sorted((name for name in values if values[name] > 1), key=lambda name: -values[name])
+
+
+def _short(frame: pd.DataFrame, row: int, varied: list[str]) -> str:
+    """What distinguishes a candidate, on one line; nested names by their last part where that is unique."""
     cells = (frame[name].iloc[row] for name in varied)
     shown = (
         style.compact(float(v))
@@ -122,5 +137,9 @@ def _short(frame: pd.DataFrame, row: int) -> str:
         else style.brief(str(v), LONGEST_PART)
         for v in cells
     )
-    names = (style.brief(str(name), LONGEST_PART) for name in varied)
+    inner = [inner_name(str(name)) for name in frame]
+    names = (
+        style.brief(last if inner.count(last) == 1 else str(name), LONGEST_PART)
+        for name, last in ((name, inner_name(str(name))) for name in varied)
+    )
     return ", ".join(f"{name} {value}" for name, value in zip(names, shown, strict=True))

@@ -45,8 +45,9 @@ def frontier_section(subject: Subject) -> Section:
         drawn(
             "isoflop",
             partial(plot_isoflop, found.isoflops, unit=unit),
-            caption="The same compute spent on models of different size: too small a model learns too "
-            "little, too large a one sees too few examples. Dotted: longer runs than any observed.",
+            caption="The same compute spent on models of different size, each with the best settings that "
+            "the log has for it: too small a model learns too little, too large a one sees too few examples. "
+            "Dotted: longer runs than any observed.",
             alt=f"best {subject.log.output} against model size at {ISOFLOPS} levels of compute",
         ),
         drawn(
@@ -128,11 +129,11 @@ def _law(found: Scaling) -> Table:
     }
     ends = law.interval(0.9)
     rows = tuple(
-        (meanings[name], name, style.compact(law.mean[name]), _between(*ends[name])) for name in law.names
+        (meanings[name], name, style.compact(law.median[name]), _between(*ends[name])) for name in law.names
     )
     sign = "−" if law.rising else "+"
     caption = f"Law: {'ceiling' if law.rising else 'floor'} {sign} c · compute^(−exponent)."
-    return Table(("meaning", "parameter", "mean", "90 % interval"), rows, caption, words=2)
+    return Table(("meaning", "parameter", "median", "90 % interval"), rows, caption, words=2)
 
 
 def _between(low: float, high: float) -> str:

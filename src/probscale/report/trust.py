@@ -26,6 +26,9 @@ MEANINGS = {
     "unseen level": "tasks never seen",
     "unseen source": "sources never seen",
 }
+HARDER = ("larger scale", "unseen level", "unseen source")
+"""Regimes whose coverage stands beside that of runs at random: a reader may mean one of them."""
+
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 MOST_SERIES = 4
 MOST_POINTS = 25

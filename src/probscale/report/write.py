@@ -24,7 +24,7 @@ from probscale.report.fit import fit_section
 from probscale.report.frontier import can_scale, frontier_section
 from probscale.report.page import page
 from probscale.report.subject import Subject, subject_of
-from probscale.report.trust import trust_section
+from probscale.report.trust import HARDER, meaning, trust_section
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, fit_surrogate
 
@@ -182,8 +182,11 @@ def _tiles(subject: Subject, found: CheckReport | None) -> list[tuple[str, str]]
         (style.scientific(spent), f"{subject.cost.unit} spent on all runs"),
     ]
     if found is not None:
-        row = found.table.iloc[0]
-        tiles.append((f"{100 * row['coverage_90']:.0f} %", "of unseen measurements inside 90 % intervals"))
+        held = {name: f"{100 * found.table.loc[name, 'coverage_90']:.0f} %" for name in found.regimes}
+        first, *others = held
+        words = f"of measurements of {meaning(first)}, left out, inside 90 % intervals"
+        words += "".join(f"; {meaning(name)} {held[name]}" for name in others if name in HARDER)
+        tiles.append((held[first], words))
     return tiles
 
 

@@ -48,6 +48,11 @@ class LawPosterior:
         return {name: float(draws.mean) for name, draws in self.draws.items()}
 
     @property
+    def median(self) -> dict[str, float]:
+        """Posterior median of each parameter; the mean of a coefficient may be that of a few steep draws."""
+        return {name: float(np.median(draws.values)) for name, draws in self.draws.items()}
+
+    @property
     def std(self) -> dict[str, float]:
         """Posterior standard deviation of each parameter."""
         return {name: float(draws.std) for name, draws in self.draws.items()}
@@ -81,8 +86,7 @@ class LawPosterior:
         return f"LawPosterior({self})"
 
     def __str__(self) -> str:
-        # Medians: a few draws with a steep exponent have coefficients that no mean survives.
-        ends, middle = self.interval(0.9), {n: float(np.median(d.values)) for n, d in self.draws.items()}
+        ends, middle = self.interval(0.9), self.median
         return ", ".join(f"{n} {middle[n]:.4g} [{ends[n][0]:.4g}, {ends[n][1]:.4g}]" for n in self.names)
 
 

@@ -139,8 +139,7 @@ class FitReport:
                 shown = ", ".join(f"{floor} ({share:.0%})" for floor, share in e.floors.items())
                 lines.append(f"  laws of several floors, mixed: {shown}")
             for regime, tail in e.tails.items():
-                shown = ", ".join(f"{k} {v:.2g}" for k, v in tail.items())
-                lines.append(f"  spread, {regime}: {shown}")
+                lines.append(f"  intervals, {regime}: {_widened(tail)}")
             if e.outliers:
                 lines.append(f"  points taken for outliers: {e.outliers}")
             if e.diverged:
@@ -173,6 +172,17 @@ def repairs_of(jitter: float, failures: int) -> tuple[str, ...]:
     if failures:
         lines.append(f"{failures} steps of the optimiser met a singular covariance and were rejected")
     return tuple(lines)
+
+
+def _widened(tail: dict[str, float]) -> str:
+    """Factors on what the Gaussian process says of its errors, in words."""
+    told, rest = [], dict(tail)
+    if "scale" in rest:
+        told.append(f"width × {rest.pop('scale'):.2g}")
+    if {"share", "spread"} <= set(rest):
+        share, spread = rest.pop("share"), rest.pop("spread")
+        told += [f"and × {spread:.2g} more in {share:.0%} of cases"] * (share >= 0.005)
+    return ", ".join([*told, *(f"{name} {value:.2g}" for name, value in rest.items())])
 
 
 def _size(expert: ExpertReport) -> str:
