@@ -81,6 +81,31 @@ def test_suggestions_lie_in_the_space_and_keep_its_nesting(finished):
         assert trial.config["optimizer"] in ("adam", "sgd")
 
 
+@pytest.mark.parametrize("from_pool", [False, True])
+def test_a_share_of_suggestions_is_random_wherever_the_surrogate_points(from_pool, tmp_path):
+    def trains(config):
+        return [1 + (config["x"] - 0.2) ** 2 + 1 / step for step in range(1, STEPS + 1)]
+
+    space = {"x": tune.uniform(0.0, 1.0)}
+    options = {"pool": [{"x": x} for x in np.linspace(0, 1, 400)]} if from_pool else {}
+    small = experiment(space={} if from_pool else space, trains=trains, samples=20, explore=0.25, **options)
+    small.run()
+    far = {}
+    for number in range(24):
+        config = small.search.suggest(f"late {number}")
+        far[small.search._proposed] = abs(config["x"] - 0.2)
+    drawn = [value for proposed, value in far.items() if proposed % 4 == 0]
+    chosen = [value for proposed, value in far.items() if proposed % 4]
+    assert len(drawn) == 6
+    assert max(drawn) > 0.25 > 5 * np.median(chosen)
+    small.search.save(tmp_path / "state")
+    again = ProbscaleSearch(TuneModel(STEPS), explore=0.25, **options)
+    again.restore(tmp_path / "state")
+    assert again._proposed == small.search._proposed > 12
+    with pytest.raises(ConfigError, match="share from 0 to below 1"):
+        ProbscaleSearch(TuneModel(STEPS), explore=1.0)
+
+
 def test_the_log_holds_every_report_once(finished):
     log = finished.search.model.log()
     assert log.n_points == finished.reports

@@ -44,11 +44,13 @@ class ProbscaleSearch(Searcher):
         metric: Reported quantity to optimise; by default that of the Tuner.
         mode: "min" or "max"; by default that of the Tuner.
         candidates: Number of candidates per suggestion.
+        explore: Share of suggestions that are random; a surrogate of few trials can be sure of the wrong
+            corner.
         seed: Seed of the random parts.
 
     Raises:
         MissingExtraError: if Ray is not installed.
-        ConfigError: if the pool, or later the space, is not accepted.
+        ConfigError: if the pool, `explore`, or later the space, is not accepted.
 
     >>> from ray import tune
     >>> model = TuneModel(horizon=50)  # doctest: +SKIP
@@ -70,16 +72,20 @@ class ProbscaleSearch(Searcher):
         metric: str | None = None,
         mode: str | None = None,
         candidates: int = 256,
+        explore: float = 0.0,
         seed: int = 0,
     ) -> None:
         if find_spec("ray") is None:
             raise MissingExtraError("ray", type(self).__name__)
         if candidates < 1:
             raise ConfigError(f"candidates is {candidates}; give at least 1", candidates=candidates)
+        if not 0 <= explore < 1:
+            raise ConfigError(f"explore is {explore}; give a share from 0 to below 1", explore=explore)
         super().__init__(metric=metric, mode=mode)
         model.aim(metric, mode)
         self.model = model
-        self.candidates = candidates
+        self.candidates, self.explore = candidates, explore
+        self._proposed = 0
         self._pool = None if pool is None else TunePool(pool)
         self._space: TuneSpace | None = None
         self._first = [dict(config) for config in first]
@@ -150,7 +156,7 @@ class ProbscaleSearch(Searcher):
                 return None
             # Scores of thousands of rows would cost more than a trial.
             rows = sorted(self._generator.permutation(rows)[: 4 * self.candidates].tolist())
-            row = rows[self._best_of([self._pool.rows[row] for row in rows], waiting)]
+            row = rows[self._best_of([self._pool.rows[row] for row in rows], len(rows), waiting)]
             self._used.add(row)
             return self._pool.rows[row]
         if self._space is None:
@@ -158,12 +164,18 @@ class ProbscaleSearch(Searcher):
         good = sorted(self._suggested, key=self.model.best)[:3]
         best = [self._suggested[trial] for trial in good if np.isfinite(self.model.best(trial))]
         pool = self._space.candidates(self.candidates, best, self._generator)
-        return pool[self._best_of(pool, waiting)]
+        drawn = len(pool) - (self.candidates // 3 if best else 0)
+        return pool[self._best_of(pool, drawn, waiting)]
 
-    def _best_of(self, pool: Sequence[Mapping[str, Any]], waiting: Sequence[str]) -> int:
-        """Position of the candidate with the best score; random while nothing is modelled."""
+    def _best_of(self, pool: Sequence[Mapping[str, Any]], drawn: int, waiting: Sequence[str]) -> int:
+        """Position of the candidate with the best score; one of the first `drawn` where it is random."""
         scores = self.model.scores(pool, waiting, self._failed)
-        return int(self._generator.integers(len(pool))) if scores is None else int(np.argmax(scores))
+        if scores is not None:
+            self._proposed += 1
+            # Evenly spread: one in four, not a coin that may fall the same way for long.
+            if int(self._proposed * self.explore) == int((self._proposed - 1) * self.explore):
+                return int(np.argmax(scores))
+        return int(self._generator.integers(drawn))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Learn a report."""
@@ -191,6 +203,7 @@ class ProbscaleSearch(Searcher):
             **{"schema": SCHEMA, "model": self.model.state(), "used": sorted(self._used)},
             **{"suggested": self._suggested, "generator": self._generator.bit_generator.state},
             **{"first": self._first, "failed": self._failed, "source": source},
+            **{"proposed": self._proposed},
         }
         Path(checkpoint_path).write_text(json.dumps(state, default=str))
 
@@ -217,6 +230,7 @@ class ProbscaleSearch(Searcher):
         self._used = set(state["used"])
         self._suggested, self._first = dict(state["suggested"]), list(state["first"])
         self._failed = list(state.get("failed", ()))
+        self._proposed = int(state.get("proposed", 0))
         self._generator.bit_generator.state = state["generator"]
 
 
