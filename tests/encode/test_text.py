@@ -148,7 +148,9 @@ def test_long_free_text_is_kept_whole_and_put_last():
     assert sentence == "learning rate 0.01, z last. a recipe: " + " ".join(recipe.split())
 
 
-@pytest.mark.parametrize("field", ["config.optimizer", "config/optimizer", "params.optimizer", "optimizer.name"])
+@pytest.mark.parametrize(
+    "field", ["config.optimizer", "config/optimizer", "params.optimizer", "optimizer.name"]
+)
 def test_settings_are_spoken_of_the_same_wherever_a_tracker_puts_them(field):
     assert value_sentence(field, "lion") == value_sentence("optimizer", "lion")
     assert field_phrase("critic.lr").name != field_phrase("lr").name

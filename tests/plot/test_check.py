@@ -1,7 +1,6 @@
 """Pictures of a check: what they show is what the report holds."""
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 import pytest
 

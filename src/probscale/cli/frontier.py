@@ -193,8 +193,13 @@ def facts_of(found: Frontier, unit: str, budget: float | None, probability: floa
     """Law, optimum and target of a frontier as plain numbers."""
     ends = found.law.interval(0.9)
     law = {
-        name: {"median": found.law.median[name], "mean": mean, "std": found.law.std[name], **_ends(ends[name])}
-        for name, mean in found.law.mean.items()
+        name: {
+            "median": middle,
+            "mean": found.law.mean[name],
+            "std": found.law.std[name],
+            **_ends(ends[name]),
+        }
+        for name, middle in found.law.median.items()
     }
     facts: dict[str, Any] = {"unit": unit, "compute": [found.compute[0], found.compute[-1]], "law": law}
     growth = {"params": found.optimum.params_exponent, found.optimum.axis_name: found.optimum.axis_exponent}

@@ -67,7 +67,7 @@ def _facts(subject: Subject) -> Table:
     if pooled.outliers:
         rows.append(("outliers", f"{pooled.outliers:,} points", "too far from the rest to be trusted fully"))
     rows += [
-        (f"width, {regime}", f"× {tail['scale']:.2f}", "factor on intervals, from what was left out in the fit")
+        (f"width, {regime}", f"× {tail['scale']:.2f}", "factor on intervals, learnt from what was left out")
         for regime, tail in pooled.tails.items()
         if "scale" in tail
     ]
@@ -123,7 +123,7 @@ def _fans(subject: Subject) -> Picture:
 
 
 def _telling(known: pd.DataFrame, rows: np.ndarray) -> list[str]:
-    """Columns in which some candidates differ, those first that differ in as many values as there are rows."""
+    """Columns in which some candidates differ, those of most values first."""
     values = {name: known[name].iloc[rows].nunique(dropna=False) for name in known}
     return sorted((name for name in values if values[name] > 1), key=lambda name: -values[name])
 

@@ -154,10 +154,7 @@ def _outputs(
             text = f"dropped {np.sum(~keep)} points without a finite output"
             notes = (text + (f", and with them {gone} whole runs" if gone else ""),)
     elif nonfinite == "diverged" and unmarked.any():
-        notes = (
-            f"marked {_counted(unmarked, rows.codes)} as diverged: "
-            "their output is not finite",
-        )
+        notes = (f"marked {_counted(unmarked, rows.codes)} as diverged: their output is not finite",)
         marks = marks | lost
     return dict(zip(roles.outputs, values.T, strict=True)), marks, keep, notes
 
@@ -211,10 +208,7 @@ def _mark(points: pd.DataFrame, roles: Roles, given: bool) -> tuple[pd.DataFrame
             stacklevel=4,
         )
     exploded = diverged_points(values, codes, risen)
-    note = (
-        f"marked {_counted(exploded, codes)} as diverged: {output} rose clearly above the start "
-        "of the run"
-    )
+    note = f"marked {_counted(exploded, codes)} as diverged: {output} rose clearly above the start of the run"
     if (risen & ~exploded).any():
         note = (
             f"{output} rises above the start in {runs} of {begun} runs: taken for what runs of this log do, "
@@ -261,9 +255,9 @@ def _planned_ends(points: pd.DataFrame, configs: pd.DataFrame, roles: Roles) -> 
         at_end = int((share >= 0.98).sum())
         if (share <= 1.001).all() and at_end >= max(ENDED[0] * len(configs), ENDED[1]):
             return [
-                f"no run goes beyond its {name}, and {at_end} of {len(configs)} end there; if it is the planned "
-                f"end of a run, give horizon={name!r} (--horizon {name}), so that half of a run is not taken "
-                "for a short one"
+                f"no run goes beyond its {name}, and {at_end} of {len(configs)} end there; if it is the "
+                f"planned end of a run, give horizon={name!r} (--horizon {name}), so that half a run is not "
+                "taken for a short one"
             ]
     return []
 
