@@ -23,6 +23,9 @@ LAWS = {
     "curves of no progress": replace(WHOLE, varies_in_progress=False),
     "finals": replace(WHOLE, onset=None, shortest=3.9),
     "finals of one length": replace(WHOLE, onset=None, varies_in_progress=False, top=None),
+    "finals of one length, data by a prior": replace(
+        WHOLE, onset=None, varies_in_progress=False, one_length=True
+    ),
     "one number": replace(WHOLE, onset=None, varies_in_size=False, varies_in_progress=False, top=None),
 }
 

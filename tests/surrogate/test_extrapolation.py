@@ -83,3 +83,44 @@ def test_what_is_said_of_a_point_does_not_depend_on_which_others_are_asked():
         alone = surrogate.predict(asked, [value])
         np.testing.assert_allclose(alone.std[:, 0], whole.std[:, point], rtol=1e-8)
         np.testing.assert_allclose(alone.quantile(0.05)[:, 0], whole.quantile(0.05)[:, point], rtol=1e-8)
+
+
+@pytest.fixture(scope="module")
+def one_length():
+    """Finals of twenty sizes, all trained on ten billion tokens, and what they would lose elsewhere."""
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"run": np.arange(20), "params": np.geomspace(1e7, 2e9, 20), "tokens": 1e10})
+
+    def loss(tokens):
+        return 1.7 + 400 / frame.params.to_numpy() ** 0.34 + 410 / tokens**0.28
+
+    frame["loss"] = loss(1e10) + 0.003 * rng.normal(size=20)
+    log = ps.RunLog.from_frame(frame, run="run", axis="tokens", output="loss", params="params")
+    return ps.fit_surrogate(log, embedder=None), frame[["params"]], loss
+
+
+@pytest.mark.parametrize("tokens", [1e9, 3e9, 3e10, 1e11])
+def test_finals_of_one_length_leave_open_what_other_lengths_bring(one_length, tokens):
+    surrogate, configs, loss = one_length
+    curves = surrogate.predict(configs, at=[tokens])
+    lower, upper = curves.interval(0.9)
+    assert ((lower[:, 0] < loss(tokens)) & (loss(tokens) < upper[:, 0])).all()
+    known = surrogate.predict(configs, at=[1e10])
+    assert (curves.std > 3 * known.std).all()
+    assert ((curves.mean < known.mean) == (tokens > 1e10)).all()
+    assert any("every run has tokens 1e+10" in note for note in surrogate.report.notes)
+
+
+def test_runs_of_another_length_tell_finals_of_one_what_it_brings(one_length, tmp_path):
+    surrogate, configs, loss = one_length
+    chosen = [3, 9, 15]
+    frame = configs.iloc[chosen].assign(run=[50, 51, 52], tokens=3e10, loss=loss(3e10)[chosen])
+    more = ps.RunLog.from_frame(frame, run="run", axis="tokens", output="loss", params="params", config=[])
+    told = surrogate.condition(more).predict(configs, at=[3e10])
+    before = surrogate.predict(configs, at=[3e10])
+    assert (told.std < before.std / 3).all()
+    assert np.abs(told.mean[:, 0] - loss(3e10)).mean() < 0.02
+    surrogate.save(tmp_path / "one.probscale")
+    np.testing.assert_array_equal(
+        ps.load_surrogate(tmp_path / "one.probscale").predict(configs, at=[3e10]).mean, before.mean
+    )

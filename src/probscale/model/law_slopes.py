@@ -49,7 +49,12 @@ def with_slopes(mean: LawMean, values: Tensor, rows: Rows) -> tuple[Tensor, Tens
     by_data = raw["B"] * torch.exp(-beta * fall)
     excess = raw["E"] + by_size + by_data - mean.transform.floor
     share = torch.sigmoid(values[mean.names.index("floor")])
-    slopes["floor"] = (scale.smallest - mean.transform.floor) * share * (1 - share) * torch.ones_like(excess)
+    above = (scale.smallest - mean.transform.floor) * share
+    slopes["floor"] = above * (1 - share) * torch.ones_like(excess)
+    if scale.one_length:
+        part, more = torch.sigmoid(values[mean.names.index("progress_share")]), torch.expm1(-beta * fall)
+        slopes["floor"] = slopes["floor"] * (1 + part * more)
+        slopes["progress_share"] = above * part * (1 - part) * more
     slopes["size_level"], slopes["size_exponent"] = by_size, -alpha * size * by_size
     slopes["progress_level"] = by_data
     slopes["progress_exponent"] = slopes.get("progress_exponent", 0.0) - beta * fall * by_data

@@ -134,6 +134,7 @@ class LawScale:
         unique: Where rows tell how much of the data is unique, for runs that repeat theirs.
         common: Whether curves of all sizes begin at the same loss, that of guessing; sizes then come to
             matter as training goes on.
+        one_length: Whether finals all have the same axis value: a prior then says what data is worth.
     """
 
     size: float
@@ -147,6 +148,7 @@ class LawScale:
     unique: UniqueData | None = None
     common: bool = False
     shortest: float | None = None
+    one_length: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,8 @@ class LawMean(CurveMean):
     data is unique, D is what the repeats are worth (`R_D`) and what they overfit is added to the loss (`P`,
     `P_most`, `kappa`, `delta`, `R_P`; see `repeats`). Beyond the observed sizes, `size_break` and
     `progress_break` bend the logarithm by so much per e-fold, `short_break` where runs are shorter for their
-    size than any observed.
+    size than any observed. Where all finals have one length, a share of what no size takes away is that of
+    the data (`progress_share`): nothing observed tells it, and at that length it makes no difference.
 
     Source: Hoffmann et al. 2022, eq. 2; Muennighoff et al. 2023, eq. 5; Lovelace et al. 2026.
     """
@@ -221,6 +224,10 @@ class LawMean(CurveMean):
                 self.declare(f"{axis}_level", level, prior.level_std)
                 self.declare(f"{axis}_exponent", math.log(prior.exponent), prior.exponent_std)
                 names += [f"{axis}_level", f"{axis}_exponent"]
+        if scale.one_length:
+            self.declare("progress_share", prior.share, prior.share_std)
+            self.declare("progress_exponent", math.log(prior.exponent), prior.exponent_std)
+            names += ["progress_share", "progress_exponent"]
         if scale.onset is not None:
             self.declare("onset", 0.0, ONSET_STD)
             names.append("onset")
@@ -303,9 +310,11 @@ class LawMean(CurveMean):
         raw = dict(zip(self.names, values, strict=True))
         span = self.scale.smallest - self.transform.floor
         zero = values.new_zeros(())
-        out = {"E": self.transform.floor + span * torch.sigmoid(raw["floor"])}
+        above = span * torch.sigmoid(raw["floor"])
+        data = above * torch.sigmoid(raw["progress_share"]) if "progress_share" in raw else zero
+        out = {"E": self.transform.floor + above - data}
         out["A"] = torch.exp(raw["size_level"]) if "size_level" in raw else zero
-        out["B"] = torch.exp(raw["progress_level"]) if "progress_level" in raw else zero
+        out["B"] = torch.exp(raw["progress_level"]) if "progress_level" in raw else data
         out["alpha"] = torch.exp(raw["size_exponent"]) if "size_exponent" in raw else zero
         out["beta"] = torch.exp(raw["progress_exponent"]) if "progress_exponent" in raw else zero
         return out | {name: torch.exp(raw[name]) for name in REPEATS if name in raw}

@@ -149,7 +149,7 @@ def fit_surrogate(
         log.roles.levels,
         time.perf_counter() - began,
         source.identity if source is not None and text else None,
-        (*log.notes, *_left_out(log, outputs)),
+        (*log.notes, *_left_out(log, outputs), *_one_length(log)),
         tuple(item for own in reports.values() for item in own),
     )
     return CurveSurrogate(log, principal, report, experts)
@@ -185,6 +185,16 @@ def _left_out(log: RunLog, outputs: tuple[str, ...]) -> list[str]:
         f"output {output!r} was left out: fewer than {FEWEST_VALUES} finite values"
         for output in log.roles.outputs
         if output not in outputs
+    ]
+
+
+def _one_length(log: RunLog) -> list[str]:
+    axis = log.points[log.roles.axis]
+    if axis.nunique() > 1:
+        return []
+    return [
+        f"every run has {log.roles.axis} {axis.iloc[0]:.4g}; forecasts at other values rest on what is usual "
+        "elsewhere, with the doubt that goes with it"
     ]
 
 

@@ -242,6 +242,7 @@ def law_scale(transform: OutputTransform, output: Array, rows: Rows, encoder: En
         unique=unique_data(encoder) if per_size else None,
         common=layout_of(encoder).is_small_grid,
         shortest=float((progress - size).min()) if per_size else None,
+        one_length=not (curves or in_progress),
     )
 
 
