@@ -271,3 +271,11 @@ def test_whole_runs_are_chosen_alike_whatever_a_start_costs(small_surrogate, big
 def test_an_overhead_that_is_no_share_is_refused(overhead, small_surrogate, big_pool, flops):
     with pytest.raises(ConfigError, match="overhead is"):
         suggest(small_surrogate, big_pool, cost=flops, overhead=overhead)
+
+
+def test_a_pool_that_costs_nothing_is_refused_in_words(small_surrogate, big_pool):
+    def free(_, at):
+        return np.zeros_like(at)
+
+    with pytest.raises(ConfigError, match=r"costs nothing.*pass a cost that rises with the axis"):
+        suggest(small_surrogate, big_pool, cost=free)

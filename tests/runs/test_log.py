@@ -381,3 +381,11 @@ def test_numbers_written_as_text_are_pointed_out_and_names_are_not():
     )
     numbers = pd.DataFrame(rows).assign(lr=1e-4, version=1.0)
     assert RunLog.from_frame(numbers, run="run", axis="step", output="loss").notes == ()
+
+
+@pytest.mark.parametrize("unit", [pd.Timestamp("2026-01-01"), pd.Timedelta(0)])
+def test_clock_times_as_an_axis_are_refused_with_what_to_give_instead(unit):
+    times = unit + pd.to_timedelta([10, 20, 30], unit="s")
+    frame = pd.DataFrame({"run": "a", "time": times, "loss": [3.0, 2.0, 1.5]})
+    with pytest.raises(RunLogError, match="the time since the start of the run as a number"):
+        RunLog.from_frame(frame, run="run", axis="time", output="loss")

@@ -278,3 +278,14 @@ def test_a_pool_that_reaches_too_few_levels_is_refused_with_the_remedy():
     compute = cheapest * np.array([0.1, 0.2, 0.5, 1.5])
     with pytest.raises(ConfigError, match=r"reaches 1 of the 4 levels.*leave 'horizon' out"):
         fit_frontier(fitted, log.configs, compute=compute, cost=cost)
+
+
+def test_a_pool_beyond_all_levels_is_told_what_its_first_points_cost():
+    log = ps.simulate_runs("law", n_runs=8, points=3, seed=0)
+    fitted = ps.fit_surrogate(log, embedder=None, options=FitOptions(iterations=5, rounds=1))
+    cost = ps.FlopsCost(params="params")
+    pool = log.configs.drop(columns="horizon")
+    first = float(cost(pool, np.full((8, 1), log.points[log.roles.axis].min())).min())
+    with pytest.raises(ConfigError, match="reaches its first point within compute 1e\\+05") as caught:
+        fit_frontier(fitted, pool, compute=[1e2, 1e3, 1e4, 1e5], cost=cost)
+    assert caught.value.context["cheapest"] == pytest.approx(first)

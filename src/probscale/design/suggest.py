@@ -319,8 +319,17 @@ def greedy(
 
 
 def default_levels(total: Array) -> Array:
-    """Costs at which the frontier matters: two decades up to the dearest run, fewer if runs begin later."""
+    """Costs at which the frontier matters: two decades up to the dearest run, fewer if runs begin later.
+
+    Raises:
+        ConfigError: if no run of the pool costs anything.
+    """
     high = float(total.max())
+    if high <= 0:
+        raise ConfigError(
+            "every run of the pool costs nothing, so nothing can be weighed against cost; pass a cost that "
+            "rises with the axis, such as cost=lambda configs, at: at"
+        )
     low = max(high * 10**-DECADES, float(total[:, 0].min()))
     return np.geomspace(low, high, LEVELS)
 

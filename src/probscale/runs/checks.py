@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import dataclass
 from typing import Any, cast
@@ -123,6 +124,8 @@ def _oddest(odd: dict[int, Any]) -> tuple[int, str]:
     first = next(iter(odd))
     words = (row for row, value in odd.items() if not isinstance(value, str) or not _reads(value))
     row = next(words, first)
+    if isinstance(odd[row], (datetime.date, datetime.timedelta)):
+        return row, "give the time since the start of the run as a number, for example in seconds"
     text = odd[row].strip() if isinstance(odd[row], str) else ""
     if not text or _reads(text):
         return row, "convert the column, for example with pd.to_numeric"

@@ -231,12 +231,14 @@ def fit_frontier(
     believed = surrogate if luck else population_level(surrogate)
     curves = believed.predict(found.asked, found.places).latent()
     draws = found.arranged(curves.sample(samples, seed=seed))
-    begun = found.at >= float(log.points[log.roles.axis].min()) * (1 - 1e-9)
+    first = float(log.points[log.roles.axis].min())
+    begun = found.at >= first * (1 - 1e-9)
     # Before the first observed axis value nothing is known; such cells must not look like bargains.
     draws = np.where(begun, draws, np.nan)
     meets = crossings(np.maximum.accumulate(found.cost, axis=1), levels)
     best, position = best_of(meets.at(draws), log.roles.goal)
-    _check_reached(log, found, levels, best)
+    beginnings = cost(found.pool, np.full((len(found.pool), 1), first))
+    _check_reached(log, found, levels, best, float(np.where(begun, found.cost, beginnings).min()))
     optimum = _optimum(log, found, levels, position, np.isnan(best[0]))
     law = fit_laws(levels, best, goal=log.roles.goal, most=curves.bounds[1])
     _warn_bent(law, best)
@@ -326,13 +328,16 @@ def _warn_bent(law: LawPosterior, best: Array) -> None:
         )
 
 
-def _check_reached(log: RunLog, found: Candidates, levels: Array, best: Array) -> None:
-    """Refuse a pool that leaves no law to fit."""
+def _check_reached(log: RunLog, found: Candidates, levels: Array, best: Array, cheapest: float) -> None:
+    """Refuse a pool that leaves no law to fit; `cheapest` is the least that a point of it costs."""
     reached = int(np.isfinite(best).all(axis=0).sum())
     if reached >= FEWEST_LEVELS:
         return
-    cheapest, horizon = float(found.cost.min()), log.roles.horizon
-    said = f"no configuration of the pool reaches compute {levels[-1]:.4g}; the cheapest needs {cheapest:.4g}"
+    horizon = log.roles.horizon
+    said = (
+        f"no configuration of the pool reaches its first point within compute {levels[-1]:.4g}; the cheapest "
+        f"needs {cheapest:.4g}"
+    )
     if reached:
         free = (
             f", or leave {horizon!r} out of it: each compute then has its own"
