@@ -226,7 +226,9 @@ class _DeafContext(SpawnContext):
         super().__init__()
         self.made: list[BaseProcess] = []
 
-    def Process(self, *args: Any, **kwargs: Any) -> BaseProcess:  # noqa: N802
+    def Process(  # noqa: N802 # pyright: ignore[reportIncompatibleVariableOverride]
+        self, *args: Any, **kwargs: Any
+    ) -> BaseProcess:
         self.made.append(_DeafProcess(*args, **kwargs))
         return self.made[-1]
 
