@@ -1,5 +1,0 @@
-"""`python -m probscale.cli`, for where the script is not on the path."""
-
-from probscale.cli import main
-
-main()
