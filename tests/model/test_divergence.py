@@ -7,7 +7,7 @@ from scipy.integrate import quad
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from probscale.model.divergence import AMPLITUDE, divergence_model, divergence_threshold, fit_divergence
+from probscale.model.divergence import divergence_model, divergence_threshold, fit_divergence
 from probscale.model.gp import CurveProcess
 from probscale.model.layout import Layout
 from probscale.model.means import PlaneMean, Rows
@@ -58,6 +58,52 @@ def test_a_wide_bulk_raises_the_threshold():
     assert divergence_threshold(excess, 0.3) is None
 
 
+def cluster(place, count=20, *, bulk=80):
+    """Excesses of runs on the law, and of some far above it."""
+    return np.r_[np.zeros(bulk), np.full(count, place)]
+
+
+@pytest.mark.parametrize(
+    ("spread", "threshold"),
+    [(0.01, 0.4), (0.066, 0.4), (0.067, 0.5), (0.083, 0.5), (0.084, 0.6), (0.101, 0.8), (0.134, 1.0),
+     (0.167, 1.3), (0.217, 1.6), (0.266, 1.6), (0.267, None)],
+)  # fmt: skip
+def test_the_threshold_is_the_first_six_spreads_beyond_the_law(spread, threshold):
+    assert divergence_threshold(cluster(4.0), spread) == threshold
+
+
+@pytest.mark.parametrize(("count", "found"), [(2, False), (3, True), (40, True), (41, False)])
+def test_between_three_runs_and_two_in_five_make_a_cluster(count, found):
+    excess = cluster(2.0, count, bulk=100 - count)
+    assert (divergence_threshold(excess, 0.03) is not None) == found
+
+
+@pytest.mark.parametrize(("between", "threshold"), [(7, 0.4), (8, 0.6)])
+def test_a_valley_holds_at_most_a_third_as_many_runs_as_lie_beyond(between, threshold):
+    excess = np.r_[cluster(2.0), np.full(between, 0.3)]
+    assert divergence_threshold(excess, 0.03) == threshold
+
+
+@pytest.mark.parametrize(("edge", "threshold"), [(0.2, 0.4), (0.4, 0.8)])
+def test_a_valley_reaches_from_half_a_threshold_to_the_threshold_itself(edge, threshold):
+    assert divergence_threshold(np.r_[cluster(2.0), np.full(8, edge)], 0.03) == threshold
+
+
+@pytest.mark.parametrize(("place", "found"), [(0.519, False), (0.521, True)])
+def test_a_cluster_lies_clearly_beyond_its_threshold(place, found):
+    assert (divergence_threshold(cluster(place), 0.03) is not None) == found
+
+
+def test_the_mode_is_the_kernel_times_the_slope_of_the_likelihood(process):
+    x = torch.linspace(-3, 3, 30, dtype=torch.float64)
+    diverged = np.sin(3 * x.numpy()) > 0.5
+    model = fit_divergence(process, line(x), diverged)
+    kernel = 2.5**2 / process.kernel(x[:1, None], diag=True) * process.kernel(x[:, None], x[:, None])
+    latent = (kernel @ model.gradient).detach().numpy() + model.offset
+    label = np.where(diverged, 1.0, -1.0)
+    np.testing.assert_allclose(model.gradient, label * norm.pdf(latent) / ndtr(label * latent), rtol=1e-5)
+
+
 def test_probability_rises_where_runs_diverged(process):
     x = np.linspace(-3, 3, 40)
     model = fit_divergence(process, line(x), x > 1.5)
@@ -78,10 +124,11 @@ def test_far_from_all_runs_the_probability_is_the_base_rate(process):
 def test_one_run_is_the_laplace_approximation_by_hand(process):
     """A single diverged run: mode and curvature of one number, found by bisection and finite differences."""
     model = fit_divergence(process, line([0.0]), np.array([True]))
-    offset = norm.ppf(1.5 / 2) * np.sqrt(1 + AMPLITUDE**2)
+    amplitude = 2.5
+    offset = norm.ppf(1.5 / 2) * np.sqrt(1 + amplitude**2)
 
     def slope(f):
-        return norm.pdf(f + offset) / ndtr(f + offset) - f / AMPLITUDE**2
+        return norm.pdf(f + offset) / ndtr(f + offset) - f / amplitude**2
 
     low, high = 0.0, 10.0
     for _ in range(80):
@@ -94,7 +141,7 @@ def test_one_run_is_the_laplace_approximation_by_hand(process):
 
     # The exact posterior, which the approximation stands for, is skewed: one run shifts it further.
     def density(f):
-        return norm.pdf(f, scale=AMPLITUDE) * ndtr(f + offset)
+        return norm.pdf(f, scale=amplitude) * ndtr(f + offset)
 
     exact = quad(lambda f: density(f) * ndtr(f + offset), -20, 20)[0] / quad(density, -20, 20)[0]
     assert 0.5 < expected < exact < expected + 0.1

@@ -84,6 +84,23 @@ def test_saving_keeps_curves_and_probabilities(surrogate, tmp_path):
     assert ps.load_surrogate(tmp_path / "again.safetensors").report.diverged == surrogate.report.diverged
 
 
+@pytest.mark.parametrize("model", ["exact", "latent", "grid"])
+def test_divergence_is_learnt_from_so_many_runs_at_most(model, log, monkeypatch):
+    monkeypatch.setattr("probscale.surrogate.prepare.MOST_CLASSIFIED", 15)
+    frame = log.to_frame().drop(columns="diverged")
+    frame["half"] = np.where(frame["run"].str[1:].astype(int) % 2, "odd", "even")
+    halves = ps.RunLog.from_frame(frame, **log.roles.arguments() | {"levels": ("half",), "params": None})
+    if model == "grid":
+        grid = frame.loc[np.repeat(frame.index, 2)].reset_index(drop=True)
+        grid.loc[1::2, "tokens"] *= 1.2
+        halves = ps.RunLog.from_frame(grid, **halves.roles.arguments())
+    options = FitOptions(iterations=2, rounds=1)
+    surrogate = ps.fit_surrogate(halves, embedder=None, model=model, options=options)
+    divergence = surrogate.experts["all runs"].divergence
+    assert len(divergence.rows) == 15
+    assert 0 < divergence.count < 15
+
+
 def test_without_diverged_runs_the_probability_is_zero():
     stable = fitted(runs(1.0))
     curves = stable.predict(ASKED, AT)

@@ -149,6 +149,11 @@ class CurveProcess(Module):
         return log_normal(self.kernel(data.rows.x), data.y - self.mean(data.rows), noise)
 
 
+def symmetric(matrix: Tensor) -> Tensor:
+    """Matrices without the asymmetry of their rounding, (…, rows, rows)."""
+    return 0.5 * (matrix + matrix.mT)
+
+
 def symmetrised(covariance: Tensor, relative: float) -> Tensor:
     """A posterior covariance without what rounding did to it: symmetric, with a little on its diagonal.
 
@@ -158,7 +163,7 @@ def symmetrised(covariance: Tensor, relative: float) -> Tensor:
     """
     tiny = TINIEST + relative * float(covariance.diagonal().mean())
     identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-    return 0.5 * (covariance + covariance.mT) + tiny * identity
+    return symmetric(covariance) + tiny * identity
 
 
 def cholesky(matrix: Tensor) -> tuple[Tensor, float]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from probscale.model.devices import copied_to
-from probscale.model.gp import cholesky, symmetrised
+from probscale.model.gp import cholesky, symmetric, symmetrised
 from probscale.model.grid import (
     DenseSystem,
     EigenSystem,
@@ -230,7 +230,7 @@ class GridState:
 
 def _batched_root(covariances: Tensor) -> Tensor:
     """Square roots of covariances that may be singular, (…, points, points)."""
-    values, vectors = torch.linalg.eigh(0.5 * (covariances + covariances.mT))
+    values, vectors = torch.linalg.eigh(symmetric(covariances))
     return vectors * values.clamp_min(0.0).sqrt()[..., None, :]
 
 

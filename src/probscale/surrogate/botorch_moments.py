@@ -11,7 +11,7 @@ from torch import Tensor
 
 from probscale.errors import NotPositiveDefiniteError
 from probscale.model.exact import ExactState
-from probscale.model.gp import CurveProcess
+from probscale.model.gp import CurveProcess, symmetric
 from probscale.model.means import Rows
 from probscale.model.outputs import OUTPUT, OutputsProcess
 from probscale.model.terms import RunTerm
@@ -131,20 +131,23 @@ def _outer(mask: Tensor) -> Tensor:
 
 
 def safe(covariance: Tensor) -> Tensor:
-    """A symmetric covariance with a jitter on its diagonal that lets it be factored.
+    """Symmetric covariances with a jitter on their diagonals that lets them be factored, (…, rows, rows).
 
     Data that say nearly everything leave a difference of large numbers, whose rounding may exceed it: the
-    jitter grows where it must.
+    jitter grows where it must. Unlike `gp.cholesky` it is batched, and part of what is differentiated.
+
+    Raises:
+        NotPositiveDefiniteError: if no jitter suffices.
     """
-    symmetric = 0.5 * (covariance + covariance.mT)
-    scale = symmetric.diagonal(dim1=-2, dim2=-1).detach().abs().mean(dim=-1).clamp_min(1e-12)
+    even = symmetric(covariance)
+    scale = even.diagonal(dim1=-2, dim2=-1).detach().abs().mean(dim=-1).clamp_min(1e-12)
     eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype)
     jitter = JITTER * scale
     for _ in range(GROWTHS):
-        safe = symmetric + jitter[..., None, None] * eye
-        failed = torch.linalg.cholesky_ex(safe.detach()).info > 0
+        sure = even + jitter[..., None, None] * eye
+        failed = torch.linalg.cholesky_ex(sure.detach()).info > 0
         if not bool(failed.any()):
-            return safe
+            return sure
         jitter = torch.where(failed, 10.0 * jitter, jitter)
     raise NotPositiveDefiniteError(
         "the covariance of the asked candidates cannot be factored, not even with a large jitter; ask for "

@@ -15,7 +15,6 @@ from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
 from probscale.errors import NotPositiveDefiniteError
 from probscale.model.devices import threads_for
-from probscale.model.divergence import DivergenceModel, fit_divergence
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.fitting import FitOutcome, fit_robustly, held
 from probscale.model.gp import CurveProcess, Observations
@@ -145,7 +144,7 @@ def fit_output(
         beyond=beyond,
         size_default=points.size_default,
         largest=(float(points.data.rows.size.max()), float(points.data.rows.progress.max())),
-        divergence=_divergence(points, leading.process, generator),
+        divergence=points.divergence(leading.process, generator),
         continued=continuation_scale(leading, points.codes, tail, given.seed) if curves else None,
         unseen=unseen_scale(leading, tail),
         text_gain=gain,
@@ -360,11 +359,3 @@ def quick_fit(kind: str, options: FitOptions, given: Given = NOTHING) -> Callabl
     quick = replace(options, rounds=min(options.rounds, 2), restarts=1)
     given = Given(believed=given.believed)
     return lambda points: _fit_state(points, torch.arange(len(points.codes)), kind, quick, given)[0]
-
-
-def _divergence(
-    points: Prepared, process: CurveProcess, generator: np.random.Generator
-) -> DivergenceModel | None:
-    if not points.diverged.any():
-        return None
-    return fit_divergence(process, *points.classified(generator))

@@ -13,7 +13,6 @@ from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
 from probscale.errors import FitError
 from probscale.model.devices import threads_for
-from probscale.model.divergence import fit_divergence
 from probscale.model.fitting import FitOutcome, fit_process
 from probscale.model.gp import CurveProcess
 from probscale.model.grid import INDUCING, GridData, GridProcess
@@ -285,4 +284,4 @@ def _with_divergence(expert: GridExpert, points: Prepared, generator: np.random.
         return expert
     mean = PlaneMean(points.law_scale, level=0.0, spread=1.0)
     process = CurveProcess(layout_of(expert.encoder, expert.transform), mean, scale=1.0, noise=0.1)
-    return replace(expert, divergence=fit_divergence(process, *points.classified(generator)))
+    return replace(expert, divergence=points.divergence(process, generator))

@@ -14,7 +14,6 @@ from probscale.encode.embedders import Embedder
 from probscale.encode.encoder import Encoder, fit_encoder
 from probscale.errors import FitError
 from probscale.model.devices import threads_for
-from probscale.model.divergence import fit_divergence
 from probscale.model.evidence import laplace_evidence
 from probscale.model.exact import solve_exactly
 from probscale.model.fitting import FitOutcome, fit_process
@@ -82,7 +81,8 @@ def fit_latent_expert(
         log: Runs with at least one level of two values or more.
         embedder: Source of text vectors, which foretell the positions of tasks.
         options: Settings; `most` bounds the points.
-        generator: Chooses the subset on which parameters are fitted.
+        generator: Chooses the subset on which parameters are fitted, and the runs from which divergence is
+            learnt.
         variational: Whether positions are uncertain.
 
     Returns:
@@ -117,16 +117,16 @@ def fit_latent_expert(
         with threads_for(len(subset)):
             fits[0] = _variational(fits[0], subset, options, generator)
     evidence = {" > ".join(fit.order): fit.evidence for fit in fits}
-    return latent_expert(points, fits[0].process, options.place), [fit.outcome for fit in fits], evidence
+    expert = latent_expert(points, fits[0].process, options.place, generator)
+    return expert, [fit.outcome for fit in fits], evidence
 
 
-def latent_expert(points: Prepared, process: LatentProcess, device: torch.device) -> Expert:
+def latent_expert(
+    points: Prepared, process: LatentProcess, device: torch.device, generator: np.random.Generator
+) -> Expert:
     """Expert of a fitted process: exact inference on all points, spread from left-out cells and levels."""
     state = solve_exactly(process, points.data, device)
     tail = mixture_tail(alone(state), points.cells)
-    divergence = None
-    if points.diverged.any():
-        divergence = fit_divergence(process, points.run_rows, points.diverged)
     return Expert(
         encoder=points.encoder,
         transform=points.transform,
@@ -136,7 +136,7 @@ def latent_expert(points: Prepared, process: LatentProcess, device: torch.device
         beyond=LEAST_BEYOND if points.encoder.roles.params is not None else 1.0,
         size_default=points.size_default,
         largest=(float(points.data.rows.size.max()), float(points.data.rows.progress.max())),
-        divergence=divergence,
+        divergence=points.divergence(process, generator),
     )
 
 

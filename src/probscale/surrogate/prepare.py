@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from probscale.encode.columns import inner_name, plain_name
 from probscale.encode.encoder import Encoder
 from probscale.encode.fields import label
-from probscale.model.divergence import divergence_threshold
-from probscale.model.gp import Observations
+from probscale.model.divergence import DivergenceModel, divergence_threshold, fit_divergence
+from probscale.model.gp import CurveProcess, Observations
 from probscale.model.mean_choice import curve_mean
 from probscale.model.mean_fit import fit_mean
 from probscale.model.means import CurveMean, LawScale, Rows
@@ -86,6 +86,17 @@ class Prepared:
         if len(chosen) > MOST_CLASSIFIED:
             chosen = np.sort(generator.permutation(chosen)[:MOST_CLASSIFIED])
         return self.run_rows.take(torch.from_numpy(chosen)), self.diverged[chosen]
+
+    def divergence(self, process: CurveProcess, generator: np.random.Generator) -> DivergenceModel | None:
+        """Probability that runs diverge, by the kernel of a process; None where none did.
+
+        Args:
+            process: Fitted process.
+            generator: See `classified`.
+
+        Cost: O(runs³) for at most `MOST_CLASSIFIED` runs.
+        """
+        return fit_divergence(process, *self.classified(generator)) if self.diverged.any() else None
 
     @property
     def law_scale(self) -> LawScale:
