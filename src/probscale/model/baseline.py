@@ -21,6 +21,9 @@ normal errors."""
 _RIDGE = 0.03
 """Ridge, as a share of the diagonal of the normal equations."""
 
+_ROUNDS = 4
+"""Reweighting rounds of the Huber loss."""
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -90,16 +93,15 @@ def _design(knots: Array, times: Array, points: Points) -> Array:
     return np.concatenate([functions, products], axis=1)
 
 
-def fit_baseline(points: Points, y: Array, codes: Positions, *, rounds: int = 4) -> Baseline:
+def fit_baseline(points: Points, y: Array, codes: Positions) -> Baseline:
     """Fit shapes within runs: what a run's level is does not matter.
 
     Args:
         points: Progress, axis values, standardised coordinates, bend and warmth of each point.
         y: Modelled values, (points,).
         codes: Run of each point, (points,), from zero.
-        rounds: Reweighting rounds of the Huber loss.
 
-    Cost: O(rounds × points × columns²).
+    Cost: O(points × columns²).
 
     Source: ridge regression with fixed effects of runs; Huber weights by iterated least squares.
     """
@@ -115,7 +117,7 @@ def fit_baseline(points: Points, y: Array, codes: Positions, *, rounds: int = 4)
     mass = np.bincount(codes, weight)
     robust = np.ones_like(y)
     coefficients: Array = np.zeros(columns.shape[1])
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         w = weight * robust
         total = np.maximum(np.bincount(codes, w), 1e-300)
         level = (np.bincount(codes, w * y) / total)[codes]

@@ -40,6 +40,9 @@ _POOLED = 5.0
 _BLUR, _REACH = 1.5, 4
 """Standard deviation and half width, in knots, of the kernel that smooths logarithms of variances."""
 
+_ROUNDS = 30
+"""Rounds of expectation and maximisation."""
+
 
 def hat_weights(knots: Array, v: Array) -> tuple[Positions, Array]:
     """Left knot and weight of the right one for linear interpolation, (points,) each; constant outside."""
@@ -145,9 +148,7 @@ class _Points:
         return np.asarray(first + second, dtype=np.float64)
 
 
-def fit_basis(
-    v: Array, residual: Array, codes: Positions, *, rank: int, std: float | None = None, rounds: int = 30
-) -> Basis:
+def fit_basis(v: Array, residual: Array, codes: Positions, *, rank: int, std: float | None = None) -> Basis:
     """Principal functions of ragged curves.
 
     Args:
@@ -157,9 +158,8 @@ def fit_basis(
         rank: Number of functions.
         std: Standard deviation of the scores that follow the first, which scales their functions; by default
             functions have one size, and scores what is left.
-        rounds: Rounds of expectation and maximisation.
 
-    Cost: O(rounds × (points × rank² + (knots × rank)³)).
+    Cost: O(points × rank² + (knots × rank)³) in each of `_ROUNDS` rounds.
 
     Source: probabilistic principal components with missing data (Tipping and Bishop 1999; James, Hastie and
         Sugar 2000 for sparse curves), Student-t weights per run, a roughness penalty on the functions.
@@ -168,7 +168,7 @@ def fit_basis(
     points = _Points(*hat_weights(knots, v), residual, codes, len(knots))
     phi = _first_functions(points, rank)
     noise = np.full(len(knots), max(float(np.var(residual)) * 0.05, NOISE_FLOOR))
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         precision = 1 / interpolated(noise, points.hats)
         scores, posterior = _expected(points, interpolated(phi, points.hats), precision)
         second = posterior + scores[:, :, None] * scores[:, None, :]

@@ -32,6 +32,9 @@ MOST_START = 0.9
 FEWEST_PAIRS = 5
 """Points where two outputs were measured, below which their correlation starts at zero."""
 
+ITERATIONS = 40
+"""Optimiser iterations of the correlations."""
+
 
 @dataclass(frozen=True)
 class Fixed:
@@ -131,19 +134,16 @@ def start_correlation(process: OutputsProcess, data: Observations) -> Tensor:
     return correlation
 
 
-def fit_links(
-    parts: Sequence[CurveProcess], data: Observations, *, iterations: int = 40
-) -> tuple[OutputsProcess, FitOutcome]:
+def fit_links(parts: Sequence[CurveProcess], data: Observations) -> tuple[OutputsProcess, FitOutcome]:
     """Join processes of outputs: correlations at their maximum a posteriori, all else as it was fitted.
 
     Args:
         parts: Process of each output.
         data: Observations of all outputs; see `with_output`.
-        iterations: Optimiser iterations.
 
-    Cost: O(iterations × rows³).
+    Cost: O(rows³) in each of `ITERATIONS` iterations.
     """
     process = linked(parts)
     process.links.start_at(start_correlation(process, data))
-    outcome = fit_process(LinkObjective(process.links), fixed_parts(process, data), iterations=iterations)
+    outcome = fit_process(LinkObjective(process.links), fixed_parts(process, data), iterations=ITERATIONS)
     return process, outcome

@@ -20,8 +20,11 @@ Array = NDArray[np.float64]
 MOST_SPREAD = 1e3
 """Largest robust standard deviation that a regression may take, modelled scale."""
 
+ITERATIONS = 100
+"""Most optimiser iterations of a regression."""
 
-def fit_mean(mean: CurveMean, data: Observations, *, iterations: int = 100) -> float:
+
+def fit_mean(mean: CurveMean, data: Observations) -> float:
     """Move a mean's parameters to where they explain the data alone, robustly.
 
     A mean that starts at its prior leaves the trend to the kernel, which then cannot extrapolate it.
@@ -52,7 +55,7 @@ def fit_mean(mean: CurveMean, data: Observations, *, iterations: int = 100) -> f
         first = spread_of(data.y - mean(data.rows))
     start = np.concatenate([*(p.detach().cpu().numpy().ravel() for p in parameters), [math.log(first)]])
     bounds = [(x - REACH, x + REACH) for x in start[:-1]] + [(math.log(LEAST_SPREAD), math.log(MOST_SPREAD))]
-    options = {"maxiter": iterations}
+    options = {"maxiter": ITERATIONS}
     with threads_for(0):  # Vectors alone: threads would wait for each other longer than they work.
         result = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     for parameter, value in zip(parameters, result.x[:-1], strict=True):

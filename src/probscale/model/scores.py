@@ -19,6 +19,9 @@ Positions = NDArray[np.intp]
 _LEAST_NEWS = 1e-3
 """Share of a run's precision below which further points of it are not worth another observation."""
 
+WIDEST_SITE = 1e4
+"""Largest variance of a site, in units of that of what other runs expect."""
+
 
 @dataclass(frozen=True)
 class Sites:
@@ -33,9 +36,7 @@ class Sites:
     variance: Array
 
 
-def sites_of(
-    precision: Array, moment: Array, location: Array, variance: Array, *, most: float = 1e4
-) -> Sites:
+def sites_of(precision: Array, moment: Array, location: Array, variance: Array) -> Sites:
     """Factorised sites whose marginals agree with the joint posterior of each run's scores.
 
     Args:
@@ -43,7 +44,6 @@ def sites_of(
         moment: Precision times scores, (runs, scores).
         location: What the other runs expect, (runs, scores).
         variance: Variance of that, run deviation included, (runs, scores).
-        most: Largest site variance, in units of `variance`.
 
     Source: expectation propagation with Gaussian factors, Minka 2001: exact marginals for one run at a time.
     """
@@ -51,7 +51,7 @@ def sites_of(
     joint = np.linalg.inv(precision + np.eye(scores) / variance[:, :, None])
     mean = np.einsum("iqp,ip->iq", joint, moment + location / variance)
     marginal = np.einsum("iqq->iq", joint)
-    gained = np.maximum(1 / marginal - 1 / variance, 1 / (most * variance))
+    gained = np.maximum(1 / marginal - 1 / variance, 1 / (WIDEST_SITE * variance))
     return Sites((mean / marginal - location / variance) / gained, 1 / gained)
 
 

@@ -28,9 +28,11 @@ SURE = 3.0
 """Standard deviations by which means at axis values must differ more than chance lets them."""
 
 
-def fit_shared(
-    basis: Basis, v: Array, residual: Array, codes: Positions, at: Array, *, rounds: int = 3
-) -> tuple[Array, Array]:
+SWEEPS = 3
+"""Sweeps between the scores of runs and the effects of axis values."""
+
+
+def fit_shared(basis: Basis, v: Array, residual: Array, codes: Positions, at: Array) -> tuple[Array, Array]:
     """Axis values that many runs share, and effects of them beyond the functions of a basis.
 
     Args:
@@ -39,12 +41,11 @@ def fit_shared(
         residual: Curves without their baseline, (points,).
         codes: Run of each point, (points,), from zero.
         at: Axis value of each point, (points,).
-        rounds: Sweeps between scores of runs and effects.
 
     Returns:
         Axis values, ascending, and their effects, (values,); none where they are no larger than chance.
 
-    Cost: O(rounds × points × functions²).
+    Cost: O(points × functions²).
 
     Source: a random effect per axis value, its variance by moments, e.g. Searle, Casella and McCulloch 1992.
     """
@@ -54,7 +55,7 @@ def fit_shared(
     if often.sum() < FEWEST_VALUES:
         return np.empty(0), np.empty(0)
     design = basis.at(v)
-    for _ in range(rounds):
+    for _ in range(SWEEPS):
         scores = scores_of(basis, v, residual - effect[place], codes)
         left = residual - (design * scores[codes]).sum(1)
         limit = CLIP * 1.4826 * float(np.median(np.abs(left)))

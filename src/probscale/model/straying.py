@@ -34,6 +34,12 @@ NEGLIGIBLE = 1e-3
 TYPICAL = 0.75
 """Quantile over left-out runs of the variances up to which factors of runs apply."""
 
+_REGULAR = 10
+"""Runs of an identity pattern that are counted beside those seen: few runs do not bend it."""
+
+_DEVIATION_ROUNDS, _FRESH_ROUNDS = 40, 60
+"""Rounds of expectation and maximisation for pattern and shares of kinds, and for shares of new runs."""
+
 
 @dataclass(frozen=True, eq=False)
 class RunDeviations:
@@ -221,40 +227,37 @@ def _evidence_of(
     return -0.5 * (fit + size + volume + base), centre, covariance
 
 
-def fit_deviations(
-    shown: list[tuple[Shown, Shown]], mean: Array, prior: Array, *, rounds: int = 40
-) -> RunDeviations:
+def fit_deviations(shown: list[tuple[Shown, Shown]], mean: Array, prior: Array) -> RunDeviations:
     """Pattern and shares of kinds under which left-out runs are most likely.
 
     Args:
         shown: What the points of each run say.
         mean: Scores expected without its cell, (runs, scores).
         prior: Their variances as the processes claim them, run deviation included, (runs, scores).
-        rounds: Rounds of expectation and maximisation.
 
-    Cost: O(rounds × runs × scales × scores³).
+    Cost: O(runs × kinds × scores³) in each of `_DEVIATION_ROUNDS` rounds.
 
-    Source: a finite scale mixture in place of a Student-t, by expectation and maximisation; ten pseudo-runs
-        of the identity keep the pattern regular.
+    Source: a finite scale mixture in place of a Student-t, by expectation and maximisation; pseudo-runs of
+        the identity keep the pattern regular.
     """
     count = prior.shape[1]
     kinds = np.array([(s, r) for s in SCALES for r in ROUGHNESS])
     typical = np.quantile(prior, TYPICAL, axis=0)
     even = np.full(len(kinds), 1 / len(kinds))
     runs = RunDeviations(np.eye(count), kinds, even, typical, even)
-    for _ in range(rounds):
+    for _ in range(_DEVIATION_ROUNDS):
         density, centre, covariance = _evidence(runs, shown, mean, prior)
         joint = density + np.log(runs.weights)
         share = np.exp(joint - np.asarray(logsumexp(joint, axis=1, keepdims=True)))
         second = covariance + centre[..., :, None] * centre[..., None, :]
-        pattern = np.einsum("is,isqp->qp", share / kinds[:, 0] ** 2, second) + 10 * np.eye(count)
+        pattern = np.einsum("is,isqp->qp", share / kinds[:, 0] ** 2, second) + _REGULAR * np.eye(count)
         weights = share.sum(axis=0) + _PSEUDO
         weights = weights / weights.sum()
-        runs = RunDeviations(pattern / (len(shown) + 10), kinds, weights, typical, weights)
+        runs = RunDeviations(pattern / (len(shown) + _REGULAR), kinds, weights, typical, weights)
     return runs
 
 
-def fresh_weights(runs: RunDeviations, density: list[Array], *, rounds: int = 60) -> RunDeviations:
+def fresh_weights(runs: RunDeviations, density: list[Array]) -> RunDeviations:
     """Runs whose shares of kinds, while nothing was seen, are those of the mixture of single points.
 
     Whole runs decide `weights`: there a run of one large deviation is of a wide kind. Intervals of new runs
@@ -263,14 +266,13 @@ def fresh_weights(runs: RunDeviations, density: list[Array], *, rounds: int = 60
     Args:
         runs: How runs stray.
         density: Per run the log densities of left-out points under each kind, (kinds, points) each.
-        rounds: Rounds of expectation and maximisation.
 
     Source: composite likelihood of the margins, Varin, Reid and Firth 2011; each run counts once.
     """
     table = np.concatenate(density, axis=1)
     say = np.concatenate([np.full(part.shape[1], 1 / part.shape[1]) for part in density])
     weights = runs.weights
-    for _ in range(rounds):
+    for _ in range(_FRESH_ROUNDS):
         joint = table + np.log(weights)[:, None]
         share = np.exp(joint - np.asarray(logsumexp(joint, axis=0)))
         weights = share @ say + _PSEUDO
