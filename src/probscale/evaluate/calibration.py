@@ -30,6 +30,7 @@ from probscale.evaluate.regimes import (
 )
 from probscale.evaluate.scores import score_points
 from probscale.runs import RunLog
+from probscale.runs.order import canonical
 from probscale.surrogate import CurveSurrogate, fit_surrogate
 from probscale.surrogate.options import FitOptions
 
@@ -90,6 +91,7 @@ def check(
     """
     start = time.perf_counter()
     _check_numbers(folds, most_runs)
+    log = canonical(log)
     notes: list[str] = []
     if log.n_runs > most_runs:
         notes.append(f"checked on {most_runs:,} of {log.n_runs:,} runs, drawn at random (seed {seed})")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from probscale.errors import ConfigError
 from probscale.runs import RunLog
+from probscale.runs.order import canonical
 from probscale.runs.thinning import evenly
 
 IN_DISTRIBUTION = "in-distribution"
@@ -122,12 +123,12 @@ def _why_not(log: RunLog, regime: str) -> str:
 
 
 def folds_of(log: RunLog, regimes: tuple[str, ...], *, folds: int, seed: int) -> list[Fold]:
-    """All refits of a check, the same for the same seed.
+    """All refits of a check, the same for the same seed and runs, in whatever order these come.
 
     The runs left out for `in-distribution` serve the prefixes as well: the fit that has not seen them is
     shown their beginnings.
     """
-    generator = np.random.default_rng(seed)
+    generator, log = np.random.default_rng(seed), canonical(log)
     out: list[Fold] = []
     if IN_DISTRIBUTION in regimes or PREFIX in regimes:
         out += _run_folds(log, folds, PREFIXES if PREFIX in regimes else (), generator)

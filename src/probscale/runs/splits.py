@@ -13,6 +13,7 @@ import pandas as pd
 from probscale.errors import RunLogError
 from probscale.runs.checks import column_of, show
 from probscale.runs.log import RunLog
+from probscale.runs.order import canonical_order
 from probscale.runs.schema import listed, require_columns
 
 
@@ -38,7 +39,7 @@ def split_by_run(log: RunLog, fraction: float = 0.2, *, seed: int) -> Split:
     Args:
         log: The log to split.
         fraction: Share of runs in the test part, in (0, 1); rounded up, with at least one run on each side.
-        seed: Seed of the choice.
+        seed: Seed of the choice; the order of the runs has no part in it.
 
     Raises:
         RunLogError: for a fraction outside (0, 1) or a log with a single run.
@@ -48,7 +49,7 @@ def split_by_run(log: RunLog, fraction: float = 0.2, *, seed: int) -> Split:
         raise RunLogError("a log with a single run cannot be split by run; split_by_prefix can split it")
     held = min(math.ceil(fraction * log.n_runs), log.n_runs - 1)
     test = np.zeros(log.n_runs, dtype=bool)
-    test[np.random.default_rng(seed).permutation(log.n_runs)[:held]] = True
+    test[np.random.default_rng(seed).permutation(canonical_order(log))[:held]] = True
     return Split(log.select(~test), log.select(test))
 
 
@@ -153,7 +154,8 @@ def split_by_level(
             raise RunLogError(
                 f"n={n!r} of {len(present)} values of {level!r}; it must leave one on each side"
             )
-        held = [present[i] for i in np.random.default_rng(seed).permutation(len(present))[:n]]
+        ordered = sorted(present)
+        held = [ordered[i] for i in np.random.default_rng(seed).permutation(len(present))[:n]]
     else:
         held = [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
         unknown = [value for value in held if value not in present]

@@ -15,6 +15,7 @@ from probscale.cost import CostModel, as_cost
 from probscale.envelope import area_between, best_of, crossings, line_through
 from probscale.errors import ConfigError, ExtrapolationWarning, MisfitWarning, ShapeError
 from probscale.runs import RunLog
+from probscale.runs.order import canonical_order
 from probscale.runs.pools import Configs
 from probscale.scaling.candidates import Candidates, candidates_of
 from probscale.scaling.draws import Draws
@@ -229,8 +230,10 @@ def fit_frontier(
     found = candidates_of(log, pool, cost, levels, until)
     _warn_beyond(log, found, levels, cost)
     believed = surrogate if luck else population_level(surrogate)
-    curves = believed.predict(found.asked, found.places).latent()
-    draws = found.arranged(curves.sample(samples, seed=seed))
+    # Runs of the log are drawn in an order of their own, and then put back.
+    order = canonical_order(log) if pool is None else np.arange(len(found.asked))
+    curves = believed.predict(found.asked.iloc[order], found.places[order]).latent()
+    draws = found.arranged(curves.sample(samples, seed=seed)[:, np.argsort(order)])
     first = float(log.points[log.roles.axis].min())
     begun = found.at >= first * (1 - 1e-9)
     # Before the first observed axis value nothing is known; such cells must not look like bargains.

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from probscale.cost import CostModel, as_cost
 from probscale.envelope import best_of
 from probscale.errors import ConfigError
+from probscale.runs.order import canonical
 from probscale.runs.pools import Configs, pool_table
 from probscale.scaling.draws import Draws
 from probscale.surrogate import CurveSurrogate
@@ -137,7 +138,7 @@ def _pool(surrogate: CurveSurrogate, pool: Configs | None) -> pd.DataFrame:
     size = surrogate.log.roles.params
     if size is None:
         raise ConfigError("isoFLOP curves compare model sizes; give the log a params role, params='N_params'")
-    given = surrogate.log.configs.drop_duplicates() if pool is None else pool
+    given = canonical(surrogate.log).configs.drop_duplicates() if pool is None else pool
     frame = pool_table(given)
     if size not in frame:
         raise ConfigError(f"the pool has no column {size!r}, the model size; isoFLOP curves compare sizes")

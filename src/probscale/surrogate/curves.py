@@ -17,6 +17,7 @@ from probscale.encode.fields import label
 from probscale.errors import ConfigError, RunLogError
 from probscale.runs import Roles, RunLog
 from probscale.runs.log import check_log
+from probscale.runs.order import canonical
 from probscale.runs.pools import Configs
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.functional import FunctionalExpert
@@ -179,6 +180,7 @@ class CurveSurrogate:
         check_log(more, "condition")
         more = with_outputs(more, self.log.roles)
         log = self.log + more
+        more = canonical(more)
         news = self._news(more)
         codes = run_codes(list(more.runs))
         experts = dict(self.experts)

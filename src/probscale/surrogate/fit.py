@@ -20,6 +20,7 @@ from probscale.model.fitting import FitOutcome
 from probscale.model.means import LawMean
 from probscale.runs import RunLog
 from probscale.runs.log import check_log
+from probscale.runs.order import canonical
 from probscale.surrogate.believing import NOTHING, Background, given_to, sizes_of
 from probscale.surrogate.curves import POOLED, CurveExpert, CurveSurrogate
 from probscale.surrogate.earlier import earlier_fit
@@ -75,7 +76,8 @@ def fit_surrogate(
     informs the others. Outputs of larger logs are modelled apart.
 
     Args:
-        log: Finished and unfinished runs.
+        log: Finished and unfinished runs. Their order says nothing: the same runs in another give the same
+            surrogate.
         embedder: "default" (bundled language model), None (no text), a Hugging Face id or local path, or an
             Embedder.
         seed: Same log and seed, same surrogate.
@@ -124,7 +126,7 @@ def fit_surrogate(
     options = replace(options or FitOptions(), transform=transform, device=str(find_device(device)))
     language = get_embedder(embedder)
     source = None if language is None else CachedEmbedder(language, EmbeddingCache())
-    parts = _parts(log, np.random.default_rng(seed)) if not model.startswith("latent") else {POOLED: log}
+    parts = _parts(canonical(log), model, np.random.default_rng(seed))
     fitted: dict[str, dict[str, Fitted]] = {output: {} for output in outputs}
     for name in tqdm(_order(parts), desc="fitting", disable=not progress):
         part = parts[name]
@@ -274,9 +276,9 @@ def _suits_grid(log: RunLog, options: FitOptions) -> bool:
     return not (is_functional(log, options.most) and is_finished(log))
 
 
-def _parts(log: RunLog, generator: np.random.Generator) -> dict[str, RunLog]:
+def _parts(log: RunLog, model: str, generator: np.random.Generator) -> dict[str, RunLog]:
     """Logs of the experts: large sources apart, and all runs (thinned when sources stand apart)."""
-    if not log.roles.levels:
+    if not log.roles.levels or model.startswith("latent"):
         return {POOLED: log}
     labels = log.configs[log.roles.levels[0]].map(label)
     counts = labels.value_counts()

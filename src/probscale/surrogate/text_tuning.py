@@ -16,6 +16,7 @@ from probscale.encode.tuning_data import FEWEST_GROUPS
 from probscale.errors import ConfigError
 from probscale.runs import RunLog
 from probscale.runs.log import check_log
+from probscale.runs.order import canonical
 from probscale.surrogate.fitting import FitOptions, fit_output
 
 MOST_RUNS = 800
@@ -102,7 +103,7 @@ def text_residuals(
         ConfigError: if no field has eight values with a text.
     """
     generator = np.random.default_rng(seed)
-    finals = log.measured(log.output).finals()
+    finals = canonical(log.measured(log.output)).finals()
     if finals.n_runs > MOST_RUNS:
         chosen = np.zeros(finals.n_runs, dtype=bool)
         chosen[generator.permutation(finals.n_runs)[:MOST_RUNS]] = True
