@@ -182,7 +182,8 @@ def _tiles(subject: Subject, found: CheckReport | None) -> list[tuple[str, str]]
         (style.scientific(spent), f"{subject.cost.unit} spent on all runs"),
     ]
     if found is not None:
-        held = {name: f"{100 * found.table.loc[name, 'coverage_90']:.0f} %" for name in found.regimes}
+        shares = zip(found.regimes, found.table["coverage_90"].to_numpy(dtype=np.float64), strict=True)
+        held = {name: f"{100 * share:.0f} %" for name, share in shares}
         first, *others = held
         words = f"of measurements of {meaning(first)}, left out, inside 90 % intervals"
         words += "".join(f"; {meaning(name)} {held[name]}" for name in others if name in HARDER)
