@@ -22,16 +22,16 @@ from probscale.runs.bundled import bundled_runs
 ROLES = ["--run", "run", "--axis", "tokens", "--output", "loss", "--params", "params", "--horizon", "horizon"]
 COMMANDS = (
     "demo",
+    "describe",
     "fit",
     "predict",
-    "describe",
     "check",
+    "report",
     "frontier",
     "suggest",
     "plan",
     "allocate",
     "replay",
-    "report",
 )
 
 
@@ -69,6 +69,15 @@ def test_help_of_every_command_has_an_example():
         result = run(command, "--help")
         assert result.exit_code == 0
         assert f"probscale {command}" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_commands_are_listed_in_the_order_in_which_they_are_needed():
+    listed = [
+        words[1]
+        for words in (line.split() for line in run("--help").output.splitlines())
+        if len(words) > 2 and words[0] == "│" and words[1] in COMMANDS
+    ]
+    assert listed == list(COMMANDS)
 
 
 def test_help_is_instant():

@@ -85,6 +85,32 @@ def test_increments_continue_from_the_state_and_never_repeat(whole):
     assert len(whole[2]) > len(reached)
 
 
+def test_a_watching_function_is_told_what_the_ledger_holds(whole, small_log, pool, true_loss, flops):
+    """Also of what happened before it watched."""
+    _, path, _ = whole
+    told = []
+    loop = loop_of(small_log, pool, Trainer(true_loss), flops, path, watch=told.append)
+    loop.run()
+    events = read_ledger(path).events
+    assert told == [event for event in events if event["event"] in ("decision", "done", "failed")]
+    assert told[0]["event"] == "decision"
+    assert told[1]["event"] == "done"
+
+
+def test_a_new_loop_tells_of_each_step_as_it_goes(small_log, pool, true_loss, flops, tmp_path):
+    told = []
+
+    def watch(event):
+        lines = (tmp_path / "l.jsonl").read_text().splitlines()
+        told.append((event["event"], json.loads(lines[-1]) == json.loads(json.dumps(event))))
+
+    loop = loop_of(small_log, pool, Trainer(true_loss), flops, tmp_path / "l.jsonl", watch=watch)
+    assert repr(loop).startswith("ActiveLoop(4 configurations, ")
+    assert len(repr(loop)) < 200
+    loop.run()
+    assert told[:2] == [("decision", True), ("done", True)]
+
+
 def test_running_again_does_nothing_more(whole, small_log, pool, true_loss, flops):
     idle = Trainer(true_loss)
     again = loop_of(small_log, pool, idle, flops, whole[1]).run()

@@ -19,6 +19,9 @@ from probscale.cli.options import (
 )
 from probscale.cli.speech import as_options, readable
 
+BEGIN, FORECAST, DECIDE = "Begin", "Forecast, and see how far to trust it", "Decide what to train"
+"""Headings of the commands, in the order in which a newcomer needs them."""
+
 app = typer.Typer(
     name="probscale",
     help="Calibrated forecasts of learning curves from the logs of past training runs.\n\n"
@@ -49,7 +52,7 @@ def root(
     """Options before the command."""
 
 
-@app.command(epilog="Example: `probscale demo --out demo_output`")
+@app.command(rich_help_panel=BEGIN, epilog="Example: `probscale demo --out demo_output`")
 @readable
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the picture and the table.")] = Path("demo_output"),
@@ -71,6 +74,24 @@ def demo(
 
 
 @app.command(
+    rich_help_panel=BEGIN,
+    epilog="Example: `probscale describe runs.parquet --run run_id --axis tokens --output loss`",
+)
+@readable
+def describe(
+    log: Log,
+    *,
+    roles: OutputsRoles,
+    debug: Debug = False,
+) -> None:
+    """Say what is in LOG: runs, levels, ranges, gaps, unfinished and diverged runs."""
+    from probscale.cli.work import read_log
+
+    typer.echo(as_options(str(read_log(log, roles.arguments()).describe()), roles.arguments()))
+
+
+@app.command(
+    rich_help_panel=FORECAST,
     epilog="Example: `probscale fit runs.parquet --run run_id --axis tokens --output loss --params N "
     "--levels source -o surrogate.safetensors`"
 )
@@ -94,6 +115,7 @@ def fit(
 
 
 @app.command(
+    rich_help_panel=FORECAST,
     epilog="Example: `probscale predict surrogate.safetensors configs.csv --at 1e9,2e9 -o forecast.csv`; "
     "also `--at 1e8:1e10:20` (20 values, evenly spaced in the logarithm), `--at D_tokens` (a column)"
 )
@@ -130,21 +152,8 @@ def predict(
     )
 
 
-@app.command(epilog="Example: `probscale describe runs.parquet --run run_id --axis tokens --output loss`")
-@readable
-def describe(
-    log: Log,
-    *,
-    roles: OutputsRoles,
-    debug: Debug = False,
-) -> None:
-    """Say what is in LOG: runs, levels, ranges, gaps, unfinished and diverged runs."""
-    from probscale.cli.work import read_log
-
-    typer.echo(as_options(str(read_log(log, roles.arguments()).describe()), roles.arguments()))
-
-
 @app.command(
+    rich_help_panel=FORECAST,
     epilog="Example: `probscale check runs.parquet --run run_id --axis tokens --output loss --params N "
     '--horizon D -o check`; `--regimes "larger scale,prefix"` for some regimes only'
 )
@@ -191,15 +200,15 @@ def check(
     )
 
 
-for command, example in (
-    (frontier.frontier, frontier.EXAMPLE),
-    (suggest.suggest, suggest.EXAMPLE),
-    (plan.plan, plan.EXAMPLE),
-    (allocate.allocate, allocate.EXAMPLE),
-    (replay.replay, replay.EXAMPLE),
-    (report.report, report.EXAMPLE),
+for panel, command, example in (
+    (FORECAST, report.report, report.EXAMPLE),
+    (DECIDE, frontier.frontier, frontier.EXAMPLE),
+    (DECIDE, suggest.suggest, suggest.EXAMPLE),
+    (DECIDE, plan.plan, plan.EXAMPLE),
+    (DECIDE, allocate.allocate, allocate.EXAMPLE),
+    (DECIDE, replay.replay, replay.EXAMPLE),
 ):
-    app.command(epilog=example)(command)
+    app.command(rich_help_panel=panel, epilog=example)(command)
 
 
 def main() -> None:

@@ -82,8 +82,13 @@ def predict_file(
             curves = surrogate.predict(asked.iloc[where], values[where], output=output)
             parts.append(curves.to_frame(interval))
             done(len(parts[-1]) // values.shape[1])
-    write_table(beside_configs(parts, asked), out)
+    table = beside_configs(parts, asked)
+    write_table(table, out)
     if not quiet:
+        from probscale.cli.tables import shown
+
+        typer.echo(f"{interval:.0%} intervals, lower to upper; config counts the rows of {configs}")
+        typer.echo(shown(table[list(parts[0].columns)]))
         typer.echo(f"wrote {out}: {values.size:,} forecasts of {output or surrogate.log.output}")
 
 

@@ -46,6 +46,10 @@ FORMER = {"overhead": 0.0, "cost": None}
 """What loops had before their ledgers said so: starts cost nothing, and costs were not compared."""
 
 
+WATCHED = ("decision", "done", "failed")
+"""Events that a watching function is told."""
+
+
 @dataclass(frozen=True, eq=False)
 class ActiveLoop:
     """Active learning on real training.
@@ -86,6 +90,8 @@ class ActiveLoop:
         retry_failed: Runs that an earlier call of `run` gave up may be tried again, once per call, each from
             its last state and with as many attempts as at first, within what is left of the budget. Without
             it they stay out, however much the budget grows.
+        watch: Called with each decision and outcome as the ledger holds it, as in `allocate`; on a resume
+            with the earlier ones too.
     """
 
     log: RunLog
@@ -109,9 +115,16 @@ class ActiveLoop:
     timeout: float | None = None
     retries: int = 1
     retry_failed: bool = False
+    watch: Callable[[Event], None] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cost", as_cost(self.cost))
+
+    def __repr__(self) -> str:
+        return (
+            f"ActiveLoop({len(self.pool)} configurations, {self.log.n_runs} runs known, budget "
+            f"{self.budget:g} {self.cost.unit}, criterion {name_of(self.criterion)}, ledger {str(self.ledger)!r})"
+        )
 
     def run(self) -> RunLog:
         """Spend the budget; returns the log with everything that was learnt.
@@ -129,6 +142,8 @@ class ActiveLoop:
         ):
             if self.retry_failed and (again := retryable(ledger.events())):
                 ledger.append({"event": "again", "retried": again})
+            for event in ledger.events():
+                self._told(event)
             progress = Progress(self.log, frame).replayed(ledger.events())
             progress = self._settled(progress, ledger, workers)
             fitted, surrogate = progress.fitted_after, None
@@ -148,6 +163,7 @@ class ActiveLoop:
                     return log
                 event = {"event": "decision", "number": progress.turns, "fitted": fitted, "orders": orders}
                 ledger.append(event)
+                self._told(event)
                 progress = self._settled(progress.after(event), ledger, workers)
 
     def _check(self) -> None:
@@ -239,8 +255,13 @@ class ActiveLoop:
             for outcome in workers.outcomes(jobs):
                 event = self._event(progress, outcome)
                 ledger.append(event)
+                self._told(event)
                 progress = progress.after(event)
         return progress
+
+    def _told(self, event: Event) -> None:
+        if self.watch is not None and event["event"] in WATCHED:
+            self.watch(event)
 
     def _event(self, progress: Progress, outcome: Outcome) -> Event:
         """Ledger event of an outcome; what was trained is paid, whether or not it went well."""
