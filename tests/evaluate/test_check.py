@@ -82,6 +82,24 @@ def test_a_prefix_is_scored_beyond_its_end_only(log, report):
         assert (points["at"].to_numpy() > share * ends.loc[points["run"]].to_numpy()).all()
 
 
+def test_where_runs_end_is_counted_by_itself(report):
+    """Of curves: many points of a run say little of where it ends."""
+    for name in report.regimes:
+        points = report.points[report.points["regime"] == name]
+        last = points[points["at"] == points.groupby("run")["at"].transform("max")]
+        inside = last["truth"].between(last["lower_90"], last["upper_90"])
+        assert len(last) == points["run"].nunique()
+        assert report.table.loc[name, "ends_90"] == pytest.approx(inside.mean())
+        assert f"{inside.mean():.0%} of their last points" in report.verdicts[name]
+    assert "90 % at the end" in report.to_markdown()
+
+
+def test_finals_have_no_ends_of_their_own(log):
+    small = check(log.finals(), regimes="in-distribution", embedder=None, folds=1, options=QUICK)
+    assert "ends_90" not in small.table or small.table["ends_90"].isna().all()
+    assert "last points" not in str(small)
+
+
 def test_a_longer_prefix_forecasts_better(report):
     error = report.table["crps"]
     assert error["prefix 50 %"] < error["prefix 10 %"] < error["in-distribution"]

@@ -93,7 +93,7 @@ def describe(
 @app.command(
     rich_help_panel=FORECAST,
     epilog="Example: `probscale fit runs.parquet --run run_id --axis tokens --output loss --params N "
-    "--levels source -o surrogate.safetensors`"
+    "--levels source -o surrogate.safetensors`",
 )
 @readable
 def fit(
@@ -117,7 +117,7 @@ def fit(
 @app.command(
     rich_help_panel=FORECAST,
     epilog="Example: `probscale predict surrogate.safetensors configs.csv --at 1e9,2e9 -o forecast.csv`; "
-    "also `--at 1e8:1e10:20` (20 values, evenly spaced in the logarithm), `--at D_tokens` (a column)"
+    "also `--at 1e8:1e10:20` (20 values, evenly spaced in the logarithm), `--at D_tokens` (a column)",
 )
 @readable
 def predict(
@@ -155,7 +155,7 @@ def predict(
 @app.command(
     rich_help_panel=FORECAST,
     epilog="Example: `probscale check runs.parquet --run run_id --axis tokens --output loss --params N "
-    '--horizon D -o check`; `--regimes "larger scale,prefix"` for some regimes only'
+    '--horizon D -o check`; `--regimes "larger scale,prefix"` for some regimes only',
 )
 @readable
 def check(

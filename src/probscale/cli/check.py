@@ -88,7 +88,8 @@ def _reading() -> str:
     return (
         "MAE and CRPS are in units of the output; ratio is our MAE over that of the best plain method. "
         '"90 % holds" is the share of measured points inside 90 % intervals (± one standard error over '
-        'runs), "widen by" the factor on their width that would make it 90 %.'
+        'runs), "90 % at the end" that of the last points of runs alone, where a forecast is mostly asked; '
+        '"widen by" is the factor on the width of intervals that would make the first 90 %.'
     )
 
 

@@ -27,8 +27,8 @@ class CheckReport:
     """Result of `check`; `str` gives the verdicts and the table.
 
     Attributes:
-        table: One row per regime: scores of `pooled`, clusters, the best plain method with its MAE, and our
-            MAE over it.
+        table: One row per regime: scores of `pooled`, clusters, the best plain method with its MAE, our
+            MAE over it, and, of curves, the share of last points of runs inside 90 % intervals.
         points: Every scored point: regime, fold, run, at, truth, forecasts, scores, baselines.
         output: Name of the output.
         axis: Name of the axis.
@@ -65,7 +65,7 @@ class CheckReport:
     def to_markdown(self) -> str:
         """The table of the figures that matter, as Markdown."""
         head = ["regime", "runs", "points", "MAE", "best plain method", "ratio", "CRPS"]
-        head += [f"{level} % holds" for level in (50, 80, 90, 95)] + ["widen by"]
+        head += [f"{level} % holds" for level in (50, 80, 90, 95)] + ["90 % at the end", "widen by"]
         lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)]
         lines += ["| " + " | ".join(_cells(name, self._regime(name))) + " |" for name in self.regimes]
         return "\n".join(lines)
@@ -106,6 +106,7 @@ def _row(part: pd.DataFrame) -> dict[str, Any]:
     figures = pooled(part, cluster=cluster).iloc[0]
     row: dict[str, Any] = {str(key): value for key, value in figures.items()}
     row["clusters"] = int(part[cluster].nunique())
+    row |= _ends(part)
     plain = {
         str(name).removeprefix(BASELINE): float((part[name] - part["truth"]).abs().mean())
         for name in part
@@ -117,6 +118,15 @@ def _row(part: pd.DataFrame) -> dict[str, Any]:
     return row
 
 
+def _ends(part: pd.DataFrame) -> dict[str, float]:
+    """Share of last points inside 90 % intervals: many points of a run say little of where it ends."""
+    if not part.duplicated("run").any():
+        return {}
+    last = part.sort_values("at", kind="stable").drop_duplicates("run", keep="last")
+    inside = (last["lower_90"] <= last["truth"]) & (last["truth"] <= last["upper_90"])
+    return {"ends_90": float(inside.mean())}
+
+
 def verdict(row: pd.Series) -> str:
     """What one row of the table says."""
     coverage, error = float(row["coverage_90"]), float(row["coverage_90_se"])
@@ -124,6 +134,8 @@ def verdict(row: pd.Series) -> str:
     text = f"90 % intervals hold {coverage:.0%}"
     text += f" (± {100 * error:.0f})" if math.isfinite(error) else ""
     text = f"{text} of {count}: {_judged(row, coverage, error)}"
+    if np.isfinite(row.get("ends_90", np.nan)):
+        text = f"{text}; {row['ends_90']:.0%} of their last points"
     if "ratio" not in row or not np.isfinite(row["ratio"]):
         return text
     mae, plain = f"{row['mae']:.3g}", f"{row['baseline']} ({row['baseline_mae']:.3g})"
@@ -156,6 +168,8 @@ def _cells(name: str, row: pd.Series) -> list[str]:
         error = float(row[f"coverage_{level}_se"])
         shown = f" ± {100 * error:.0f}" if level == 90 and math.isfinite(error) else ""
         cells.append(f"{100 * row[f'coverage_{level}']:.0f}{shown} %")
+    ends = row.get("ends_90", np.nan)
+    cells.append(f"{100 * ends:.0f} %" if np.isfinite(ends) else "-")
     return [*cells, f"{row['widen']:.2f}"]
 
 

@@ -32,6 +32,8 @@ _HOME = {
     "ProbscalePruner": "optuna",
     "ProbscaleSampler": "optuna",
     "TrialModel": "optuna",
+    "from_optuna": "optuna_study",
+    "read_optuna": "optuna_study",
     "EXECUTORS": "executors",
     "executor_named": "executors",
     "RayExecutor": "ray",

@@ -79,19 +79,22 @@ def _table(subject: Subject, found: CheckReport) -> Table:
         if isinstance(row.get("baseline"), str):
             plain = f"{row['baseline_mae']:.3g} ({row['baseline']})"
         inside = (f"{100 * row[f'coverage_{level}']:.0f} %" for level in (50, 80, 90))
-        rows.append((meaning(name), f"{int(row['runs'])}", *inside, f"{row['mae']:.3g}", plain))
+        ends = f"{100 * row['ends_90']:.0f} %" if np.isfinite(row.get("ends_90", np.nan)) else "–"
+        rows.append((meaning(name), f"{int(row['runs'])}", *inside, ends, f"{row['mae']:.3g}", plain))
     head = (
         "left out and forecast",
         "runs",
         "50 % hold",
         "80 % hold",
         "90 % hold",
+        "at the end",
         "mean error",
         "plain method",
     )
     caption = (
-        f"Share of measurements inside intervals of 50, 80 and 90 %, and the mean absolute error "
-        f"({found.output}, {subject.shown_unit}), beside that of the best of several plain methods."
+        f"Share of measurements inside intervals of 50, 80 and 90 %, of the last one of each run inside that "
+        f"of 90 %, and the mean absolute error ({found.output}, {subject.shown_unit}), beside that of the best "
+        "of several plain methods."
     )
     return Table(head, tuple(rows), caption)
 
