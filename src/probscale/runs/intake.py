@@ -256,7 +256,7 @@ def _planned_ends(points: pd.DataFrame, configs: pd.DataFrame, roles: Roles) -> 
         if (share <= 1.001).all() and at_end >= max(ENDED[0] * len(configs), ENDED[1]):
             return [
                 f"no run goes beyond its {name}, and {at_end} of {len(configs)} end there; if it is the "
-                f"planned end of a run, give horizon={name!r}, so that half a run is not taken for a short one"
+                f"planned end of a run, give horizon={name!r}, so that half a run is not read as a short one"
             ]
     return []
 
