@@ -93,8 +93,8 @@ def _table(subject: Subject, found: CheckReport) -> Table:
     )
     caption = (
         f"Share of measurements inside intervals of 50, 80 and 90 %, of the last one of each run inside that "
-        f"of 90 %, and the mean absolute error ({found.output}, {subject.shown_unit}), beside that of the best "
-        "of several plain methods."
+        f"of 90 %, and the mean absolute error ({found.output}, {subject.shown_unit}), beside that of the "
+        "best of several plain methods."
     )
     return Table(head, tuple(rows), caption)
 
