@@ -123,7 +123,8 @@ class ActiveLoop:
     def __repr__(self) -> str:
         return (
             f"ActiveLoop({len(self.pool)} configurations, {self.log.n_runs} runs known, budget "
-            f"{self.budget:g} {self.cost.unit}, criterion {name_of(self.criterion)}, ledger {str(self.ledger)!r})"
+            f"{self.budget:g} {self.cost.unit}, criterion {name_of(self.criterion)}, ledger "
+            f"{str(self.ledger)!r})"
         )
 
     def run(self) -> RunLog:

@@ -90,7 +90,7 @@ def _goal(study: Study) -> Any:
 
     if len(study.directions) > 1:
         raise ConfigError(
-            f"study {study.study_name!r} has {len(study.directions)} objectives; trials report values on the way "
-            "for a single one only, so give studies of one objective"
+            f"study {study.study_name!r} has {len(study.directions)} objectives; trials report values on the "
+            "way for a single one only, so give studies of one objective"
         )
     return "max" if study.direction == StudyDirection.MAXIMIZE else "min"
