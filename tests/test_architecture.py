@@ -1,6 +1,7 @@
 """The shape of the code: layers, sizes, names, and imports that change nothing."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -76,9 +77,24 @@ def test_the_public_contract_is_there():
     assert set(probscale.__all__) <= set(dir(probscale))
 
 
-def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        probscale.nothing  # noqa: B018
+LAZY = ("probscale", "probscale.budget", "probscale.design", "probscale.integrations", "probscale.plot")
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_packages_that_import_on_first_use_show_their_public_names_alone(package):
+    module = importlib.import_module(package)
+    assert dir(module) == sorted(module.__all__)
+    with pytest.raises(AttributeError, match=rf"{package}' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_type_checkers_are_told_where_every_lazy_name_comes_from(package):
+    tree = ast.parse(Path(importlib.import_module(package).__file__ or "").read_text("utf-8"))
+    told = {
+        n.asname or n.name for line in ast.walk(tree) if isinstance(line, ast.ImportFrom) for n in line.names
+    }
+    assert {name for name in importlib.import_module(package).__all__ if not name.startswith("_")} <= told
 
 
 def test_public_names_mean_the_same_whatever_was_imported_before():

@@ -7,11 +7,13 @@ stop.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from probscale.lazy import deferred
 
 if TYPE_CHECKING:
     from probscale import catalog, laws, plot, theory
+    from probscale.budget import allocate, plan_budget
     from probscale.cost import FlopsCost, MoneyCost, SecondsCost
     from probscale.design import ActiveLoop, suggest
     from probscale.laws import LawFit, fit_law
@@ -31,42 +33,55 @@ __version__ = "0.1.0"
 
 # Names are resolved on first use, so that `import probscale` stays fast and touches no torch.
 _HOME = {
-    "RunLog": "runs",
-    "Roles": "runs",
-    "read_runs": "runs",
-    "FlopsCost": "cost",
-    "SecondsCost": "cost",
-    "MoneyCost": "cost",
-    "fit_law": "laws",
-    "LawFit": "laws",
-    "simulate_runs": "theory",
-    "fit_surrogate": "surrogate",
-    "fine_tune_embedder": "surrogate",
-    "load_surrogate": "surrogate",
-    "CurveSurrogate": "surrogate",
-    "CurvePosterior": "surrogate",
-    "plan_budget": "budget",
-    "allocate": "budget",
-    "fit_frontier": "scaling",
-    "write_report": "report",
-    "suggest": "design",
-    "ActiveLoop": "design",
+    "RunLog": ".runs",
+    "Roles": ".runs",
+    "read_runs": ".runs",
+    "FlopsCost": ".cost",
+    "SecondsCost": ".cost",
+    "MoneyCost": ".cost",
+    "fit_law": ".laws",
+    "LawFit": ".laws",
+    "simulate_runs": ".theory",
+    "fit_surrogate": ".surrogate",
+    "fine_tune_embedder": ".surrogate",
+    "load_surrogate": ".surrogate",
+    "CurveSurrogate": ".surrogate",
+    "CurvePosterior": ".surrogate",
+    "plan_budget": ".budget",
+    "allocate": ".budget",
+    "fit_frontier": ".scaling",
+    "write_report": ".report",
+    "suggest": ".design",
+    "ActiveLoop": ".design",
 }
 _MODULES = ("theory", "laws", "catalog", "plot")
 
-__all__ = [*sorted(_HOME), *_MODULES, "__version__"]  # noqa: PLE0604
+__all__ = [
+    "ActiveLoop",
+    "CurvePosterior",
+    "CurveSurrogate",
+    "FlopsCost",
+    "LawFit",
+    "MoneyCost",
+    "Roles",
+    "RunLog",
+    "SecondsCost",
+    "__version__",
+    "allocate",
+    "catalog",
+    "fine_tune_embedder",
+    "fit_frontier",
+    "fit_law",
+    "fit_surrogate",
+    "laws",
+    "load_surrogate",
+    "plan_budget",
+    "plot",
+    "read_runs",
+    "simulate_runs",
+    "suggest",
+    "theory",
+    "write_report",
+]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"probscale.{_HOME[name]}"), name)
-    elif name in _MODULES:
-        value = importlib.import_module(f"probscale.{name}")
-    else:
-        raise AttributeError(f"module 'probscale' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME, *_MODULES])
+__getattr__, __dir__ = deferred(__name__, _HOME, _MODULES)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from probscale.lazy import deferred
 
 if TYPE_CHECKING:
     from probscale.budget.allocation import AllocationResult, BestRun, allocate
@@ -43,10 +44,4 @@ __all__ = [
     "process_workers",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'probscale.budget' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name], "probscale.budget"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = deferred(__name__, _HOME)

@@ -26,6 +26,12 @@ from probscale.model.priors import declare
 INDUCING = 6
 """Points along the axis that carry the bends which configurations share."""
 
+INNER_JITTER = 1e-8
+"""Added to the diagonal of correlations between inducing axis values, whose kernel is one there."""
+
+SCORE_JITTER = 1e-10
+"""Added to the precision of scores, relative to one plus its mean diagonal: few points leave it singular."""
+
 BEYOND = 0.35
 """How far past the grid they reach, as a share of its length: curves are asked beyond their prefixes."""
 
@@ -119,7 +125,7 @@ class GridProcess(Module):
         width = torch.exp(self.get_parameter("width"))
         inner = matern52(((knots[:, None] - knots) / width).square())
         factor = torch.linalg.cholesky(
-            inner + 1e-8 * torch.eye(INDUCING, dtype=axis.dtype, device=axis.device)
+            inner + INNER_JITTER * torch.eye(INDUCING, dtype=axis.dtype, device=axis.device)
         )
         cross = matern52(((axis[..., None] - knots) / width).square())
         bends = torch.linalg.solve_triangular(factor, cross.mT, upper=False).mT
@@ -203,7 +209,7 @@ def runs_say(process: GridProcess, data: GridData) -> RunsSay:
         features = torch.linalg.solve_triangular(factor, features, upper=False)
     precision = features.mT @ features
     count = precision.shape[-1]
-    tiny = 1e-10 * (1 + precision.diagonal(dim1=-2, dim2=-1).mean(-1))[:, None, None]
+    tiny = SCORE_JITTER * (1 + precision.diagonal(dim1=-2, dim2=-1).mean(-1))[:, None, None]
     identity = torch.eye(count, dtype=precision.dtype, device=precision.device)
     root = torch.linalg.cholesky(precision + tiny * identity).mT
     moment = (features.mT @ residual[..., None])[..., 0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from probscale.lazy import deferred
 
 if TYPE_CHECKING:
     from probscale.plot.acquisition import plot_acquisition
@@ -17,21 +18,21 @@ if TYPE_CHECKING:
 
 # Resolved on first use: matplotlib, and what a figure does not show, stay unimported.
 _HOME = {
-    "draw_check_curves": "check",
-    "plot_acquisition": "acquisition",
-    "plot_check": "check",
-    "plot_curves": "curves",
-    "plot_fan": "curves",
-    "plot_frontier": "scaling",
-    "plot_gains": "replay",
-    "plot_isoflop": "scaling",
-    "plot_law_posterior": "scaling",
-    "plot_learning": "replay",
-    "plot_local_exponents": "theory",
-    "plot_parity": "calibration",
-    "plot_phase_diagram": "theory",
-    "plot_reliability": "calibration",
-    "plot_rungs": "rungs",
+    "draw_check_curves": ".check",
+    "plot_acquisition": ".acquisition",
+    "plot_check": ".check",
+    "plot_curves": ".curves",
+    "plot_fan": ".curves",
+    "plot_frontier": ".scaling",
+    "plot_gains": ".replay",
+    "plot_isoflop": ".scaling",
+    "plot_law_posterior": ".scaling",
+    "plot_learning": ".replay",
+    "plot_local_exponents": ".theory",
+    "plot_parity": ".calibration",
+    "plot_phase_diagram": ".theory",
+    "plot_reliability": ".calibration",
+    "plot_rungs": ".rungs",
 }
 
 __all__ = [
@@ -52,14 +53,4 @@ __all__ = [
     "plot_rungs",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'probscale.plot' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"probscale.plot.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+__getattr__, __dir__ = deferred(__name__, _HOME)

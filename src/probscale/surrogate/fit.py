@@ -234,7 +234,7 @@ def _fit_part(
 
 def _linked_report(name: str, fit: OutputFit) -> ExpertReport:
     report = _report(name, fit.log, fit.alone, fit.outcomes, {})
-    jitter = repairs_of(fit.expert.states[0].jitter, 0)
+    jitter = repairs_of(_jitter(fit.expert), 0)
     repairs = tuple(dict.fromkeys((*report.repairs, *jitter)))
     return replace(report, output=fit.log.output, couplings=fit.couplings, repairs=repairs)
 
@@ -296,6 +296,11 @@ def _order(parts: dict[str, RunLog]) -> list[str]:
     return sorted(parts, key=lambda name: (name == POOLED, -sizes_of(parts[name])))
 
 
+def _jitter(expert: Expert) -> float:
+    """Largest relative jitter that any Gaussian process of a mixture took."""
+    return max(state.jitter for state in expert.states)
+
+
 def _report(
     name: str, log: RunLog, expert: Expert, outcomes: list[FitOutcome], orders: dict[str, float]
 ) -> ExpertReport:
@@ -334,7 +339,7 @@ def _report(
         outliers=int((weights < 0.25).sum()),
         evaluations=sum(outcome.evaluations for outcome in outcomes),
         log_posterior=outcomes[0].objective,
-        repairs=repairs_of(state.jitter, sum(outcome.failures for outcome in outcomes)),
+        repairs=repairs_of(_jitter(expert), sum(outcome.failures for outcome in outcomes)),
         diverged=0 if expert.divergence is None else expert.divergence.count,
         schedule=() if expert.encoder.annealing is None else expert.encoder.annealing.columns,
         text_gain=expert.text_gain,

@@ -27,7 +27,7 @@ from probscale.surrogate.grid import GridExpert, axis_coordinates, config_layout
 from probscale.surrogate.known_points import FEWEST_PER_RUN, run_codes, spikes_of
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, prepare
-from probscale.surrogate.report import ExpertReport
+from probscale.surrogate.report import ExpertReport, repairs_of
 
 Array = NDArray[np.float64]
 
@@ -250,7 +250,6 @@ def grid_report(name: str, log: RunLog, expert: GridExpert, outcomes: list[FitOu
     """What was fitted."""
     state, features = expert.state, expert.encoder.features
     tails = {"new runs": expert.tail, "continued runs": expert.prefix_tail}
-    failures = sum(outcome.failures for outcome in outcomes)
     return ExpertReport(
         name=name,
         engine="grid, eigenvectors" if state.data.complete else "grid",
@@ -267,9 +266,7 @@ def grid_report(name: str, log: RunLog, expert: GridExpert, outcomes: list[FitOu
         outliers=0,
         evaluations=sum(outcome.evaluations for outcome in outcomes),
         log_posterior=outcomes[0].objective,
-        repairs=(f"{failures} steps of the optimiser met a singular covariance and were rejected",)
-        if failures
-        else (),
+        repairs=repairs_of(0.0, sum(outcome.failures for outcome in outcomes)),
         diverged=0 if expert.divergence is None else expert.divergence.count,
     )
 
