@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probscale.encode.columns import numbers_repetitions
 from probscale.encode.features import fit_features
 from probscale.encode.fields import choose_scale, label, label_code, numeric_field, rescale
 from probscale.runs import Roles
@@ -86,9 +87,19 @@ def test_values_that_the_scale_does_not_hold_lie_beyond_its_end_not_amid_the_see
     np.testing.assert_allclose(z, field.apply(np.array(seen))[last, 0] + side, rtol=EXACT)
 
 
-def test_a_seed_of_zero_is_no_smaller_than_others():
-    for name in ("seed", "data_seed"):
-        assert numeric_field(name, np.array([19.0, 400.0, 977.0])).apply(np.array([0.0]))[0, 0] == 0.0
+@pytest.mark.parametrize("name", ["seed", "data_seed", "config.seed", "Seed", "trial_index", "repeat"])
+def test_a_repetition_numbered_zero_is_no_smaller_than_others(name):
+    frame = {name: RNG.integers(19, 977, RUNS), "lr": 10 ** RNG.uniform(-4, -1, RUNS)}
+    number, rate = fitted(frame).numeric
+    assert (number.repeats, rate.repeats) == (True, False)
+    assert (number.scale, rate.scale) == ("log", "log")
+    assert number.apply(np.array([0.0]))[0, 0] == 0.0
+    assert rate.apply(np.array([0.0]))[0, 0] < rate.apply(frame["lr"]).min()
+
+
+@pytest.mark.parametrize("name", ["n_seeds", "num_trials", "seed_lr", "repeated", "index", "id"])
+def test_counts_and_other_numbers_are_no_repetitions(name):
+    assert not numbers_repetitions(name)
 
 
 def test_outside_says_which_values_were_never_seen():

@@ -20,6 +20,24 @@ def inner_name(name: str) -> str:
     return re.split(r"[./]", name.rstrip("./"))[-1]
 
 
+REPETITIONS = frozenset({"seed", "repeat", "repetition", "replicate", "trial"})
+"""Last words of the names of columns that number repetitions: `seed`, `config.data_seed`, `trial_index`."""
+
+_NUMBER_WORDS = frozenset({"index", "idx", "number", "no", "id"})
+
+
+def numbers_repetitions(name: str) -> bool:
+    """Whether a column says by its name which repetition of a setting a run is.
+
+    >>> [numbers_repetitions(name) for name in ("data_seed", "params/seed", "trial_index", "n_trials", "lr")]
+    [True, True, True, False, False]
+    """
+    words = plain_name(inner_name(name)).split("_")
+    if len(words) > 1 and words[-1] in _NUMBER_WORDS:
+        words = words[:-1]
+    return words[-1] in REPETITIONS
+
+
 def known_columns(names: Iterable[str], *known: Sequence[str]) -> tuple[str | None, ...]:
     """For each group of known names the column that bears one, the first known first; None where none does.
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from probscale.encode.columns import numbers_repetitions
 from probscale.encode.fields import (
     CategoricalField,
     NumericField,
@@ -164,7 +165,9 @@ def _numeric(
         dropped[name] = f"missing in {share:.0%} of the runs"
         return None
     marks = share > 0 and not _explained_by_label(~np.isfinite(missing), configs)
-    item = numeric_field(name, values, marks_missing=marks, scale="log" if size else None)
+    scale = "log" if size else None
+    repeats = not size and numbers_repetitions(name)
+    item = numeric_field(name, values, marks_missing=marks, scale=scale, repeats=repeats)
     if item is None:
         dropped[name] = "the same in every run"
     return item

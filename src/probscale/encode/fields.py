@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,8 +15,6 @@ Array = NDArray[np.float64]
 Scale = Literal["log", "log1p", "complement", "linear"]
 
 WIDE_RATIO = 3.0
-_SEED = re.compile(r"(^|[^a-z])seed$", re.IGNORECASE)
-"""Names of columns that number repetitions."""
 MISSING = "missing"
 """Label of a value that was not given."""
 
@@ -36,6 +33,8 @@ class NumericField:
         lower: Smallest training value, in user units.
         upper: Largest training value, in user units.
         marks_missing: Whether a second coordinate says that the value was not given.
+        repeats: Whether the number says which repetition a run is, not how much of something; a number
+            that the scale does not hold, such as a seed of zero, is then like one not given.
     """
 
     name: str
@@ -46,6 +45,7 @@ class NumericField:
     lower: float
     upper: float
     marks_missing: bool = False
+    repeats: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,8 +59,7 @@ class NumericField:
     def apply(self, values: Any) -> Array:
         """Standardised coordinates, shape (rows, 1 or 2)."""
         raw = self.raw(values)
-        # A seed of zero is no smaller than others.
-        missing = ~np.isfinite(raw if _SEED.search(self.name) else to_numbers(values))
+        missing = ~np.isfinite(raw if self.repeats else to_numbers(values))
         # No logarithm reaches a dropout of zero: what a scale does not hold lies one spread beyond its end.
         raw = np.where(np.isnan(raw), self._end, raw)
         z = np.where(missing, 0.0, (raw - self.centre) / self.spread)
@@ -150,7 +149,12 @@ def choose_scale(numbers: Array) -> tuple[Scale, float]:
 
 
 def numeric_field(
-    name: str, values: Any, *, marks_missing: bool = False, scale: Scale | None = None
+    name: str,
+    values: Any,
+    *,
+    marks_missing: bool = False,
+    scale: Scale | None = None,
+    repeats: bool = False,
 ) -> NumericField | None:
     """Field of a numeric column, or None when it says nothing (constant, or never given)."""
     numbers = to_numbers(values)
@@ -165,7 +169,7 @@ def numeric_field(
     raw = rescale(finite, scale, unit)
     spread = 1.0 if constant else float(raw.std())
     bounds = float(finite.min()), float(finite.max())
-    return NumericField(name, scale, unit, float(raw.mean()), spread, *bounds, marks_missing)
+    return NumericField(name, scale, unit, float(raw.mean()), spread, *bounds, marks_missing, repeats)
 
 
 def unordered(columns: Sequence[Sequence[str]]) -> list[str]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from probscale.encode.annealing import Annealing
 from probscale.encode.cache import CachedEmbedder
+from probscale.encode.columns import numbers_repetitions
 from probscale.encode.encoder import AxisScale, Encoder
 from probscale.encode.features import FeatureMap
 from probscale.encode.fields import CategoricalField, NumericField
@@ -56,7 +57,10 @@ def unpack_encoder(
         for item in raw["categorical"]
     )
     features = FeatureMap(
-        tuple(NumericField(**item) for item in raw["numeric"]),
+        # Files of earlier versions do not say what numbers repetitions.
+        tuple(
+            NumericField(**{"repeats": numbers_repetitions(item["name"])} | item) for item in raw["numeric"]
+        ),
         tuple(categorical),
         tuple(raw["free_text"]),
         raw["dropped"],
