@@ -11,7 +11,7 @@ import probscale as ps
 from probscale.design import CRITERIA, Situation, acquisition, after_survey, suggest
 from probscale.design.pool import Constraints, actions_of, depths_of, grid_of
 from probscale.design.suggest import score_actions, situation_of
-from probscale.errors import ConfigError
+from probscale.errors import ConfigError, UnknownColumnWarning
 
 STEPS = np.geomspace(1e8, 1e10, 6)
 
@@ -229,6 +229,15 @@ def test_pool_beyond_one_posterior_is_thinned_and_says_so(small_surrogate, flops
 def test_refusals_name_the_remedy(arguments, message, small_surrogate, big_pool, flops):
     with pytest.raises(ConfigError, match=message):
         suggest(small_surrogate, big_pool, **{"cost": flops} | arguments)
+
+
+def test_an_answer_is_a_pool_again(small_surrogate, big_pool, flops):
+    """What was chosen may be chosen from, from the file that the command line wrote too."""
+    chosen = suggest(small_surrogate, big_pool, cost=flops, n=3)
+    with pytest.warns(UnknownColumnWarning, match="until, score, cost of the pool are those of an earlier"):
+        again = suggest(small_surrogate, chosen.reset_index(drop=True), cost=flops, n=1)
+    plain = chosen.reset_index(drop=True).drop(columns=["until", "score", "cost"])
+    pd.testing.assert_frame_equal(again, suggest(small_surrogate, plain, cost=flops, n=1))
 
 
 def test_reserved_columns_are_refused(small_surrogate, big_pool, flops):

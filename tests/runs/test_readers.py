@@ -106,6 +106,11 @@ def test_json_lines_without_a_number_are_missing_values(tmp_path):
         ("runs.jsonl", b'{"id": 1}\n{"id"', r"line 2 of .* is not JSON .* killed writer"),
         ("runs.jsonl", b"[1]", "line 1 of .* is list, not an object"),
         (
+            "loop.jsonl",
+            b'{"schema": "probscale.ledger", "version": 1}\n{"event": "decision", "orders": [{"run": 1}]}\n',
+            r"loop.jsonl' is a ledger, .* not a table of points; run the same call again",
+        ),
+        (
             "runs.csv.gz",
             gzip.compress(b"id,step\n1,2\n", mtime=0),
             r"no column 'loss' \(given as output\); columns are: id, step",

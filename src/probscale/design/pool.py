@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from probscale.cost import CostModel
 from probscale.design.actions import Actions
-from probscale.errors import ConfigError
+from probscale.errors import ConfigError, UnknownColumnWarning
 from probscale.runs import RunLog
 from probscale.runs.pools import Configs, pool_table
 from probscale.surrogate.query import completed, read_at
@@ -68,11 +69,20 @@ class Constraints:
 def read_pool(pool: Configs, log: RunLog) -> pd.DataFrame:
     """A pool as a frame; its index is kept, and rows that name a run of the log are filled in from it.
 
+    An earlier answer of `suggest` is a pool, too: the columns that it added are left out, with a warning.
+
     Raises:
         ConfigError: if it is empty, not a table, or uses a reserved column.
     """
     frame = completed(pool_table(pool), log)
     taken = [name for name in RESERVED if name in frame]
+    if len(taken) == len(RESERVED) and not set(taken) & set(log.roles.described):
+        warnings.warn(
+            f"columns {', '.join(taken)} of the pool are those of an earlier answer; they are made anew",
+            UnknownColumnWarning,
+            stacklevel=3,
+        )
+        return frame.drop(columns=taken)
     if taken:
         raise ConfigError(f"column {taken[0]!r} of the pool is needed for the answer; rename it")
     return frame

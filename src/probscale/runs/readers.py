@@ -18,6 +18,9 @@ from probscale.runs.schema import Goal, Nonfinite, listed
 
 Source: TypeAlias = str | PathLike[str]
 
+LEDGERS = "probscale.ledger"
+"""What the first line of a ledger says that it is."""
+
 
 def read_runs(
     path: Source | Iterable[Source],
@@ -201,6 +204,13 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
     if not records:
         raise RunLogError(
             f"{str(path)!r} is empty; a log has an object with columns on each line", path=str(path)
+        )
+    if str(records[0].get("schema", "")).startswith(LEDGERS):
+        raise RunLogError(
+            f"{str(path)!r} is a ledger, the events of a loop or an allocation, not a table of points; run "
+            "the same call again for its log, which costs nothing more: loop.run(), allocate(...).log, or "
+            "probscale allocate --curves FILE",
+            path=str(path),
         )
     nested = any(isinstance(value, dict) for record in records for value in record.values())
     return pd.json_normalize(records) if nested else pd.DataFrame.from_records(records)
