@@ -8,7 +8,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from probscale.errors import ConfigError, ExtrapolationWarning, expecting_new_values
+from probscale.errors import ConfigError, ExtrapolationWarning, UnknownColumnWarning, expecting_new_values
 from probscale.runs.pools import pool_table
 from probscale.surrogate.query import read_configs
 
@@ -21,6 +21,30 @@ def test_a_word_in_place_of_a_number_is_refused(texts):
 def test_numbers_may_be_missing_or_written_out_and_words_may_be_new(texts):
     asked = [{"optimizer": "shampoo", "lr": None}, {"optimizer": "adamw", "lr": "3e-4"}]
     assert len(read_configs(asked, texts)) == 2
+
+
+def test_a_label_in_another_spelling_is_pointed_out(texts):
+    with pytest.warns(
+        ExtrapolationWarning, match="optimizer 'AdamW' is in no run .* if it is 'adamw', write"
+    ):
+        assert len(read_configs([{"optimizer": "AdamW", "lr": 1e-3}], texts)) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_configs([{"optimizer": "shampoo", "lr": 1e-3}, {"optimizer": "adamw", "lr": 1e-3}], texts)
+
+
+def test_columns_named_like_those_of_the_log_are_suggested(texts):
+    nested = replace(
+        texts,
+        configs=texts.configs.rename(columns={"lr": "config.lr"}),
+        roles=replace(texts.roles, config=tuple("config.lr" if n == "lr" else n for n in texts.roles.config)),
+    )
+    with pytest.warns(UnknownColumnWarning, match="ignored: LR; did you mean 'config.lr' for 'LR'"):
+        read_configs([{"optimizer": "adamw", "LR": 1e-3}], nested)
+    with pytest.warns(UnknownColumnWarning, match="ignored: optimzer; did you mean 'optimizer' for"):
+        read_configs([{"optimzer": "adamw", "config.lr": 1e-3}], nested)
+    with pytest.warns(UnknownColumnWarning, match="ignored: colour$"):
+        read_configs([{"optimizer": "adamw", "config.lr": 1e-3, "colour": 3}], nested)
 
 
 def test_another_value_of_what_every_run_shares_is_pointed_out(texts):

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from probscale.encode.columns import inner_name
 from probscale.encode.fields import MISSING, label
 from probscale.errors import (
     ConfigError,
@@ -55,14 +56,45 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
     known = {roles.run, roles.axis, *roles.outputs, *roles.described}
     unknown = [str(c) for c in frame.columns if c not in known]
     if unknown:
+        meant = _meant(unknown, frame, log)
         warnings.warn(
-            f"columns never seen in the fit are ignored: {', '.join(unknown[:8])}",
+            f"columns never seen in the fit are ignored: {', '.join(unknown[:8])}{meant}",
             UnknownColumnWarning,
             stacklevel=3,
         )
     if not new_values_expected():
         _point_out_constants(frame, log)
+    _point_out_spellings(frame, log)
     return frame
+
+
+def _meant(unknown: list[str], frame: pd.DataFrame, log: RunLog) -> str:
+    """Columns of the log that nothing was asked of, beside unknown ones that are named like them."""
+    left = [str(name) for name in log.roles.described if name not in frame]
+    found = []
+    for name in unknown:
+        inner = [known for known in left if inner_name(known).casefold() == inner_name(name).casefold()]
+        near = inner[:1] or difflib.get_close_matches(name, left, n=1, cutoff=0.8)
+        if near:
+            found.append(f"{near[0]!r} for {name!r}")
+    return f"; did you mean {', '.join(found[:4])}?" if found else ""
+
+
+def _point_out_spellings(frame: pd.DataFrame, log: RunLog) -> None:
+    """Warn of labels that no run has, where one differs from them by case or separators only."""
+    for name in log.roles.described:
+        if name not in frame or is_numeric_dtype(log.configs[name]) or is_numeric_dtype(frame[name]):
+            continue
+        known = [value for value in log.configs[name].unique() if isinstance(value, str)]
+        like, taken = {_plain_name(value): value for value in known}, set(known)
+        for value in frame[name].unique():
+            if isinstance(value, str) and value not in taken and _plain_name(value) in like:
+                warnings.warn(
+                    f"{name} {value!r} is in no run of the log, and counts as a new value; if it is "
+                    f"{like[_plain_name(value)]!r}, write it like that",
+                    ExtrapolationWarning,
+                    stacklevel=4,
+                )
 
 
 def _point_out_constants(frame: pd.DataFrame, log: RunLog) -> None:
