@@ -9,6 +9,7 @@ import pytest
 import probscale as ps
 from probscale.errors import ConfigError, FitError, RunLogError, ShapeError, UnknownColumnWarning
 from probscale.runs import RunLog
+from probscale.surrogate.options import FitOptions
 from tolerances import ALGEBRA, EXACT
 
 
@@ -28,6 +29,15 @@ def test_the_report_says_what_was_fitted(surrogate, log):
     assert surrogate.report.seconds > 0
     assert "log(loss" in str(surrogate.report)
     assert repr(surrogate) == "CurveSurrogate(24 runs, 192 points, loss by tokens)"
+
+
+@pytest.mark.parametrize("most", [15, 100])
+def test_the_report_says_how_many_runs_a_thinned_log_still_has(log, most):
+    options = FitOptions(iterations=2, rounds=1, most=most)
+    report = ps.fit_surrogate(log.finals(), embedder=None, options=options).report
+    held = min(most, log.n_runs)
+    assert report.experts[0].learnt == report.experts[0].points == held
+    assert ("holds points of 15 of the 24 runs" in str(report)) == (held < log.n_runs)
 
 
 def test_new_runs_are_forecast_within_their_intervals():

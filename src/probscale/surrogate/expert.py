@@ -238,6 +238,12 @@ class Expert:
         return self.is_beyond(rows).astype(np.float64)
 
     @property
+    def held_runs(self) -> int:
+        """Number of runs whose points the data hold."""
+        column, rows = self.run_column, self.states[0].data.rows
+        return len(rows) if column is None else len(np.unique(rows.x[:, column].numpy()))
+
+    @property
     def outer(self) -> Tail:
         """Spread beyond the observed scales, without `beyond`."""
         return expected_beyond(self.encoder).outer(self.tail)

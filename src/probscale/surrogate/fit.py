@@ -347,4 +347,5 @@ def _report(
         floors=floors_of(expert),
         kept=0 if expert.decided == log.n_points else expert.decided,
         takeover=None if expert.takeover is None else math.exp(expert.takeover),
+        learnt=expert.held_runs,
     )

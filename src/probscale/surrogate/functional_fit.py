@@ -203,4 +203,5 @@ def functional_report(
         repairs=repairs_of(max(s.jitter for s in states), sum(outcome.failures for outcome in outcomes)),
         diverged=0 if expert.divergence is None else expert.divergence.count,
         schedule=tuple(column for part in read if part is not None for column in part.columns),
+        learnt=len(expert.observed),
     )

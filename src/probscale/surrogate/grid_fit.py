@@ -268,6 +268,7 @@ def grid_report(name: str, log: RunLog, expert: GridExpert, outcomes: list[FitOu
         log_posterior=outcomes[0].objective,
         repairs=repairs_of(0.0, sum(outcome.failures for outcome in outcomes)),
         diverged=0 if expert.divergence is None else expert.divergence.count,
+        learnt=len(expert.members),
     )
 
 

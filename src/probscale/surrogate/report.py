@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -41,6 +42,7 @@ class ExpertReport:
         takeover: Axis value D₁ at which a law takes over from a plane, where both are averaged: the share of
             the law is D / (D + D₁).
         donors: Sources of more model sizes, whose laws say what to expect of the size term of this one.
+        learnt: Runs whose points the process holds: a long log is thinned. None in files that do not say.
     """
 
     name: str
@@ -69,6 +71,7 @@ class ExpertReport:
     kept: int = 0
     takeover: float | None = None
     donors: tuple[str, ...] = ()
+    learnt: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,43 +114,50 @@ class FitReport:
 
     def __str__(self) -> str:
         lines = [f"fitted in {self.seconds:.1f} s; levels: {', '.join(self.levels) or 'none'}"]
-        for e in (*self.experts, *self.others):
-            name = f"{e.output} of {e.name}" if e.output else e.name
-            law = ", ".join(f"{k} {v:.4g}" for k, v in e.law.items())
-            lines.append(f"{name}: {e.engine} engine, {_size(e)}, {e.transform}")
-            told = f"; few model sizes: its size term expected as in {', '.join(e.donors)}" * bool(e.donors)
-            lines.append(f"  mean: {law}; noise {e.noise:.2g}{told}")
-            lines.append(f"  numbers: {', '.join(e.features) or 'none'}")
-            if e.labels:
-                lines.append(f"  labels: {', '.join(f'{k} ({v})' for k, v in e.labels.items())}")
-            if e.schedule:
-                lines.append(f"  learning rate along a run: read from {', '.join(e.schedule)}")
-            if e.text_gain is not None:
-                kept = f"of {', '.join(e.text)}" if e.text else "not kept"
-                lines.append(
-                    f"  text: {kept}; left-out values gained {e.text_gain:+.1f} in log density by it"
-                )
-            if e.orders:
-                shown = ", ".join(f"{order} {value:.1f}" for order, value in e.orders.items())
-                lines.append(f"  log evidence of orders, the first taken: {shown}")
-            if e.couplings:
-                shown = ", ".join(f"{source} {value:.2f}" for source, value in e.couplings.items())
-                lines.append(f"  correlation with the principal output: {shown}")
-            if e.takeover is not None:
-                lines.append(f"  a plane as the mean at first; the law takes over at {e.takeover:.4g}")
-            if e.floors:
-                shown = ", ".join(f"{floor} ({share:.0%})" for floor, share in e.floors.items())
-                lines.append(f"  laws of several floors, mixed: {shown}")
-            for regime, tail in e.tails.items():
-                lines.append(f"  intervals, {regime}: {_widened(tail)}")
-            if e.outliers:
-                lines.append(f"  points taken for outliers: {e.outliers}")
-            if e.diverged:
-                lines.append(f"  runs set apart as diverged: {e.diverged}")
-            if e.kept:
-                lines.append(f"  text, transform and spread beyond as decided on {e.kept} points of this log")
-            lines += [f"  {line}" for line in e.repairs]
+        for expert in (*self.experts, *self.others):
+            name = f"{expert.output} of {expert.name}" if expert.output else expert.name
+            lines.append(f"{name}: {expert.engine} engine, {_size(expert)}, {expert.transform}")
+            lines += [f"  {line}" for line in (*_read(expert), *_found(expert), *expert.repairs)]
         return "\n".join([*lines, *self.notes])
+
+
+def _read(e: ExpertReport) -> Iterator[str]:
+    """What the model reads: runs, the mean, columns."""
+    if e.learnt is not None and e.learnt + e.diverged < e.runs:
+        yield f"holds points of {e.learnt} of the {e.runs} runs"
+    law = ", ".join(f"{k} {v:.4g}" for k, v in e.law.items())
+    told = f"; few model sizes: its size term expected as in {', '.join(e.donors)}" * bool(e.donors)
+    yield f"mean: {law}; noise {e.noise:.2g}{told}"
+    yield f"numbers: {', '.join(e.features) or 'none'}"
+    if e.labels:
+        yield f"labels: {', '.join(f'{k} ({v})' for k, v in e.labels.items())}"
+    if e.schedule:
+        yield f"learning rate along a run: read from {', '.join(e.schedule)}"
+    if e.text_gain is not None:
+        kept = f"of {', '.join(e.text)}" if e.text else "not kept"
+        yield f"text: {kept}; left-out values gained {e.text_gain:+.1f} in log density by it"
+
+
+def _found(e: ExpertReport) -> Iterator[str]:
+    """What the fit chose, and what it says of intervals and odd runs."""
+    if e.orders:
+        shown = ", ".join(f"{order} {value:.1f}" for order, value in e.orders.items())
+        yield f"log evidence of orders, the first taken: {shown}"
+    if e.couplings:
+        shown = ", ".join(f"{source} {value:.2f}" for source, value in e.couplings.items())
+        yield f"correlation with the principal output: {shown}"
+    if e.takeover is not None:
+        yield f"a plane as the mean at first; the law takes over at {e.takeover:.4g}"
+    if e.floors:
+        shown = ", ".join(f"{floor} ({share:.0%})" for floor, share in e.floors.items())
+        yield f"laws of several floors, mixed: {shown}"
+    yield from (f"intervals, {regime}: {_widened(tail)}" for regime, tail in e.tails.items())
+    if e.outliers:
+        yield f"points taken for outliers: {e.outliers}"
+    if e.diverged:
+        yield f"runs set apart as diverged: {e.diverged}"
+    if e.kept:
+        yield f"text, transform and spread beyond as decided on {e.kept} points of this log"
 
 
 _TUPLES = ("features", "text", "repairs", "schedule", "donors")
