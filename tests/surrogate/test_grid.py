@@ -133,3 +133,26 @@ def test_runs_without_a_common_grid_are_told_so(whole):
     ragged = whole.assign(epoch=whole.epoch + rng.uniform(0, 0.5, len(whole)))
     with pytest.raises(FitError, match=r"share 5 to 128 values of 'epoch'.*40 runs, 480 points"):
         ps.fit_surrogate(log_of(ragged), model="grid", embedder=None)
+
+
+def test_runs_that_differ_in_labels_alone_are_fitted():
+    steps = np.geomspace(1, 64, 7)
+    rows = [
+        (
+            f"{learner}-{task}",
+            f"learner {learner}",
+            f"task {task}",
+            step,
+            1 + 0.1 * learner + 0.05 * task + 0.5 / step,
+        )
+        for learner in range(6)
+        for task in range(5)
+        for step in steps
+        if (learner, task) != (2, 3)
+    ]
+    frame = pd.DataFrame(rows, columns=["run", "learner", "task", "step", "loss"])
+    log = RunLog.from_frame(frame, run="run", axis="step", output="loss", levels=("learner", "task"))
+    surrogate = ps.fit_surrogate(log, embedder=None, model="grid")
+    curves = surrogate.predict([{"learner": "learner 2", "task": "task 3"}], at=steps)
+    truth = 1 + 0.2 + 0.15 + 0.5 / steps
+    assert np.abs(curves.mean[0] - truth).max() < 0.05

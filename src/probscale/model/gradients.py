@@ -131,7 +131,7 @@ class _Matern(Function):
 class _Still(Function):
     @staticmethod
     def forward(ctx: Any, squared: Tensor, widths: Tensor, variance: Tensor) -> Tensor:
-        flat = squared.reshape(len(widths), -1)
+        flat = squared.flatten(1)  # A reshape to -1 is ambiguous where there are no coordinates.
         distance = ((5 / widths.square()) @ flat).sqrt_().reshape(squared.shape[1:])
         correlation, slope = _matern_of(distance)
         covariance = correlation.mul_(variance)
