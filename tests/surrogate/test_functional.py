@@ -296,3 +296,18 @@ def test_ends_that_are_measured_with_noise_are_foretold_with_it(tmp_path):
     surrogate.save(tmp_path / "noisy.safetensors")
     again = ps.load_surrogate(tmp_path / "noisy.safetensors").predict(configs, at[:, -1:])
     np.testing.assert_array_equal(again.interval(0.9)[0], lower)
+
+
+def test_repetitions_of_one_configuration_differ_as_much_as_a_new_one_will():
+    rng = np.random.default_rng(0)
+    steps = np.geomspace(1, 500, 20)
+    ends, falls = 0.3 * rng.normal(size=160), np.exp(0.3 * rng.normal(size=160))
+    curves = 2 + ends[:, None] + falls[:, None] * steps**-0.5 + 0.01 * rng.normal(size=(160, 20))
+    frame = pd.DataFrame(
+        {"run": np.repeat(np.arange(100), 20), "step": np.tile(steps, 100), "loss": curves[:100].ravel()}
+    )
+    log = ps.RunLog.from_frame(frame, run="run", axis="step", output="loss")
+    surrogate = ps.fit_surrogate(log, embedder=None, model="functional")
+    lower, upper = surrogate.predict([{}], at=steps).interval(0.9)
+    held = ((lower < curves[100:]) & (curves[100:] < upper)).mean()
+    assert 0.8 < held < 0.99

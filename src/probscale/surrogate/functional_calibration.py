@@ -27,6 +27,7 @@ from probscale.runs.schema import DIVERGED
 from probscale.surrogate.functional import FunctionalExpert, Observed
 from probscale.surrogate.functional_curves import Curves
 from probscale.surrogate.known_points import run_codes
+from probscale.surrogate.prepare import divided
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -151,8 +152,13 @@ def calibrated(
 
 
 def _alike(curves: Curves) -> Positions:
-    """Which runs have the same configuration, (runs,)."""
-    return np.unique(curves.rows.x.numpy(), axis=0, return_inverse=True)[1].ravel().astype(np.intp)
+    """Which runs have the same configuration, (runs,).
+
+    Where few configurations make a whole log they are divided: new runs have those too, and of one
+    configuration that is all there is nothing would stay in.
+    """
+    same = np.unique(curves.rows.x.numpy(), axis=0, return_inverse=True)[1]
+    return divided(same.ravel().astype(np.intp))
 
 
 def _spread(

@@ -213,11 +213,12 @@ def cells_of(log: RunLog, codes: NDArray[np.intp], at: Array) -> NDArray[np.intp
         elif not pd.api.types.is_numeric_dtype(column) and column.nunique() <= len(column) / 4:
             keys[f"label {name}"] = column.map(label)
     cells = keys.groupby(list(keys), sort=False, dropna=False).ngroup().to_numpy()
-    return _cut(cells.astype(np.intp), max(2, log.n_runs // FEWEST_CELLS))[codes]
+    return divided(cells.astype(np.intp))[codes]
 
 
-def _cut(cells: NDArray[np.intp], most: int) -> NDArray[np.intp]:
-    """Cells of which none has more than so many members, those of larger ones drawn by lot, (members,)."""
+def divided(cells: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Cells of at most a thirtieth of all members each, larger ones divided by lot, (members,)."""
+    most = max(2, len(cells) // FEWEST_CELLS)
     lot = np.random.default_rng(0).permutation(len(cells))
     order = lot[np.argsort(cells[lot], kind="stable")]
     _, first, counts = np.unique(cells[order], return_index=True, return_counts=True)
