@@ -124,3 +124,24 @@ def test_files_whose_arrays_no_longer_fit_are_refused_in_words(file):
     save_file(arrays | {key: np.ones((7, 5, 3))}, file, metadata=metadata)
     with pytest.raises(ConfigError, match="development version"):
         ps.load_surrogate(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"run,tokens,loss\n", b"\x08" + 7 * b"\0" + b"{}      "], ids=repr)
+def test_a_file_of_another_kind_is_refused_by_its_path(content, tmp_path):
+    (tmp_path / "runs.csv").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"runs\.csv' is not a saved surrogate; pass what"):
+        ps.load_surrogate(tmp_path / "runs.csv")
+
+
+@pytest.mark.parametrize("header", ["{}", "[]"])
+def test_a_header_without_a_format_is_that_of_another_version(header, tmp_path):
+    save_file({"x": np.zeros(1)}, tmp_path / "s.safetensors", metadata={"probscale": header})
+    with pytest.raises(ConfigError, match=r"s\.safetensors' has format None; this version reads"):
+        ps.load_surrogate(tmp_path / "s.safetensors")
+
+
+@pytest.mark.parametrize("header", ["3", "[1]", "not JSON"])
+def test_a_header_that_is_none_is_refused(header, tmp_path):
+    save_file({"x": np.zeros(1)}, tmp_path / "s.safetensors", metadata={"probscale": header})
+    with pytest.raises(ConfigError, match="is not a saved surrogate"):
+        ps.load_surrogate(tmp_path / "s.safetensors")

@@ -46,6 +46,12 @@ def test_boundary_points_go_to_the_phase_listed_first():
     assert theory.adjacent_phases(0.5, 0.5) == ("Ia", "Ib", "II", "III", "IVa")
 
 
+def test_phases_within_a_tolerance_of_a_point_are_adjacent():
+    near = 0.6, 0.49
+    assert theory.adjacent_phases(*near) == ("Ia",)
+    assert theory.adjacent_phases(*near, tolerance=0.02) == ("Ia", "II")
+
+
 def test_arrays_mark_points_without_a_power_law():
     assert theory.phase(np.array([0.1, 1.0]), 0.3).tolist() == ["none", "Ia"]
 
@@ -61,13 +67,14 @@ def test_exponents_take_one_pair_and_say_so():
         theory.exponents([0.75, 1.0], [0.25, 0.7])
 
 
+@pytest.mark.parametrize("model", [{}, {"batch": 8}, {"dim": 10**7}], ids=str)
 @pytest.mark.parametrize("name", ["Ia", "II", "III"])
-def test_asymptotic_terms_approach_the_expected_loss(name):
+def test_asymptotic_terms_approach_the_expected_loss(name, model):
     a, b = theory.EXAMPLE_POINTS[name]
-    rate = 0.1 * theory.max_learning_rate(a, b, params=10**6)
+    rate = 0.1 * theory.max_learning_rate(a, b, params=10**6, **model)
     steps = np.array([1e4, 1e6])
-    terms = theory.asymptotic_terms(a, b, params=10**6, steps=steps, learning_rate=rate)
-    ours = theory.expected_loss(a, b, params=10**6, steps=steps, learning_rate=rate)
+    terms = theory.asymptotic_terms(a, b, params=10**6, steps=steps, learning_rate=rate, **model)
+    ours = theory.expected_loss(a, b, params=10**6, steps=steps, learning_rate=rate, **model)
     assert ours / terms.total == pytest.approx(1.0, abs=0.3)
 
 

@@ -186,3 +186,34 @@ def test_simulation_is_reproducible_and_shaped_by_steps():
     assert one.shape == (3, 7)
     assert (one == two).all()
     assert theory.simulate_sgd(0.75, 0.25, params=20, steps=[0, 7], seeds=2).shape == (2, 2)
+
+
+@pytest.mark.parametrize("dim", [120, 400])
+def test_the_ambient_dimension_counts_in_loss_rate_and_simulation_alike(dim):
+    a, b, params = 0.4, 1.0, 60
+    rate = 0.4 * theory.max_learning_rate(a, b, params=params, dim=dim)
+    given = {"params": params, "dim": dim, "steps": [0, 20, 200], "learning_rate": rate}
+    ours = theory.expected_loss(a, b, **given)
+    runs = theory.simulate_sgd(a, b, **given, seeds=200, seed=1)
+    assert ours[0] == pytest.approx((np.arange(1.0, dim + 1) ** (-2 * (a + b))).sum(), rel=1e-8)
+    assert (np.abs(runs.mean(axis=0) - ours) <= 5 * runs.std(axis=0, ddof=1) / 200**0.5 + 1e-8).all()
+
+
+def test_the_largest_stable_rate_depends_on_the_ambient_dimension():
+    limit = theory.max_learning_rate(0.4, 1.0, params=60, dim=1000)
+    assert limit < 0.9 * theory.max_learning_rate(0.4, 1.0, params=60)
+    with pytest.raises(ConfigError, match="largest stable"):
+        theory.expected_loss(0.4, 1.0, params=60, dim=1000, steps=5, learning_rate=1.01 * limit)
+
+
+@pytest.mark.parametrize("kind", ["exact", "simulated"])
+def test_an_unstable_rate_may_be_asked_for(kind):
+    features = theory.sample_features(40, seed=2)
+    rate = 2 * theory.largest_stable_rate(theory.feature_modes(1.0, 0.7, features))
+    given = {"features": features, "steps": [0, 300], "learning_rate": rate}
+    ask = theory.exact_loss if kind == "exact" else theory.simulate_sgd
+    given |= {} if kind == "exact" else {"params": 40, "seeds": 20}
+    with pytest.raises(ConfigError, match="check_stability=False"):
+        ask(1.0, 0.7, **given)
+    first, last = np.atleast_2d(ask(1.0, 0.7, **given, check_stability=False)).mean(axis=0)
+    assert last > 10 * first

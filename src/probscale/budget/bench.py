@@ -15,9 +15,8 @@ from probscale.errors import BudgetError
 
 Array = NDArray[np.float64]
 
-# Compute is a sum of many increments: shares below this part of the total are rounding.
 NEGLIGIBLE = 1e-9
-"""Share of a budget, or of a cost, that counts as nothing."""
+"""Share of a budget, or of a cost, that counts as nothing: compute is a sum of many increments."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from probscale.runs.pools import row_names
 if TYPE_CHECKING:
     from probscale.surrogate import CurveSurrogate
 
-# The budget decides on short prefixes of few runs, where one quick pass forecasts as well as many.
 QUICK = {"iterations": 20, "rounds": 0, "subset": 200, "hurried": True}
+"""Settings of fits: of short prefixes of few runs, one quick pass forecasts as well as many."""
 
 
 class Observed(Protocol):

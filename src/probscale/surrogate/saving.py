@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -131,17 +131,18 @@ def load_surrogate(
         )
     try:
         with safe_open(source, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["probscale"])
+            header = dict(json.loads((file.metadata() or {})["probscale"]))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except Exception as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{str(source)!r} is not a saved surrogate; pass what surrogate.save or probscale fit wrote",
             path=str(source),
         ) from error
-    if header["format"] != FORMAT:
+    written = header.get("format")
+    if written != FORMAT:
         raise ConfigError(
-            f"{str(source)!r} has format {header['format']!r}; this version reads {FORMAT!r}. Fit again with "
-            "this version, or load it with the one that wrote it",
+            f"{str(source)!r} has format {written!r}; this version reads {FORMAT!r}. Fit again with this "
+            "version, or load it with the one that wrote it",
             path=str(source),
         )
     try:
