@@ -65,7 +65,12 @@ def test_law_posterior_of_two_parameters_shows_every_draw(ax):
 
 def test_a_parameter_without_spread_can_be_drawn(ax):
     plot.plot_law_posterior({"floor": np.zeros(20), "exponent": np.ones(20)}, "floor", "exponent", ax=ax)
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), np.zeros(20))
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), np.ones(20))
+    ax.clear()
     plot.plot_law_posterior({"floor": np.zeros(20)}, "floor", ax=ax)
+    assert "mean 0" in ax.get_legend_handles_labels()[1]
+    assert np.isfinite([*ax.get_xlim(), *ax.get_ylim()]).all()
 
 
 def test_an_unknown_parameter_is_refused_with_the_known_ones(ax, frontier):

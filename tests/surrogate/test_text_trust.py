@@ -1,40 +1,17 @@
 """Runs of a new value tell whether it is like those its text resembles, and texts are trusted accordingly."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import pytest
 
 import probscale as ps
-from probscale.encode.embedders import Embedder
+from circle import Circle
 from probscale.model.exact import solve_exactly
 from probscale.surrogate.text_trust import PRIOR, TRUSTS
 from tolerances import ALGEBRA, EXACT
 
 TASKS = 12
-PLACE = np.linspace(0, 2 * np.pi, TASKS + 1)
-
-
-@dataclass(frozen=True)
-class Circle(Embedder):
-    """Texts that end in a number lie on a circle."""
-
-    @property
-    def identity(self) -> str:
-        """Name of the order."""
-        return "circle"
-
-    @property
-    def dim(self) -> int:
-        """Coordinates in the plane."""
-        return 2
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Points of the circle."""
-        angle = PLACE[[int(text.split()[-1]) for text in texts]]
-        return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+PLACE = Circle(TASKS).places
 
 
 def runs_of(tasks, *, odd=(), diverged=0, runs=6, seed=0):
@@ -55,7 +32,7 @@ def runs_of(tasks, *, odd=(), diverged=0, runs=6, seed=0):
 
 @pytest.fixture(scope="module")
 def fitted():
-    return ps.fit_surrogate(runs_of([t for t in range(TASKS) if t != 3]), embedder=Circle(), seed=0)
+    return ps.fit_surrogate(runs_of([t for t in range(TASKS) if t != 3]), embedder=Circle(TASKS), seed=0)
 
 
 def trust_of(surrogate):
@@ -105,10 +82,10 @@ def test_one_step_and_two_steps_trust_alike(fitted):
 
 def test_what_was_learnt_of_texts_is_saved_with_the_chance_of_divergence(tmp_path):
     log = runs_of([t for t in range(TASKS) if t != 3], diverged=5)
-    after = ps.fit_surrogate(log, embedder=Circle(), seed=0).condition(runs_of([3], odd=(3,), seed=1))
+    after = ps.fit_surrogate(log, embedder=Circle(TASKS), seed=0).condition(runs_of([3], odd=(3,), seed=1))
     assert trust_of(after) < 1.0
     after.save(tmp_path / "saved")
-    again = ps.load_surrogate(tmp_path / "saved", embedder=Circle())
+    again = ps.load_surrogate(tmp_path / "saved", embedder=Circle(TASKS))
     assert trust_of(again) == trust_of(after)
     more, asked = runs_of([3], seed=2), runs_of([0, 3], seed=3).configs.reset_index(drop=True)
     for one, other in ((after, again), (after.condition(more), again.condition(more))):
