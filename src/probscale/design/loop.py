@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ class ActiveLoop:
     log: RunLog
     pool: Configs
     runner: Runner
+    _: KW_ONLY
     cost: CostModel
     budget: float
     ledger: str | Path = "loop.jsonl"
