@@ -8,7 +8,7 @@ import probscale as ps
 from probscale.budget import rungs
 from probscale.budget.registry import STRATEGIES
 from probscale.cost import RateCost
-from probscale.errors import BudgetError
+from probscale.errors import BudgetError, ExtrapolationWarning
 from probscale.surrogate import FitOptions
 
 COST = ps.FlopsCost(params="N")
@@ -71,6 +71,17 @@ def test_plans_from_a_surrogate_rest_on_its_posterior():
     )
     assert plan.basis == "the surrogate's posterior"
     assert plan.prob_best > 0.3
+
+
+def test_a_planned_end_that_ends_nothing_is_pointed_out():
+    frame = earlier_log().to_frame().assign(end=1e10)
+    log = ps.RunLog.from_frame(frame, run="run", axis="tokens", output="loss", params="N", horizon="end")
+    surrogate = ps.fit_surrogate(log, embedder=None, options=FitOptions(iterations=8, rounds=1))
+    pool = [{"N": n, "end": 1e10} for n in (1e7, 4e7)]
+    given = {"total": 1e19, "cost": COST, "strategy": "halving", "surrogate": surrogate, "worlds": 4}
+    with pytest.warns(ExtrapolationWarning, match="planned end of each run, 'end'.* pass horizon='end'"):
+        ps.plan_budget(pool, **given)
+    ps.plan_budget(pool, horizon="end", **given)
 
 
 def earlier_log():

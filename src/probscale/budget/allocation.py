@@ -174,7 +174,7 @@ def allocate(
     configs, cost, total = read_pool(pool), as_cost(cost), check_budget(total)
     maker, params = strategy_named(strategy), params_column(cost, configs)
     check_options(runner, goal, seed, retries)
-    check_earlier(surrogate, configs, axis=axis, output=output, goal=goal)
+    check_earlier(surrogate, configs, axis=axis, output=output, goal=goal, horizon=horizon)
     check_describes(configs, axis=axis, output=output, goal=goal, params=params)
     settings = {
         **{"strategy": name_of(strategy), "total": total, "axis": axis, "output": output, "goal": goal},

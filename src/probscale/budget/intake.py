@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from probscale.budget.bench import Array
 from probscale.budget.forecast import free_name
 from probscale.cost import CostModel
 from probscale.digest import short_digest
-from probscale.errors import BudgetError, ConfigError
+from probscale.errors import BudgetError, ConfigError, ExtrapolationWarning
 from probscale.running import check_runner
 from probscale.runs import RunLog
 from probscale.runs.pools import Configs, pool_table
@@ -81,8 +82,11 @@ def check_earlier(
     axis: str,
     output: str | None,
     goal: str | None,
+    horizon: str | float | None,
 ) -> None:
     """Refuse a surrogate of other things than these runs; found later, it would be left aside in silence.
+
+    Warns where runs would go on beyond the planned end that the surrogate knows.
 
     Args:
         surrogate: Surrogate of earlier runs.
@@ -90,6 +94,7 @@ def check_earlier(
         axis: Name of the axis.
         output: Name of the output, if there is one.
         goal: "min" or "max", if it is known.
+        horizon: Furthest axis value of a run, if there is one.
 
     Raises:
         ConfigError: if its axis, output or goal is another, or it cannot forecast these configurations.
@@ -105,6 +110,13 @@ def check_earlier(
                 f"the {name} of the surrogate's log is {theirs!r}, and {mine!r} here; give both the same, or "
                 "leave the surrogate out"
             )
+    if horizon is None and roles.horizon is not None and roles.horizon in configs:
+        warnings.warn(
+            f"the pool has the planned end of each run, {roles.horizon!r}, but nothing ends runs there; pass "
+            f"horizon={roles.horizon!r}, or forecasts are asked beyond it",
+            ExtrapolationWarning,
+            stacklevel=3,
+        )
     known = configs[[column for column in configs if column in roles.described]]
     surrogate.predict(known, [float(surrogate.log.points[roles.axis].max())])
 

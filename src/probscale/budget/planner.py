@@ -127,7 +127,7 @@ def plan_budget(
     """
     configs, cost, total = read_pool(pool), as_cost(cost), check_budget(total)
     check_eta(eta)
-    check_earlier(surrogate, configs, axis=axis, output=None, goal=None)
+    check_earlier(surrogate, configs, axis=axis, output=None, goal=None, horizon=horizon)
     maker = strategy_named(strategy)
     if worlds < 2:
         raise BudgetError(
