@@ -134,6 +134,7 @@ def test_prediction_in_blocks_is_prediction_at_once(state, asked, monkeypatch):
     monkeypatch.setattr("probscale.model.exact.CHUNK", 5)
     for found, expected in zip(state.marginals(asked), whole, strict=True):
         close(found, expected)
+    close(state.means(asked), whole[0])
 
 
 def test_a_singular_covariance_takes_the_smallest_jitter_that_helps():

@@ -169,6 +169,16 @@ class ExactState:
         return torch.cat(means), torch.cat(variances)
 
     @torch.no_grad()
+    def means(self, rows: Rows) -> Tensor:
+        """Latent mean of each row, (rows,).
+
+        Cost: O(observations × rows), in blocks of bounded memory.
+        """
+        starts = range(0, max(len(rows), 1), CHUNK)
+        parts = (rows.take(slice(start, start + CHUNK)).to(self.device) for start in starts)
+        return torch.cat([self._against(part)[0].cpu() for part in parts])
+
+    @torch.no_grad()
     def covariance(self, rows: Rows, others: Rows) -> Tensor:
         """Joint latent covariance of two sets of rows, (rows, others).
 

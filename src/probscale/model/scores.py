@@ -107,6 +107,10 @@ class ScoreProcesses:
         parts = [state.marginals(rows) for state in self.states] if looks is None else _moments(looks)
         return np.stack([m.numpy() for m, _ in parts], 1), np.stack([v.numpy() for _, v in parts], 1)
 
+    def means(self, rows: Rows) -> Array:
+        """Mean of the scores a configuration is expected to have, (rows, scores); see `marginals`."""
+        return np.stack([state.means(rows).numpy() for state in self.states], axis=1)
+
     def before(self) -> ScoreProcesses:
         """The posteriors before any run was observed beside those of the fit."""
         states = tuple(state.before() for state in self.states)

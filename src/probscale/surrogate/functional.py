@@ -27,10 +27,10 @@ from probscale.model.scores import ScoreProcesses, Sites
 from probscale.model.spread import CurveSpread
 from probscale.model.straying import RunDeviations
 from probscale.model.telling import told_by
-from probscale.model.transforms import OutputTransform
+from probscale.model.transforms import LogFloor, OutputTransform
 from probscale.runs import RunLog
-from probscale.surrogate.expert import exceeds, rows_of
-from probscale.surrogate.functional_places import Alike, Places
+from probscale.surrogate.expert import MARGIN, exceeds, rows_of
+from probscale.surrogate.functional_places import Alike, Larger, Places
 from probscale.surrogate.known_points import points_of, spikes_of
 from probscale.surrogate.unseen import has_unseen
 
@@ -44,6 +44,10 @@ share of what size shifts their ends by: nothing tells how shapes differ between
 CONTAMINATION = (0.1, 3.0)
 """Share of new runs beyond the observed scales that stray more, and how much more. Most larger sizes lie well
 within what is promised, a few far outside; chosen with breaks, on the sets of `functional_breaks`."""
+
+FEWEST_SIZES = 3
+"""Model sizes from which on larger ones are drawn to the largest: of two, sets inside training rows say
+nothing, and beyond one another account serves."""
 
 SAME_LENGTH = 1e-6
 """Difference of the logarithms of two lengths up to which they are one."""
@@ -133,8 +137,24 @@ class FunctionalExpert:
     def places(self, configs: pd.DataFrame, rows: Rows, horizons: Array) -> Places:
         """What the shapes of the curves of configurations depend on.
 
-        Cost: where runs are longer or shorter than any observed, O(observations² × such runs × scores).
+        Cost: O(observations × scores) for each run longer or shorter than any observed, O(observations² ×
+            scores) for each larger one.
         """
+        own = self._places_of_lengths(configs, rows, horizons)
+        which = np.flatnonzero(rows.size.numpy() > self.largest[0] + MARGIN)
+        if not len(which) or not self.sizes_add_up:
+            return own
+        others = configs.iloc[which].assign(**{str(self.encoder.roles.params): np.exp(self.largest[0])})
+        there = self.rows(others, np.full(len(which), -1.0), own.ends[which])
+        levels, theirs = self._fitted_scores(there)
+        mine_levels, mine = self._fitted_scores(rows.take(torch.tensor(which)))
+        gain = levels + theirs[:, 0] - mine_levels - mine[:, 0]
+        places = self._places_of_lengths(others, there, horizons[which])
+        where = numbered(which, len(configs))
+        return replace(own, larger=Larger(where, places, gain, mine, theirs, self.basis))
+
+    def _places_of_lengths(self, configs: pd.DataFrame, rows: Rows, horizons: Array) -> Places:
+        """The same for runs whose shapes go on as they changed with size."""
         own = self._own_places(configs, rows, horizons)
         if self.clock.horizon is None:
             return own
@@ -143,19 +163,26 @@ class FunctionalExpert:
         if not len(which):
             return own
         others = configs.iloc[which].assign(**{self.clock.horizon: near[which]})
-        there, here = (
-            self.rows(others, np.full(len(which), -1.0), near[which]),
-            rows.take(torch.tensor(which)),
-        )
-        levels = self.levels(there), self.levels(here)
-        theirs, mine = (self._fitted.marginals(each)[0] for each in (there, here))
-        theirs[:, 0] -= levels[0]
-        mine[:, 0] -= levels[1]
-        where = np.full(len(configs), -1)
-        where[which] = np.arange(len(which))
+        there = self.rows(others, np.full(len(which), -1.0), near[which])
+        levels, theirs = self._fitted_scores(there)
+        mine_levels, mine = self._fitted_scores(rows.take(torch.tensor(which)))
         places = self._own_places(others, there, near[which])
-        alike = Alike(where, places, levels[0] - levels[1], mine, theirs, self.basis)
-        return replace(own, alike=alike)
+        where = numbered(which, len(configs))
+        return replace(own, alike=Alike(where, places, levels - mine_levels, mine, theirs, self.basis))
+
+    def _fitted_scores(self, rows: Rows) -> tuple[Array, Array]:
+        """Levels of configurations, (configs,), and what the fit expects of their scores beside these."""
+        levels, scores = self.levels(rows), self._fitted.means(rows)
+        scores[:, 0] -= levels
+        return levels, scores
+
+    @cached_property
+    def sizes_add_up(self) -> bool:
+        """Whether curves are losses of runs with planned ends, of sizes enough to tell how shapes change."""
+        sizes = self._fitted.states[0].data.rows.size.numpy()
+        distinct = 1 + int((np.diff(np.unique(sizes)) > MARGIN).sum())
+        varies = self.encoder.roles.params in self.encoder.continuous and self.clock.horizon is not None
+        return varies and distinct >= FEWEST_SIZES and isinstance(self.transform, LogFloor)
 
     @cached_property
     def _fitted(self) -> ScoreProcesses:
@@ -328,6 +355,13 @@ class FunctionalExpert:
             factors = factors * np.where(new, self.unseen, 1.0)[:, None]
         share, spread = CONTAMINATION
         return Tail(factors, np.where(outside, share, 0.0), np.where(outside, spread, 1.0))
+
+
+def numbered(which: Positions, count: int) -> Positions:
+    """Place of each of so many among some of them; -1 for those that are not, (count,)."""
+    where = np.full(count, -1)
+    where[which] = np.arange(len(which))
+    return where
 
 
 def spread_evenly(v: Array, most: int = MOST_SEEN) -> Positions:

@@ -25,6 +25,9 @@ LIKE_LONGER = 0.5
 """Share of a run shorter than any observed over which it is drawn to the shortest: its learning rate comes
 down earlier. Drawn over all of its way, ten sets of shorter runs inside training rows come out 6 % worse."""
 
+HALF = 0.5
+"""Share of the way that larger runs are drawn to shapes whose sizes add up."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -40,6 +43,7 @@ class Places:
         shift: By how much the size of each run shifts its end beyond what its coordinates say, (runs,), for
             losses above a floor; None where size is among the coordinates.
         alike: Runs of observed lengths that those of others begin like; None where there are no others.
+        larger: Runs of the largest observed size beside larger ones; None where there are none.
     """
 
     clock: Clock
@@ -50,6 +54,7 @@ class Places:
     warm: Array | None = None
     shift: Array | None = None
     alike: Alike | None = None
+    larger: Larger | None = None
 
     def take(self, run: int) -> Places:
         """One run alone."""
@@ -58,7 +63,9 @@ class Places:
         warm = None if self.warm is None else self.warm[one]
         shift = None if self.shift is None else self.shift[one]
         alike = None if self.alike is None else replace(self.alike, where=self.alike.where[one])
-        return Places(self.clock, self.z[one], self.horizons[one], self.ends[one], forms, warm, shift, alike)
+        larger = None if self.larger is None else replace(self.larger, where=self.larger.where[one])
+        some = self.z[one], self.horizons[one], self.ends[one]
+        return Places(self.clock, *some, forms, warm, shift, alike, larger)
 
     def points(self, at: Array, runs: Positions) -> Points:
         """Points at axis values, (points,), of the runs at given positions, (points,)."""
@@ -79,6 +86,8 @@ class Places:
             shape = shape + self.shift[runs] * np.expm1(-LAG * np.maximum(shape, 0.0))
         if self.alike is not None:
             shape = shape + self.alike.drawn(baseline, at, runs, self)
+        if self.larger is not None:
+            shape = shape + self.larger.drawn(baseline, at, runs, self)
         return points.v, shape
 
     def _bend(self, share: Array, runs: Positions) -> Array | None:
@@ -126,7 +135,7 @@ class Alike:
         if not len(here):
             return out
         which, at, ends = self.where[runs[here]], at[here], own.ends[runs[here]]
-        v, shape = replace(own, alike=None).shape(baseline, at, runs[here])
+        v, shape = replace(own, alike=None, larger=None).shape(baseline, at, runs[here])
         near_v, near = self.places.shape(baseline, at, which)
         there = self.places.ends[which]
         share = at / np.where(ends > there, there, LIKE_LONGER * ends)
@@ -135,4 +144,53 @@ class Alike:
             for place, value in ((near_v, self.theirs), (v, self.own))
         ]
         out[here] = np.clip(1 - share, 0.0, 1.0) * (self.rise[which] + near - shape + scores[0] - scores[1])
+        return out
+
+
+@dataclass(frozen=True)
+class Larger:
+    """Runs larger than any observed, and the same configurations at the largest observed size.
+
+    Where a law adds a size term, it takes the same off the loss all along a run, and so the less off its
+    logarithm the higher the loss still is. Shapes that go on as they changed from size to size do not know
+    that, and sizes are few. These are two accounts of how a curve comes down to one end, and half of each is
+    taken.
+
+    Attributes:
+        where: Which of the arrays below are a run's, (runs,); -1 for runs of observed sizes.
+        places: The configurations at the largest size, (others,).
+        gain: By how much their ends are lower at their own size, modelled scale, (others,).
+        own: Scores that are expected of them at their own size, less their level, (others, scores).
+        theirs: The same at the largest size, (others, scores).
+        basis: Functions of progress.
+    """
+
+    where: Positions
+    places: Places
+    gain: Array
+    own: Array
+    theirs: Array
+    basis: Basis
+
+    def drawn(self, baseline: Baseline, at: Array, runs: Positions, own: Places) -> Array:
+        """By how much points are moved towards the curves at the largest size; nothing at the end, (points,).
+
+        Args:
+            baseline: Shapes of curves.
+            at: Axis values, (points,).
+            runs: Position of the run of each point, (points,).
+            own: The runs at their own sizes.
+        """
+        out = np.zeros(len(at))
+        here = np.flatnonzero(self.where[runs] >= 0)
+        if not len(here):
+            return out
+        at, runs = at[here], runs[here]
+        which = self.where[runs]
+        v, shape = replace(own, larger=None).shape(baseline, at, runs)
+        near_v, near = self.places.shape(baseline, at, which)
+        mine = shape + (self.basis.at(v) * self.own[which]).sum(axis=1) - self.own[which, 0]
+        theirs = near + (self.basis.at(near_v) * self.theirs[which]).sum(axis=1) - self.theirs[which, 0]
+        there_already = np.exp(-np.maximum(theirs - baseline.shared_at(at), 0.0))
+        out[here] = HALF * (theirs + self.gain[which] * (1 - there_already) - mine)
         return out

@@ -1,0 +1,171 @@
+"""Curves of runs larger than any that a functional model has seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import probscale as ps
+from probscale.surrogate.functional import FunctionalExpert
+
+SIZES = (3e6, 1e7, 3e7, 6e7)
+ROLES = {"run": "run", "axis": "step", "output": "loss", "params": "params", "horizon": "horizon"}
+AT = np.array([40.0, 200.0, 900.0, 1_600.0, 2_000.0])
+
+
+def table(sizes, runs=26, seed=0, name="r"):
+    """Curves of a law whose size term is added; the best rate drifts with size, and rates matter early."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for k, size in enumerate(sizes):
+        for i in range(runs):
+            horizon, share = 1_000.0 * 4.0 ** rng.uniform(), np.linspace(0.02, 1.0, 30)
+            step, off = horizon * share, rng.normal(0, 0.5)
+            rate = 10 ** (-3 - 0.3 * np.log10(size / 1e7) + off)
+            loss = 1.5 + 30 * size**-0.2 + 8 * (step + 20) ** -0.45 + 0.1 * np.sqrt(1 - share)
+            loss = loss + 0.1 * off**2 * (1 + 2 * np.exp(-5 * share)) + rng.normal(0, 0.01)
+            columns = {"params": size, "lr": rate, "horizon": horizon}
+            frames.append(
+                pd.DataFrame({"run": f"{name}{k}-{i}", "step": step, "loss": loss, **columns})
+            )  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
+
+
+def fit(frame, roles=ROLES):
+    log = ps.RunLog.from_frame(frame, **roles)
+    return ps.fit_surrogate(log, embedder=None, model="functional")
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit(table(SIZES))
+
+
+def without(surrogate):
+    """The surrogate whose shapes go on as they changed with size."""
+
+    class Apart(FunctionalExpert):
+        @property
+        def sizes_add_up(self):
+            return False
+
+    experts = {name: Apart(**vars_of(expert)) for name, expert in surrogate.experts.items()}
+    return replace(surrogate, experts=experts)
+
+
+def vars_of(expert):
+    return {name: getattr(expert, name) for name in expert.__dataclass_fields__}
+
+
+def new(size, count=4):
+    return pd.DataFrame({"params": size, "lr": np.geomspace(3e-4, 3e-3, count), "horizon": 2_000.0})
+
+
+def only(surrogate):
+    return next(iter(surrogate.experts.values()))
+
+
+def modelled(surrogate, configs):
+    """Medians on the modelled scale."""
+    return only(surrogate).transform.forward(surrogate.predict(configs, AT).quantile(0.5))
+
+
+def places(surrogate, configs):
+    expert = only(surrogate)
+    ends = configs["horizon"].to_numpy(dtype=float)
+    return expert.places(configs, expert.rows(configs, np.full(len(configs), -1.0), ends), ends)
+
+
+def test_half_of_the_way_of_a_larger_run_is_that_of_a_law_whose_size_is_added(fitted):
+    larger, largest = new(3e8), new(6e7)
+    plain, known = modelled(without(fitted), larger), modelled(fitted, largest)
+    own, beside = plain - plain[:, -1:], known - known[:, -1:]
+    added = np.exp(-np.maximum(beside, 0)) * (plain - known)[:, -1:] + known
+    assert np.abs(own - beside).max() > 0.05
+    assert modelled(fitted, larger) == pytest.approx(0.5 * (plain + added), abs=1e-9)
+
+
+def test_the_way_of_larger_runs_is_foretold_better(fitted):
+    log = ps.RunLog.from_frame(table([3e8], seed=7, name="new "), **ROLES)
+    at = log.points["step"].to_numpy().reshape(log.n_runs, -1)
+    truth = log.points["loss"].to_numpy().reshape(at.shape)
+    error, plain = (
+        np.abs(each.predict(log.configs, at).mean - truth).mean() for each in (fitted, without(fitted))
+    )
+    assert error < 0.95 * plain
+
+
+def test_what_is_said_of_observed_sizes_and_of_ends_stays_the_same(fitted):
+    configs = pd.concat([new(1e7), new(6e7), new(3e8)], ignore_index=True)
+    curves, plain = (each.predict(configs, AT).mean for each in (fitted, without(fitted)))
+    assert (curves[:8] == plain[:8]).all()
+    assert (curves[8:, :-1] != plain[8:, :-1]).all()
+    assert curves[8:, -1] == pytest.approx(plain[8:, -1], rel=1e-12)
+    assert places(fitted, configs).larger.where.tolist() == [-1] * 8 + [0, 1, 2, 3]
+    assert places(fitted, configs.iloc[:8]).larger is None
+
+
+def test_what_is_said_does_not_jump_at_the_largest_size(fitted):
+    before, after = (fitted.predict(new(size), AT).mean for size in (6.3e7, 6.31e7))
+    assert (after[:, :-1] != without(fitted).predict(new(6.31e7), AT).mean[:, :-1]).all()
+    assert after == pytest.approx(before, rel=0.01)
+
+
+def test_two_sizes_and_runs_without_a_planned_end_go_on_as_they_changed():
+    assert places(fit(table(SIZES[:2])), new(3e8)).larger is None
+    roles = ROLES | {"horizon": None}
+    free = fit(table(SIZES).drop(columns="horizon"), roles)
+    assert places(free, new(3e8)).larger is None
+
+
+def test_runs_that_were_observed_since_change_nothing_of_the_way(fitted):
+    log = ps.RunLog.from_frame(table([3e8], runs=3, seed=7, name="new "), **ROLES)
+    known = fitted.condition(log.truncate(fraction=0.3))
+    one, other = (places(each, new(3e8)).larger for each in (fitted, known))
+    for name in ("gain", "own", "theirs"):
+        assert getattr(other, name) == pytest.approx(getattr(one, name), abs=1e-9)
+
+
+def test_a_begun_larger_run_goes_on_from_what_it_has_shown(fitted, tmp_path):
+    log = ps.RunLog.from_frame(table([3e8], runs=3, seed=7, name="new "), **ROLES)
+    at = log.points["step"].to_numpy().reshape(log.n_runs, -1)
+    truth = log.points["loss"].to_numpy().reshape(at.shape)
+    known = fitted.condition(log.truncate(fraction=0.3))
+    configs = log.configs.assign(run=log.runs)
+    curves, fresh = known.predict(configs, at), fitted.predict(log.configs, at)
+    seen = np.linspace(0.02, 1.0, 30) <= 0.3
+    assert np.abs(curves.mean - truth)[:, seen].max() < 0.1
+    assert np.abs(curves.mean - truth)[:, ~seen].mean() < np.abs(fresh.mean - truth)[:, ~seen].mean()
+    assert np.abs(curves.mean - without(known).predict(configs, at).mean)[:, ~seen].max() > 1e-3
+    known.save(tmp_path / "known")
+    assert (ps.load_surrogate(tmp_path / "known").predict(configs, at).mean == curves.mean).all()
+
+
+def test_draws_of_larger_runs_lie_about_what_is_said_of_them(fitted):
+    curves = fitted.predict(new(3e8), AT)
+    draws = curves.sample(4_000, seed=0)
+    assert draws.std(axis=0) == pytest.approx(curves.std, rel=0.1)
+    spread = curves.std / np.sqrt(len(draws))
+    assert (np.abs(draws.mean(axis=0) - curves.mean) < 5 * spread).all()
+    assert (np.abs(draws.mean(axis=0) - without(fitted).predict(new(3e8), AT).mean) > 5 * spread).any()
+
+
+def test_doubt_about_larger_runs_stays_what_it_was(fitted):
+    curves, plain = (each.predict(new(3e8), AT) for each in (fitted, without(fitted)))
+    wide, width = (np.log(each.quantile(0.75) / each.quantile(0.25)) for each in (plain, curves))
+    assert curves.std[:, -1] == pytest.approx(plain.std[:, -1], rel=1e-12)
+    assert width.mean() == pytest.approx(wide.mean(), rel=0.1)
+
+
+def test_covariance_of_larger_runs_is_that_of_their_draws(fitted):
+    expert, configs = only(fitted), new(3e8, 2)
+    block = expert.block(configs, np.full(2, -1.0), np.tile(AT, (2, 1)))
+    views = block.draws
+    centre, deviation = views.draw(np.random.default_rng(0), 20_000, noisy=False)
+    draws = (centre + deviation).reshape(len(centre), -1)
+    joint = views.covariance()
+    scale = np.sqrt(np.diag(joint))
+    assert np.cov(draws.T) / np.outer(scale, scale) == pytest.approx(joint / np.outer(scale, scale), abs=0.05)
