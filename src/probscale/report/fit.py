@@ -124,7 +124,7 @@ def _fans(subject: Subject) -> Picture:
 
 def _telling(known: pd.DataFrame, rows: np.ndarray) -> list[str]:
     """Columns in which some candidates differ, those of most values first."""
-    values = {name: known[name].iloc[rows].nunique(dropna=False) for name in known}
+    values = {str(name): known[name].iloc[rows].nunique(dropna=False) for name in known}
     return sorted((name for name in values if values[name] > 1), key=lambda name: -values[name])
 
 
