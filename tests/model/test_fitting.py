@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from scipy.optimize import minimize
 
-from probscale.model.fitting import fit_process, fit_robustly, held
+from probscale.model.fitting import fit_process, fit_robustly, held, refine
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.mean_fit import fit_mean
@@ -78,6 +78,20 @@ def test_a_hurried_fit_stops_sooner_near_the_same_end(make_law):
     _, short = fit_robustly(hasty, simulated(), rounds=0, iterations=60, hurried=True)
     assert short.evaluations < whole.evaluations
     assert whole.objective - 1.5 < short.objective <= whole.objective + 1e-6
+
+
+def test_more_points_refine_what_fewer_have_taught(make_law):
+    data, process = simulated(), fresh(make_law)
+    _, few = fit_robustly(process, data.take(torch.arange(0, 80, 8)))
+
+    def posterior():
+        with torch.no_grad():
+            return float(process.log_likelihood(data) + process.log_prior())
+
+    before = posterior()
+    both = refine(process, data, few)
+    assert posterior() > before + 0.5
+    assert both.evaluations > few.evaluations
 
 
 def test_a_cluster_of_outliers_loses_its_weight(make_law):

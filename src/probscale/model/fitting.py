@@ -33,6 +33,10 @@ REACH = 6.0
 """How far raw parameters may move."""
 
 
+REFINING = 10
+"""Iterations on more points after a fit on a subset."""
+
+
 @dataclass(frozen=True)
 class FitOutcome:
     """How a fit went.
@@ -227,3 +231,25 @@ def fit_robustly(
         step = fit_process(process, data, iterations=polish, settled=settled, watched=watched)
         outcome = replace(step, evaluations=outcome.evaluations + step.evaluations)
     return data, outcome
+
+
+def refine(process: CurveProcess, data: Observations, before: FitOutcome) -> FitOutcome:
+    """Go on from parameters that were fitted on fewer points, for few iterations.
+
+    A first fit on few points costs little and finds where the parameters are; what is left of its lot is
+    taken out by more points.
+
+    Args:
+        process: Changed in place.
+        data: Observations, weighed by what the process makes of them.
+        before: How the fit on fewer points went.
+
+    Returns:
+        How this fit went; evaluations and failures of both count.
+    """
+    _, after = fit_robustly(process, data, rounds=0, iterations=REFINING, begun=True)
+    return replace(
+        after,
+        evaluations=before.evaluations + after.evaluations,
+        failures=before.failures + after.failures,
+    )

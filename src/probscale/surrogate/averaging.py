@@ -219,18 +219,26 @@ def left_out_groups(state: ExactState, cells: NDArray[np.intp]) -> list[NDArray[
     return [cells, *(each.astype(np.intp) for each in values if each.any())]
 
 
-def mixture_tail(mixture: Mixture, cells: NDArray[np.intp]) -> Tail:
+def mixture_tail(mixture: Mixture, cells: NDArray[np.intp], judges: NDArray[np.intp] | None = None) -> Tail:
     """Spread of predictions for cells that were not observed, from leave-cell-out residuals.
 
     For curves, each level's values are left out in turn as well: zero-shot cells lie at the edge of what is
     known. There, left-out curves lie among their neighbours, asked ones often do not: the spread is never
     narrower than the model's own.
+
+    Args:
+        mixture: States of the same points.
+        cells: Cell of each point.
+        judges: Positions of the finals whose residuals count; by default all.
     """
     first = mixture.states[0]
     layout = first.process.layout
     groups = left_out_groups(first, cells) if layout.axis else [cells]
     parts = [mixture.left_out(each) for each in groups]
     residual, variance, noises = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    if judges is not None and not layout.axis:
+        residual, variance, noises = (part[judges] for part in (residual, variance, noises))
+        cells = cells[judges]
     parameters = 0 if layout.axis else sum(p.numel() for p in first.process.parameters())
     tail = fit_tail(residual, variance, noises, groups=len(np.unique(cells)), parameters=parameters)
     return replace(tail, scale=max(float(np.mean(tail.scale)), 1.0)) if layout.axis else tail

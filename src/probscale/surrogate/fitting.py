@@ -16,7 +16,7 @@ from probscale.encode.encoder import Encoder, fit_encoder
 from probscale.errors import NotPositiveDefiniteError
 from probscale.model.devices import threads_for
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.fitting import FitOutcome, fit_robustly, held
+from probscale.model.fitting import FitOutcome, fit_robustly, held, refine
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.mean_choice import curve_mean
 from probscale.model.mean_fit import fit_mean
@@ -47,6 +47,13 @@ FEWEST_GRID_RUNS = 12
 """Runs from which on a plane beside the law pays on a grid: with 6, 8, 10, 12 and 14 of nanoGPT's training
 cells squared errors on upper corners are 1.4, 6.8, .7, .6 and .8 times those of the law alone, log
 densities of points .21, .34, .15, .08 and .01 smaller."""
+
+TAUGHT = 2 / 3
+"""Share of many finals on which parameters are refined; those that teach nothing judge the spread. On 640
+runs of NCPL's training rows left out at random (four seeds), refined parameters have .95 of the MAE."""
+
+FEWEST_JUDGES = 200
+"""Finals that teach nothing from which on they alone judge the spread: of fewer, chance would."""
 
 MOST_AVERAGED = 1_500
 """Points of a grid from which on a plane does without a law."""
@@ -128,7 +135,7 @@ def fit_output(
     encoder, curves = points.encoder, points.encoder.axis.curves
     mixture = averaged(tuple(state for state, _ in fits), points.cells)
     leading = mixture.states[mixture.leading]
-    tail = mixture_tail(mixture, points.cells)
+    tail = mixture_tail(mixture, points.cells, points.judges)
     if options.average and len(mixture.states) == 1:
         mixture = with_floors(points, leading)
     mixture = mixture.kept()
@@ -154,6 +161,16 @@ def fit_output(
 
 
 Fits = list[tuple[ExactState, FitOutcome]]
+
+
+def _more_finals(
+    points: Prepared, options: FitOptions, generator: np.random.Generator
+) -> torch.Tensor | None:
+    """Positions of the finals on which parameters are refined; None where these are no more than before."""
+    most = min(options.refined, round(TAUGHT * len(points.codes)))
+    if points.encoder.axis.curves or most <= options.subset:
+        return None
+    return choose_subset(points.codes, most, generator)
 
 
 def _fit_with_text(
@@ -265,9 +282,13 @@ def _fit_transform(
     generator = np.random.default_rng(given.seed)
     points = prepare(log, encoder, transform=transform, share=share, most=options.most, generator=generator)
     subset = choose_subset(points.codes, options.subset, generator)
+    more = _more_finals(points, options, generator)
+    if more is not None:
+        rest = np.setdiff1d(np.arange(len(points.codes)), np.concatenate([subset.numpy(), more.numpy()]))
+        points = replace(points, judges=rest if len(rest) >= FEWEST_JUDGES else None)
     if len(kinds) > 1 and not isinstance(points.transform, LogFloor):
         kinds = ("plane",)  # What no law describes.
-    return points, [_fit_state(points, subset, kind, options, given) for kind in kinds]
+    return points, [_fit_state(points, subset, kind, options, given, more) for kind in kinds]
 
 
 def _fit_state(
@@ -276,7 +297,9 @@ def _fit_state(
     kind: str,
     options: FitOptions,
     given: Given,
+    more: torch.Tensor | None = None,
 ) -> tuple[ExactState, FitOutcome]:
+    """Fit parameters on a subset, refine them on more of the points where these are given, solve on all."""
     layout = layout_of(points.encoder, points.transform)
     layout = replace(layout, wanes=wanes(layout, points))
     data = points.data.to(options.place)
@@ -292,7 +315,10 @@ def _fit_state(
         # points share their errors.
         with held([*fixed, *(breaks_of(mean) if layout.axis else mean.parameters())]):
             outcome = None if given.earlier is None else given.earlier.resumed(process, some, options)
-            outcome = outcome or _fit_parameters(process, some, points, kind, spread, options)
+            if outcome is None:
+                outcome = _fit_parameters(process, some, points, kind, spread, options)
+                if more is not None:
+                    outcome = refine(process, data.take(more.to(options.place)), outcome)
     with torch.no_grad():
         prior = process.kernel(data.rows.x)
     for _ in range(1 if options.hurried else 2):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from probscale.model.basis import Basis
 from probscale.model.devices import threads_for
 from probscale.model.exact import ExactState, solve_exactly
-from probscale.model.fitting import FitOutcome, fit_robustly, held
+from probscale.model.fitting import FitOutcome, fit_robustly, held, refine
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.mean_choice import curve_mean
 from probscale.model.mean_fit import fit_mean
@@ -95,6 +95,9 @@ def fit_score(
         rounds, iterations = (options.rounds, options.iterations) if q == 0 else (2, 20)
         with held(breaks_of(mean)):
             _, outcome = fit_robustly(process, core.take(subset), rounds=rounds, iterations=iterations)
+            if len(subset) < len(core):
+                more = choose_subset(np.arange(len(sharp)), options.refined, generator)
+                outcome = refine(process, core.take(more), outcome)
     for _ in range(2):
         core = replace(core, weight=robust_weights(process, core))
     with torch.no_grad():

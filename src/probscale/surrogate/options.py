@@ -19,6 +19,8 @@ class FitOptions:
             out. By default a law, and for curves over a grid of few coordinates a plane from which the law
             takes over along the axis.
         subset: Most points on which parameters are fitted.
+        refined: Most points on which parameters that were fitted on a subset are refined, where points are
+            finals or scores of curves.
         most: Most points that exact inference holds; longer logs are thinned.
         iterations: Optimiser iterations of the first pass.
         rounds: Reweighting rounds against outliers.
@@ -35,6 +37,7 @@ class FitOptions:
 
     means: tuple[str, ...] = ()
     subset: int = 450
+    refined: int = 1_000
     most: int = 3_000
     iterations: int = 30
     rounds: int = 4

@@ -52,6 +52,7 @@ class Prepared:
         run_rows: One row per run, at its last point.
         size_default: Logarithm of the model size assumed where none is given.
         law: The law of these points and what it leaves over, where judging divergence found it.
+        judges: Positions of points that teach no parameter and judge the spread; None where all do both.
     """
 
     encoder: Encoder
@@ -64,6 +65,7 @@ class Prepared:
     run_rows: Rows
     size_default: float
     law: tuple[CurveMean, float] | None = None
+    judges: NDArray[np.intp] | None = None
 
     def take(self, index: NDArray[np.intp]) -> Prepared:
         """Some of the points."""
@@ -74,6 +76,7 @@ class Prepared:
             codes=self.codes[index],
             cells=self.cells[index],
             law=None,
+            judges=None,
         )
 
     def classified(self, generator: np.random.Generator) -> tuple[Rows, NDArray[np.bool_]]:
