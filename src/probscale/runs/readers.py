@@ -13,13 +13,11 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from probscale.errors import RunLogError
+from probscale.ledger import SCHEMA
 from probscale.runs.log import RunLog
 from probscale.runs.schema import Goal, Nonfinite, listed
 
 Source: TypeAlias = str | PathLike[str]
-
-LEDGERS = "probscale.ledger"
-"""What the first line of a ledger says that it is."""
 
 
 def read_runs(
@@ -205,7 +203,7 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
         raise RunLogError(
             f"{str(path)!r} is empty; a log has an object with columns on each line", path=str(path)
         )
-    if str(records[0].get("schema", "")).startswith(LEDGERS):
+    if str(records[0].get("schema", "")).startswith(SCHEMA):
         raise RunLogError(
             f"{str(path)!r} is a ledger, the events of a loop or an allocation, not a table of points; run "
             "the same call again for its log, which costs nothing more: loop.run(), allocate(...).log, or "

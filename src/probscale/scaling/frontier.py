@@ -234,14 +234,12 @@ def fit_frontier(
     order = canonical_order(log) if pool is None else np.arange(len(found.asked))
     curves = believed.predict(found.asked.iloc[order], found.places[order]).latent()
     draws = found.arranged(curves.sample(samples, seed=seed)[:, np.argsort(order)])
-    first = float(log.points[log.roles.axis].min())
-    begun = found.at >= first * (1 - 1e-9)
+    begun = found.at >= _first(log) * (1 - 1e-9)
     # Before the first observed axis value nothing is known; such cells must not look like bargains.
     draws = np.where(begun, draws, np.nan)
     meets = crossings(np.maximum.accumulate(found.cost, axis=1), levels)
     best, position = best_of(meets.at(draws), log.roles.goal)
-    beginnings = cost(found.pool, np.full((len(found.pool), 1), first))
-    _check_reached(log, found, levels, best, float(np.where(begun, found.cost, beginnings).min()))
+    _check_reached(log, found, cost, levels, best)
     optimum = _optimum(log, found, levels, position, np.isnan(best[0]))
     law = fit_laws(levels, best, goal=log.roles.goal, most=curves.bounds[1])
     _warn_bent(law, best)
@@ -331,12 +329,19 @@ def _warn_bent(law: LawPosterior, best: Array) -> None:
         )
 
 
-def _check_reached(log: RunLog, found: Candidates, levels: Array, best: Array, cheapest: float) -> None:
-    """Refuse a pool that leaves no law to fit; `cheapest` is the least that a point of it costs."""
+def _first(log: RunLog) -> float:
+    """First observed axis value, before which nothing is known."""
+    return float(log.points[log.roles.axis].min())
+
+
+def _check_reached(log: RunLog, found: Candidates, cost: CostModel, levels: Array, best: Array) -> None:
+    """Refuse a pool that leaves no law to fit."""
     reached = int(np.isfinite(best).all(axis=0).sum())
     if reached >= FEWEST_LEVELS:
         return
-    horizon = log.roles.horizon
+    horizon, first = log.roles.horizon, _first(log)
+    beginnings = cost(found.pool, np.full((len(found.pool), 1), first))
+    cheapest = float(np.where(found.at >= first * (1 - 1e-9), found.cost, beginnings).min())
     said = (
         f"no configuration of the pool reaches its first point within compute {levels[-1]:.4g}; the cheapest "
         f"needs {cheapest:.4g}"

@@ -50,7 +50,7 @@ class LawPosterior:
     @property
     def median(self) -> dict[str, float]:
         """Posterior median of each parameter; the mean of a coefficient may be that of a few steep draws."""
-        return {name: float(np.median(draws.values)) for name, draws in self.draws.items()}
+        return {name: float(draws.quantile(0.5)) for name, draws in self.draws.items()}
 
     @property
     def std(self) -> dict[str, float]:

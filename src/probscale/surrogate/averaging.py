@@ -236,7 +236,7 @@ def mixture_tail(mixture: Mixture, cells: NDArray[np.intp], judges: NDArray[np.i
     groups = left_out_groups(first, cells) if layout.axis else [cells]
     parts = [mixture.left_out(each) for each in groups]
     residual, variance, noises = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    if judges is not None and not layout.axis:
+    if judges is not None:
         residual, variance, noises = (part[judges] for part in (residual, variance, noises))
         cells = cells[judges]
     parameters = 0 if layout.axis else sum(p.numel() for p in first.process.parameters())

@@ -34,7 +34,7 @@ from probscale.surrogate.extrapolation import extrapolation_break, extrapolation
 from probscale.surrogate.few_runs import new_run_factor, set_run_apart, typical_end, wanes
 from probscale.surrogate.floors import with_floors
 from probscale.surrogate.options import FitOptions
-from probscale.surrogate.prepare import Prepared, choose_subset, prepare
+from probscale.surrogate.prepare import Prepared, choose_subset, more_to_refine, prepare
 from probscale.surrogate.restarts import Start, best_of
 from probscale.surrogate.text_choice import LEAST_GAIN, text_gain
 from probscale.surrogate.transform_choice import left_out_density
@@ -163,16 +163,6 @@ def fit_output(
 Fits = list[tuple[ExactState, FitOutcome]]
 
 
-def _more_finals(
-    points: Prepared, options: FitOptions, generator: np.random.Generator
-) -> torch.Tensor | None:
-    """Positions of the finals on which parameters are refined; None where these are no more than before."""
-    most = min(options.refined, round(TAUGHT * len(points.codes)))
-    if points.encoder.axis.curves or most <= options.subset:
-        return None
-    return choose_subset(points.codes, most, generator)
-
-
 def _fit_with_text(
     log: RunLog,
     encoders: Sequence[Encoder],
@@ -282,7 +272,9 @@ def _fit_transform(
     generator = np.random.default_rng(given.seed)
     points = prepare(log, encoder, transform=transform, share=share, most=options.most, generator=generator)
     subset = choose_subset(points.codes, options.subset, generator)
-    more = _more_finals(points, options, generator)
+    more = None
+    if not points.encoder.axis.curves:
+        more = more_to_refine(points.codes, options, generator, share=TAUGHT)
     if more is not None:
         rest = np.setdiff1d(np.arange(len(points.codes)), np.concatenate([subset.numpy(), more.numpy()]))
         points = replace(points, judges=rest if len(rest) >= FEWEST_JUDGES else None)

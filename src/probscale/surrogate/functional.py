@@ -137,8 +137,7 @@ class FunctionalExpert:
     def places(self, configs: pd.DataFrame, rows: Rows, horizons: Array) -> Places:
         """What the shapes of the curves of configurations depend on.
 
-        Cost: O(observations × scores) for each run longer or shorter than any observed, O(observations² ×
-            scores) for each larger one.
+        Cost: O(observations × scores) for each run that is longer, shorter or larger than any observed.
         """
         own = self._places_of_lengths(configs, rows, horizons)
         which = np.flatnonzero(rows.size.numpy() > self.largest[0] + MARGIN)
@@ -146,12 +145,8 @@ class FunctionalExpert:
             return own
         others = configs.iloc[which].assign(**{str(self.encoder.roles.params): np.exp(self.largest[0])})
         there = self.rows(others, np.full(len(which), -1.0), own.ends[which])
-        levels, theirs = self._fitted_scores(there)
-        mine_levels, mine = self._fitted_scores(rows.take(torch.tensor(which)))
-        gain = levels + theirs[:, 0] - mine_levels - mine[:, 0]
         places = self._places_of_lengths(others, there, horizons[which])
-        where = numbered(which, len(configs))
-        return replace(own, larger=Larger(where, places, gain, mine, theirs, self.basis))
+        return replace(own, larger=Larger(*self._beside(which, rows, there, places)))
 
     def _places_of_lengths(self, configs: pd.DataFrame, rows: Rows, horizons: Array) -> Places:
         """The same for runs whose shapes go on as they changed with size."""
@@ -164,11 +159,18 @@ class FunctionalExpert:
             return own
         others = configs.iloc[which].assign(**{self.clock.horizon: near[which]})
         there = self.rows(others, np.full(len(which), -1.0), near[which])
+        places = self._own_places(others, there, near[which])
+        return replace(own, alike=Alike(*self._beside(which, rows, there, places)))
+
+    def _beside(
+        self, which: Positions, rows: Rows, there: Rows, places: Places
+    ) -> tuple[Positions, Places, Array, Array, Array, Basis]:
+        """Fields of `Beside` for some of the rows, whose configurations are elsewhere as `there` has them."""
+        where = np.full(len(rows), -1)
+        where[which] = np.arange(len(which))
         levels, theirs = self._fitted_scores(there)
         mine_levels, mine = self._fitted_scores(rows.take(torch.tensor(which)))
-        places = self._own_places(others, there, near[which])
-        where = numbered(which, len(configs))
-        return replace(own, alike=Alike(where, places, levels - mine_levels, mine, theirs, self.basis))
+        return where, places, levels - mine_levels, mine, theirs, self.basis
 
     def _fitted_scores(self, rows: Rows) -> tuple[Array, Array]:
         """Levels of configurations, (configs,), and what the fit expects of their scores beside these."""
@@ -355,13 +357,6 @@ class FunctionalExpert:
             factors = factors * np.where(new, self.unseen, 1.0)[:, None]
         share, spread = CONTAMINATION
         return Tail(factors, np.where(outside, share, 0.0), np.where(outside, spread, 1.0))
-
-
-def numbered(which: Positions, count: int) -> Positions:
-    """Place of each of so many among some of them; -1 for those that are not, (count,)."""
-    where = np.full(count, -1)
-    where[which] = np.arange(len(which))
-    return where
 
 
 def spread_evenly(v: Array, most: int = MOST_SEEN) -> Positions:

@@ -84,10 +84,9 @@ class Places:
         shape = baseline.shape(points, self.finish(runs))
         if self.shift is not None:
             shape = shape + self.shift[runs] * np.expm1(-LAG * np.maximum(shape, 0.0))
-        if self.alike is not None:
-            shape = shape + self.alike.drawn(baseline, at, runs, self)
-        if self.larger is not None:
-            shape = shape + self.larger.drawn(baseline, at, runs, self)
+        for others in (self.alike, self.larger):
+            if others is not None:
+                shape = shape + others.drawn(baseline, at, runs, points.v, shape, self.ends)
         return points.v, shape
 
     def _bend(self, share: Array, runs: Positions) -> Array | None:
@@ -98,19 +97,15 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Alike:
-    """Runs of lengths that no run has had, and the same configurations at the nearest length that some had.
-
-    A run twice as long as any begins as the longest did: at the same axis value, not at the same share of its
-    way. Its curve is drawn to theirs, all the way at first and no more where the longest end; see
-    `LIKE_LONGER` for shorter ones.
+class Beside:
+    """Runs beyond what was observed, drawn to the same configurations where others were observed.
 
     Attributes:
-        where: Which of the arrays below are a run's, (runs,); -1 for runs of observed lengths.
-        places: The configurations at the nearest length, (others,).
+        where: Which of the arrays below are a run's, (runs,); -1 for runs of observed kinds.
+        places: The configurations where others were observed, (others,).
         rise: By how much their levels are higher there, (others,).
-        own: Scores that are expected of them at their own length, less their level, (others, scores).
-        theirs: The same at the nearest length, (others, scores).
+        own: Scores that are expected of the runs themselves, less their level, (others, scores).
+        theirs: The same where others were observed, (others, scores).
         basis: Functions of progress.
     """
 
@@ -121,76 +116,70 @@ class Alike:
     theirs: Array
     basis: Basis
 
-    def drawn(self, baseline: Baseline, at: Array, runs: Positions, own: Places) -> Array:
-        """By how much points are moved towards the curves at the nearest length, (points,).
+    def drawn(
+        self, baseline: Baseline, at: Array, runs: Positions, v: Array, shape: Array, ends: Array
+    ) -> Array:
+        """By how much points are moved towards the curves of observed kinds, (points,).
 
         Args:
             baseline: Shapes of curves.
             at: Axis values, (points,).
             runs: Position of the run of each point, (points,).
-            own: The runs at their own lengths.
+            v: Progress of each point, (points,).
+            shape: What is said of each point without these, less the end of its run, (points,).
+            ends: Where the runs end, (runs,).
         """
         out = np.zeros(len(at))
         here = np.flatnonzero(self.where[runs] >= 0)
         if not len(here):
             return out
-        which, at, ends = self.where[runs[here]], at[here], own.ends[runs[here]]
-        v, shape = replace(own, alike=None, larger=None).shape(baseline, at, runs[here])
+        at, which = at[here], self.where[runs[here]]
         near_v, near = self.places.shape(baseline, at, which)
-        there = self.places.ends[which]
-        share = at / np.where(ends > there, there, LIKE_LONGER * ends)
-        scores = [
-            (self.basis.at(place) * value[which]).sum(axis=1)
-            for place, value in ((near_v, self.theirs), (v, self.own))
-        ]
-        out[here] = np.clip(1 - share, 0.0, 1.0) * (self.rise[which] + near - shape + scores[0] - scores[1])
+        mine = shape[here] + (self.basis.at(v[here]) * self.own[which]).sum(axis=1)
+        theirs = near + (self.basis.at(near_v) * self.theirs[which]).sum(axis=1)
+        out[here] = self._moved(baseline, at, which, ends[runs[here]], mine, theirs)
         return out
 
+    def _moved(
+        self, baseline: Baseline, at: Array, which: Positions, ends: Array, mine: Array, theirs: Array
+    ) -> Array:
+        """The same for points of such runs, given both curves less their levels, (points,)."""
+        raise NotImplementedError
 
-@dataclass(frozen=True)
-class Larger:
+
+class Alike(Beside):
+    """Runs of lengths that no run has had, and the same configurations at the nearest length that some had.
+
+    A run twice as long as any begins as the longest did: at the same axis value, not at the same share of its
+    way. Its curve is drawn to theirs, all the way at first and no more where the longest end; see
+    `LIKE_LONGER` for shorter ones.
+    """
+
+    def _moved(
+        self, baseline: Baseline, at: Array, which: Positions, ends: Array, mine: Array, theirs: Array
+    ) -> Array:
+        there = self.places.ends[which]
+        share = at / np.where(ends > there, there, LIKE_LONGER * ends)
+        return np.clip(1 - share, 0.0, 1.0) * (self.rise[which] + theirs - mine)
+
+
+class Larger(Beside):
     """Runs larger than any observed, and the same configurations at the largest observed size.
 
     Where a law adds a size term, it takes the same off the loss all along a run, and so the less off its
     logarithm the higher the loss still is. Shapes that go on as they changed from size to size do not know
     that, and sizes are few. These are two accounts of how a curve comes down to one end, and half of each is
-    taken.
-
-    Attributes:
-        where: Which of the arrays below are a run's, (runs,); -1 for runs of observed sizes.
-        places: The configurations at the largest size, (others,).
-        gain: By how much their ends are lower at their own size, modelled scale, (others,).
-        own: Scores that are expected of them at their own size, less their level, (others, scores).
-        theirs: The same at the largest size, (others, scores).
-        basis: Functions of progress.
+    taken: nothing moves at the end.
     """
 
-    where: Positions
-    places: Places
-    gain: Array
-    own: Array
-    theirs: Array
-    basis: Basis
+    @property
+    def gain(self) -> Array:
+        """By how much the ends are lower at their own size, modelled scale, (others,)."""
+        return self.rise + self.theirs[:, 0] - self.own[:, 0]
 
-    def drawn(self, baseline: Baseline, at: Array, runs: Positions, own: Places) -> Array:
-        """By how much points are moved towards the curves at the largest size; nothing at the end, (points,).
-
-        Args:
-            baseline: Shapes of curves.
-            at: Axis values, (points,).
-            runs: Position of the run of each point, (points,).
-            own: The runs at their own sizes.
-        """
-        out = np.zeros(len(at))
-        here = np.flatnonzero(self.where[runs] >= 0)
-        if not len(here):
-            return out
-        at, runs = at[here], runs[here]
-        which = self.where[runs]
-        v, shape = replace(own, larger=None).shape(baseline, at, runs)
-        near_v, near = self.places.shape(baseline, at, which)
-        mine = shape + (self.basis.at(v) * self.own[which]).sum(axis=1) - self.own[which, 0]
-        theirs = near + (self.basis.at(near_v) * self.theirs[which]).sum(axis=1) - self.theirs[which, 0]
+    def _moved(
+        self, baseline: Baseline, at: Array, which: Positions, ends: Array, mine: Array, theirs: Array
+    ) -> Array:
+        mine, theirs = mine - self.own[which, 0], theirs - self.theirs[which, 0]
         there_already = np.exp(-np.maximum(theirs - baseline.shared_at(at), 0.0))
-        out[here] = HALF * (theirs + self.gain[which] * (1 - there_already) - mine)
-        return out
+        return HALF * (theirs + self.gain[which] * (1 - there_already) - mine)

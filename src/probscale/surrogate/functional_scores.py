@@ -21,7 +21,7 @@ from probscale.model.weighing import robust_weights
 from probscale.surrogate.expert import layout_of
 from probscale.surrogate.functional_curves import Curves
 from probscale.surrogate.options import FitOptions
-from probscale.surrogate.prepare import choose_subset, law_scale
+from probscale.surrogate.prepare import choose_subset, law_scale, more_to_refine
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -95,8 +95,8 @@ def fit_score(
         rounds, iterations = (options.rounds, options.iterations) if q == 0 else (2, 20)
         with held(breaks_of(mean)):
             _, outcome = fit_robustly(process, core.take(subset), rounds=rounds, iterations=iterations)
-            if len(subset) < len(core):
-                more = choose_subset(np.arange(len(sharp)), options.refined, generator)
+            more = more_to_refine(np.arange(len(sharp)), options, generator)
+            if more is not None:
                 outcome = refine(process, core.take(more), outcome)
     for _ in range(2):
         core = replace(core, weight=robust_weights(process, core))

@@ -23,6 +23,7 @@ from probscale.runs import RunLog
 from probscale.runs.thinning import evenly
 from probscale.surrogate.expert import layout_of, rows_of
 from probscale.surrogate.known_points import run_codes, spikes_of, thinned
+from probscale.surrogate.options import FitOptions
 
 Array = NDArray[np.float64]
 
@@ -196,6 +197,21 @@ def choose_subset(codes: NDArray[np.intp], most: int, generator: np.random.Gener
         where = np.flatnonzero(codes == run)
         picked.append(where[evenly(len(where), thin)])
     return torch.from_numpy(np.sort(np.concatenate(picked)))
+
+
+def more_to_refine(
+    codes: NDArray[np.intp], options: FitOptions, generator: np.random.Generator, *, share: float = 1.0
+) -> torch.Tensor | None:
+    """Positions of points on which parameters are refined; None where these are no more than the subset was.
+
+    Args:
+        codes: Run of each point, (points,).
+        options: Settings.
+        generator: Draws them.
+        share: Largest share of the points.
+    """
+    most = min(options.refined, round(share * len(codes)))
+    return None if most <= options.subset else choose_subset(codes, most, generator)
 
 
 def cells_of(log: RunLog, codes: NDArray[np.intp], at: Array) -> NDArray[np.intp]:

@@ -85,10 +85,11 @@ def _point_out_spellings(frame: pd.DataFrame, log: RunLog) -> None:
     for name in log.roles.described:
         if name not in frame or is_numeric_dtype(log.configs[name]) or is_numeric_dtype(frame[name]):
             continue
-        known = [value for value in log.configs[name].unique() if isinstance(value, str)]
-        like, taken = {_plain_name(value): value for value in known}, set(known)
-        for value in frame[name].unique():
-            if isinstance(value, str) and value not in taken and _plain_name(value) in like:
+        known = {value: None for value in log.configs[name].unique() if isinstance(value, str)}
+        new = [value for value in frame[name].unique() if isinstance(value, str) and value not in known]
+        like = {_plain_name(value): value for value in known} if new else {}
+        for value in new:
+            if _plain_name(value) in like:
                 warnings.warn(
                     f"{name} {value!r} is in no run of the log, and counts as a new value; if it is "
                     f"{like[_plain_name(value)]!r}, write it like that",
