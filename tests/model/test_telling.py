@@ -7,7 +7,7 @@ import pytest
 
 from probscale.model.basis import Basis
 from probscale.model.scores import sites_of
-from probscale.model.straying import RunDeviations, plain_deviations, settled
+from probscale.model.straying import Prefix, RunDeviations, plain_deviations, settled
 from probscale.model.telling import told_by
 from tolerances import ALGEBRA
 
@@ -31,7 +31,7 @@ def curve():
 
 
 def test_runs_of_one_kind_say_what_exact_marginals_say(curve):
-    told = told_by(BASIS, plain_deviations(2), (V, curve), MEAN, VARIANCE, DEVIATION)
+    told = told_by(BASIS, plain_deviations(2), Prefix(V, curve), MEAN, VARIANCE, DEVIATION)
     precision, moment = BASIS.information(V, curve)
     exact = sites_of(precision[None], moment[None], MEAN[None], (VARIANCE + DEVIATION)[None])
     assert told.location == pytest.approx(exact.location, rel=ALGEBRA)
@@ -44,7 +44,7 @@ def test_runs_of_another_kind_say_what_exact_marginals_with_its_spreads_say(curv
     runs = RunDeviations(np.eye(2), kind, sure, np.full(2, np.inf), sure)
     # Shorter than spikes, so that the remainder of unstable runs has a length of its own.
     basis = replace(BASIS, length=0.02)
-    told = told_by(basis, runs, (V, curve), MEAN, VARIANCE, DEVIATION)
+    told = told_by(basis, runs, Prefix(V, curve), MEAN, VARIANCE, DEVIATION)
     wide = scale**2 * (VARIANCE + DEVIATION)
     precision, moment = basis.roughened(rough).information(V, curve)
     exact = sites_of(precision[None], moment[None], MEAN[None], wide[None])
@@ -57,7 +57,7 @@ def test_an_unstable_run_says_less(curve):
     kinds = np.array([(1.0, 1.0), (1.0, 15.0)])
     runs = RunDeviations(np.eye(2), kinds, np.array([0.9, 0.1]), VARIANCE + DEVIATION, np.full(2, 0.5))
     wild = curve + np.random.default_rng(1).normal(0, 0.12, len(V))
-    calm, unstable = (told_by(BASIS, runs, (V, y), MEAN, VARIANCE, DEVIATION) for y in (curve, wild))
+    calm, unstable = (told_by(BASIS, runs, Prefix(V, y), MEAN, VARIANCE, DEVIATION) for y in (curve, wild))
     assert (unstable.variance > 5 * calm.variance).all()
 
 

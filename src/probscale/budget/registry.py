@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -14,6 +13,7 @@ from probscale.budget.bench import Bench, Strategy
 from probscale.budget.forecast import Forecaster, JointForecaster
 from probscale.budget.parametric import EnsembleForecaster, PowerForecaster
 from probscale.errors import BudgetError
+from probscale.spelling import close_names, did_you_mean
 
 if TYPE_CHECKING:
     from probscale.surrogate import CurveSurrogate
@@ -139,10 +139,10 @@ def strategy_named(strategy: str | StrategyMaker) -> Maker:
     name = strategy if isinstance(strategy, str) else repr(strategy)
     if name in STRATEGIES:
         return STRATEGIES[name]
-    close = difflib.get_close_matches(name, STRATEGIES, n=2)
-    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    accepted = f"accepted are {', '.join(map(repr, STRATEGIES))}"
+    hint = did_you_mean(close_names(name, STRATEGIES, most=2), accepted)
     raise BudgetError(
-        f"there is no strategy {name!r}; {hint}accepted are {', '.join(map(repr, STRATEGIES))}, or a "
+        f"there is no strategy {name!r}; {hint}, or a "
         "function of a bench and a generator that yields decisions",
         strategy=strategy,
     )

@@ -8,7 +8,6 @@ reads one:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
@@ -21,6 +20,7 @@ from probscale.catalog.entry import HOME_VARIABLE, CatalogEntry, find_clone
 from probscale.catalog.listing import ENTRIES
 from probscale.errors import ConfigError
 from probscale.runs import RunLog
+from probscale.spelling import close_names, did_you_mean
 
 __all__ = ["HOME_VARIABLE", "CatalogEntry", "info", "load", "names"]
 
@@ -54,10 +54,8 @@ def info(name: str) -> CatalogEntry:
         ConfigError: for an unknown name.
     """
     if name not in ENTRIES:
-        close = difflib.get_close_matches(name, ENTRIES, n=2, cutoff=0.4)
-        hint = (
-            f"did you mean {' or '.join(map(repr, close))}?" if close else f"known are: {', '.join(ENTRIES)}"
-        )
+        close = close_names(name, ENTRIES, most=2, likeness=0.4)
+        hint = did_you_mean(close) or f"known are: {', '.join(ENTRIES)}"
         raise ConfigError(f"no data set {name!r} in the catalogue; {hint}", name=name)
     return ENTRIES[name]
 

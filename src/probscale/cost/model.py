@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
@@ -13,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from probscale.digest import short_digest
 from probscale.errors import ConfigError, ShapeError
+from probscale.spelling import close_names, did_you_mean
 
 Configs: TypeAlias = pd.DataFrame | Sequence[Mapping[str, Any]]
 Quantity: TypeAlias = str | float
@@ -239,9 +239,8 @@ def column_values(configs: pd.DataFrame, name: str, role: str) -> pd.Series:
     """
     if name in configs.columns:
         return cast(pd.Series, configs[name])
-    columns = [str(column) for column in configs.columns]
-    close = difflib.get_close_matches(name, columns, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"they have: {', '.join(columns)}"
+    close = close_names(name, configs.columns, likeness=0.5)
+    hint = did_you_mean(close) or f"they have: {', '.join(map(str, configs.columns))}"
     raise ConfigError(
         f"the configurations have no column {name!r}, which the cost needs as {role}; {hint}", column=name
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ from probscale.design.actions import Actions
 from probscale.design.cells import Cells
 from probscale.envelope import Crossings, best_of
 from probscale.errors import ConfigError
+from probscale.spelling import close_names, did_you_mean
 
 Array = NDArray[np.float64]
 Value = Callable[["Situation"], Array]
@@ -222,10 +222,11 @@ def find_criterion(criterion: str | Value, *, aimed: bool = True) -> Value:
     name = criterion if isinstance(criterion, str) else repr(criterion)
     if name in CRITERIA:
         return CRITERIA[name]
-    close = difflib.get_close_matches(name, CRITERIA, n=2, cutoff=0.4)
-    hint = f" (did you mean {' or '.join(map(repr, close))}?)" if close else ""
+    hint = did_you_mean(
+        close_names(name, CRITERIA, most=2, likeness=0.4), f"known are {', '.join(map(repr, CRITERIA))}"
+    )
     raise ConfigError(
-        f"there is no criterion {criterion!r}{hint}. Known are {', '.join(map(repr, CRITERIA))}; a function "
+        f"there is no criterion {criterion!r}; {hint}; a function "
         "of a Situation is accepted too, see probscale.design.acquisition for those of BoTorch",
         criterion=name,
     )

@@ -91,12 +91,11 @@ def check(
     """
     start = time.perf_counter()
     _check_numbers(folds, most_runs)
-    log = canonical(log)
     notes: list[str] = []
     if log.n_runs > most_runs:
         notes.append(f"checked on {most_runs:,} of {log.n_runs:,} runs, drawn at random (seed {seed})")
         everything = np.ones(log.n_runs, dtype=bool)
-        log = log.select(thinned_runs(everything, most_runs, np.random.default_rng(seed)))
+        log = canonical(log).select(thinned_runs(everything, most_runs, np.random.default_rng(seed)))
     chosen = chosen_regimes(log, regimes)
     plan = folds_of(log, chosen, folds=folds, seed=seed)
     job = partial(_score_fold, job=_Job(embedder, seed, options, chosen))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 from probscale.errors import ConfigError, MissingExtraError
 from probscale.running import process_workers
+from probscale.spelling import close_names, did_you_mean
 
 EXECUTORS = {
     "processes": "processes of this machine",
@@ -43,12 +43,9 @@ def executor_named(name: str, **options: Any) -> Callable[[], Executor]:
     8
     """
     if name not in EXECUTORS:
-        close = difflib.get_close_matches(name, EXECUTORS, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ConfigError(
-            f"there is no executor {name!r}; {hint}accepted are {', '.join(map(repr, EXECUTORS))}",
-            executor=name,
-        )
+        accepted = f"accepted are {', '.join(map(repr, EXECUTORS))}"
+        hint = did_you_mean(close_names(name, EXECUTORS, most=1), accepted)
+        raise ConfigError(f"there is no executor {name!r}; {hint}", executor=name)
     if name in _EXTRA and find_spec(_EXTRA[name][1]) is None:
         raise MissingExtraError(_EXTRA[name][0], f"the executor {name!r}")
     if name == "slurm":

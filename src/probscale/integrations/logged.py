@@ -18,6 +18,7 @@ from probscale.integrations.hints import SIZES, guess_goal, guess_output, pick
 from probscale.integrations.summary import ImportSummary
 from probscale.runs import RunLog
 from probscale.runs.schema import Goal, Nonfinite, listed, names_of
+from probscale.spelling import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _outputs(
     for name in wanted:
         if name not in counts:
             close = pick(counts, (settings.plain(name),))
-            hint = f"did you mean {close!r}?" if close else f"logged are: {listed(sorted(counts))}"
+            hint = did_you_mean([close] if close else []) or f"logged are: {listed(sorted(counts))}"
             raise RunLogError(f"no run in {source} logged {name!r}; {hint}", output=name)
     account.roles["output"] = f"{', '.join(wanted)} (given)"
     return wanted, metrics

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ from probscale.errors import RunLogError
 from probscale.integrations.hints import EPOCH_AXES, STEP_AXES, TOKEN_AXES, pick, plain
 from probscale.runs.checks import column_of
 from probscale.runs.schema import listed
+from probscale.spelling import close_names, did_you_mean
 
 AXIS_NAMES = (*TOKEN_AXES, *STEP_AXES, *EPOCH_AXES, "_timestamp", "_runtime")
 
@@ -73,13 +73,9 @@ def require(table: pd.DataFrame, name: str, argument: str) -> None:
     """
     if name in table.columns:
         return
-    close = difflib.get_close_matches(name, list(table.columns), n=3, cutoff=0.5)
-    hint = (
-        f"did you mean {' or '.join(map(repr, close))}?"
-        if close
-        else f"settings are: {listed(list(table.columns))}"
-    )
-    raise RunLogError(f"no setting {name!r} (given as {argument}); {hint}", column=name, close=tuple(close))
+    close = close_names(name, table.columns, likeness=0.5)
+    hint = did_you_mean(close) or f"settings are: {listed(list(table.columns))}"
+    raise RunLogError(f"no setting {name!r} (given as {argument}); {hint}", column=name, close=close)
 
 
 def choose(

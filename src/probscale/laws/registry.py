@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 from probscale.errors import LawError
 from probscale.laws.annealing import Annealing
 from probscale.laws.bnsl import BrokenPowerLaw
@@ -16,6 +14,7 @@ from probscale.laws.multi_power import MultiPower
 from probscale.laws.pass_at_k import PassAtK
 from probscale.laws.power import Power
 from probscale.laws.step_law import StepBatch, StepLearningRate
+from probscale.spelling import close_names, did_you_mean
 
 __all__ = ["available_laws", "find_law"]
 
@@ -57,7 +56,6 @@ def find_law(law: str | Law) -> Law:
         return law
     name = law if isinstance(law, str) else repr(law)
     if name not in LAWS:
-        close = difflib.get_close_matches(name, LAWS, n=2)
-        hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-        raise LawError(f"there is no law {name!r}; {hint}available: {', '.join(available_laws())}", law=law)
+        hint = did_you_mean(close_names(name, LAWS, most=2), f"available: {', '.join(available_laws())}")
+        raise LawError(f"there is no law {name!r}; {hint}", law=law)
     return LAWS[name]

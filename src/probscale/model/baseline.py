@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from probscale.model.robust import STD_PER_MEDIAN
+
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
@@ -128,6 +130,6 @@ def fit_baseline(points: Points, y: Array, codes: Positions) -> Baseline:
         ridge = _RIDGE * np.maximum(np.sort(scale)[len(scale) // 2], scale) + 1e-9 * mass.sum()
         coefficients = np.asarray(np.linalg.solve(gram + np.diag(ridge), within.T @ (w * target)), np.float64)
         left = target - within @ coefficients
-        spread = 1.4826 * float(np.median(np.abs(left))) + 1e-9
+        spread = STD_PER_MEDIAN * float(np.median(np.abs(left))) + 1e-9
         robust = np.minimum(1.0, _TURN * spread / np.maximum(np.abs(left), 1e-300))
     return Baseline(knots, times, coefficients)

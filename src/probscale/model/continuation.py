@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probscale.model.basis import Basis
-from probscale.model.straying import NEGLIGIBLE, RunDeviations, kinds_given, settled, shown_by, telling
+from probscale.model.straying import (
+    NEGLIGIBLE,
+    Prefix,
+    RunDeviations,
+    kinds_given,
+    settled,
+    shown_by,
+    telling,
+)
 
 Array = NDArray[np.float64]
 
@@ -216,7 +224,7 @@ def outlooks_of(
     basis: Basis,
     runs: RunDeviations,
     v: Array,
-    seen: tuple[Array, Array] | None,
+    seen: Prefix | None,
     mean: Array,
     variance: Array,
     deviation: Array,
@@ -227,7 +235,7 @@ def outlooks_of(
         basis: Basis functions and remainder.
         runs: How runs stray.
         v: Progress of the asked points, (points,).
-        seen: Progress and residual of observed points; None for a new run.
+        seen: Observed points; None for a new run.
         mean: Scores expected from the other runs, (scores,).
         variance: Their variance, (scores,).
         deviation: Variance of a run's scores around them, (scores,).
@@ -240,10 +248,10 @@ def outlooks_of(
         views = new_run(basis, v, mean, roots, shared, runs.kinds[common, 1])
         shares = runs.fresh[common] / runs.fresh[common].sum()
         return [replace(view, weight=float(w)) for view, w in zip(views, shares, strict=True)]
-    weights = kinds_given(runs, shown_by(basis, *telling(basis, *seen)), mean, prior)
+    weights = kinds_given(runs, shown_by(basis, *telling(basis, seen)), mean, prior)
     keep = np.flatnonzero(weights > NEGLIGIBLE)
     still = settled(basis, *seen)
-    seen = seen[0][still], seen[1][still]
+    seen = seen.take(still)
     out, passages = [], {}
     for (scale, rough), weight in zip(runs.kinds[keep], weights[keep] / weights[keep].sum(), strict=True):
         if rough not in passages:

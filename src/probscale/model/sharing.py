@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probscale.model.basis import Basis, scores_of
+from probscale.model.robust import STD_PER_MEDIAN
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -58,7 +59,7 @@ def fit_shared(basis: Basis, v: Array, residual: Array, codes: Positions, at: Ar
     for _ in range(SWEEPS):
         scores = scores_of(basis, v, residual - effect[place], codes)
         left = residual - (design * scores[codes]).sum(1)
-        limit = CLIP * 1.4826 * float(np.median(np.abs(left)))
+        limit = CLIP * STD_PER_MEDIAN * float(np.median(np.abs(left)))
         effect, beyond_chance = _effects(np.clip(left, -limit, limit), place, counts, often)
         if not beyond_chance:
             return np.empty(0), np.empty(0)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from probscale.model.basis import UNSTABLE, Basis
+from probscale.model.robust import STD_PER_MEDIAN
 
 Array = NDArray[np.float64]
 
@@ -86,6 +88,22 @@ class RunDeviations:
         return np.sqrt(variance)[:, None] * self.half
 
 
+class Prefix(NamedTuple):
+    """Observed points of a run, less the baseline of their curve and its level.
+
+    Attributes:
+        v: Progress, ascending, (points,).
+        residual: What is left of their values, modelled scale, (points,).
+    """
+
+    v: Array
+    residual: Array
+
+    def take(self, which: NDArray[np.bool_]) -> Prefix:
+        """Some of the points."""
+        return Prefix(self.v[which], self.residual[which])
+
+
 @dataclass(frozen=True)
 class Shown:
     """What the points of one run say, with the remainder at factor one.
@@ -148,15 +166,14 @@ def settled(basis: Basis, v: Array, residual: Array) -> NDArray[np.bool_]:
     padded = np.pad(residual, 2, constant_values=np.nan)
     beside = np.stack([padded[k : k + len(v)] for k in (0, 1, 3, 4)])
     apart = np.abs(residual - np.nanmedian(beside, axis=0))
-    usual = np.maximum(np.sqrt(basis.noise_at(v)), 1.4826 * np.median(apart))
+    usual = np.maximum(np.sqrt(basis.noise_at(v)), STD_PER_MEDIAN * np.median(apart))
     return apart <= SPIKES * usual
 
 
-def telling(basis: Basis, v: Array, residual: Array) -> tuple[Array, Array]:
-    """Points that say what kind of run it is: all but a lone spike, (points,) each; see `settled`."""
-    still = settled(basis, v, residual)
-    keep = still if np.sum(~still) == 1 else np.ones(len(v), dtype=bool)
-    return v[keep], residual[keep]
+def telling(basis: Basis, seen: Prefix) -> Prefix:
+    """Points that say what kind of run it is: all but a lone spike; see `settled`."""
+    still = settled(basis, *seen)
+    return seen.take(still) if np.sum(~still) == 1 else seen
 
 
 def log_evidence(runs: RunDeviations, shown: tuple[Shown, Shown], mean: Array, prior: Array) -> Array:

@@ -7,7 +7,15 @@ from numpy.typing import NDArray
 
 from probscale.model.basis import UNSTABLE, Basis
 from probscale.model.scores import Sites, sites_of
-from probscale.model.straying import NEGLIGIBLE, RunDeviations, kinds_given, settled, shown_by, telling
+from probscale.model.straying import (
+    NEGLIGIBLE,
+    Prefix,
+    RunDeviations,
+    kinds_given,
+    settled,
+    shown_by,
+    telling,
+)
 
 Array = NDArray[np.float64]
 
@@ -15,7 +23,7 @@ Array = NDArray[np.float64]
 def told_by(
     basis: Basis,
     runs: RunDeviations,
-    seen: tuple[Array, Array],
+    seen: Prefix,
     mean: Array,
     variance: Array,
     deviation: Array,
@@ -28,7 +36,7 @@ def told_by(
     Args:
         basis: Basis functions and remainder.
         runs: How runs stray.
-        seen: Progress and residual of the points of the run.
+        seen: Observed points of the run.
         mean: Scores expected from the other runs, (scores,).
         variance: Their variances, (scores,).
         deviation: Variance of a run's scores around them, (scores,).
@@ -36,12 +44,12 @@ def told_by(
     Returns:
         Sites of one run, (1, scores), to which `deviation` comes on top.
     """
-    every = shown_by(basis, *telling(basis, *seen))
+    every = shown_by(basis, *telling(basis, seen))
     prior = variance + deviation
     weights = kinds_given(runs, every, mean, prior)
     still = settled(basis, *seen)
     if not still.all():
-        every = shown_by(basis, seen[0][still], seen[1][still])
+        every = shown_by(basis, *seen.take(still))
     calm, unstable = (part.tempered(runs.trust) for part in every)
     precision, moment = np.zeros(len(mean)), np.zeros(len(mean))
     for (scale, rough), weight in zip(runs.kinds, weights, strict=True):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from probscale.model.gp import CurveProcess, Observations, cholesky
 from probscale.model.means import Rows
+from probscale.model.robust import STD_PER_MEDIAN
 
 STUDENT_DEGREES = 4.0
 """Degrees of freedom of the likelihood of points."""
@@ -25,7 +26,7 @@ LEAST_SPREAD = 1e-3
 
 def spread_of(residual: Tensor) -> float:
     """Robust standard deviation around zero, kept away from zero."""
-    return max(float(residual.abs().median()) * 1.4826, LEAST_SPREAD)
+    return max(float(residual.abs().median()) * STD_PER_MEDIAN, LEAST_SPREAD)
 
 
 @torch.no_grad()

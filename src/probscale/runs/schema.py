@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -10,6 +9,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from probscale.errors import RunLogError
+from probscale.spelling import close_names, did_you_mean
 
 Goal = Literal["min", "max"]
 Nonfinite = Literal["error", "diverged", "drop"]
@@ -99,13 +99,9 @@ def require_columns(frame: pd.DataFrame, wanted: dict[str, str]) -> None:
             raise RunLogError(
                 f"{argument}={name!r} is an index level, not a column; pass frame.reset_index()", column=name
             )
-        close = difflib.get_close_matches(str(name), present, n=3, cutoff=0.5)
-        hint = (
-            f"did you mean {' or '.join(map(repr, close))}?" if close else f"columns are: {listed(present)}"
-        )
-        raise RunLogError(
-            f"no column {name!r} (given as {argument}); {hint}", column=name, close=tuple(close)
-        )
+        close = close_names(name, present, likeness=0.5)
+        hint = did_you_mean(close) or f"columns are: {listed(present)}"
+        raise RunLogError(f"no column {name!r} (given as {argument}); {hint}", column=name, close=close)
 
 
 def resolve_roles(

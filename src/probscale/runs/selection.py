@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import pandas as pd
 
 from probscale.errors import RunLogError
 from probscale.runs.checks import show
+from probscale.spelling import close_names, did_you_mean
 
 
 def chosen_runs(configs: pd.DataFrame, runs: Iterable[Any] | Callable[[pd.DataFrame], Any]) -> np.ndarray:
@@ -53,11 +53,9 @@ def _by_name(configs: pd.DataFrame, values: Any) -> np.ndarray:
     wanted = pd.Index(values)
     unknown = [value for value in wanted if value not in configs.index]
     if unknown:
-        close = difflib.get_close_matches(str(unknown[0]), [str(run) for run in configs.index], n=3)
-        hint = (
-            f"; did you mean {' or '.join(map(repr, close))}?" if close else f"; it has {len(configs)} runs"
-        )
-        raise RunLogError(f"the log has no run {show(unknown[0])}{hint}", run=unknown[0], close=tuple(close))
+        close = close_names(unknown[0], configs.index)
+        hint = did_you_mean(close) or f"it has {len(configs)} runs"
+        raise RunLogError(f"the log has no run {show(unknown[0])}; {hint}", run=unknown[0], close=close)
     return configs.index.isin(wanted)
 
 

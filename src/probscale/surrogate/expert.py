@@ -9,105 +9,28 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from probscale.encode.encoder import CurveSet, Encoder
+from probscale.encode.encoder import Encoder
 from probscale.model.divergence import DivergenceModel
 from probscale.model.exact import ExactState
 from probscale.model.gp import CurveProcess, Observations
-from probscale.model.layout import LabelBlock, Layout
 from probscale.model.means import Rows
 from probscale.model.outputs import OUTPUT, RUN, OutputsProcess, errors_like, with_output
 from probscale.model.posterior import CurveBlock, Tail
 from probscale.model.succession import Succession
-from probscale.model.tails import CURVES_BEYOND, FINALS_BEYOND, Beyond
-from probscale.model.transforms import LogOdds, LogScore, OutputTransform
+from probscale.model.transforms import OutputTransform
 from probscale.model.view import component_of
 from probscale.runs import RunLog
 from probscale.surrogate.averaging import shares_at
+from probscale.surrogate.beyond import MARGIN, exceeds, expected_beyond, share_beyond
 from probscale.surrogate.known_points import points_of, thinned
+from probscale.surrogate.rows import rows_of
 from probscale.surrogate.text_trust import MOST_RENEWED, has_new_label, reads_labels, renewed
 from probscale.surrogate.unseen import has_unseen
 
 Array = NDArray[np.float64]
 
-MARGIN = 0.05
-"""E-folds by which a size or an axis value may exceed the observed ones and still counts as one of them."""
-
-RAMP = 0.25
-"""E-folds of the axis over which the spread of curves grows to that beyond the longest run."""
-
 PREFIX_POINTS = 12
 """Points of an observed prefix that enter a prediction when the log was too long to hold it."""
-
-
-def layout_of(encoder: Encoder, transform: OutputTransform | None = None) -> Layout:
-    """Column layout of an encoder's rows, in the model's terms."""
-    labels = tuple(
-        LabelBlock(item.name, item.code, item.text, item.level, item.lone, item.mirrored)
-        for item in encoder.labels
-    )
-    growth = isinstance(transform, LogScore | LogOdds) and encoder.axis.curves
-    return Layout(
-        encoder.continuous,
-        encoder.sizes,
-        encoder.progress,
-        labels,
-        encoder.run_column,
-        growth,
-        sharing=sharing_of(encoder, labels),
-    )
-
-
-def sharing_of(encoder: Encoder, labels: tuple[LabelBlock, ...]) -> tuple[tuple[LabelBlock, LabelBlock], ...]:
-    """Blocks of the pairs of levels that share their values."""
-    blocks = {block.name: block for block in labels}
-    return tuple((blocks[one], blocks[other]) for one, other in encoder.features.sharing)
-
-
-def rows_of(curves: CurveSet, size_default: float) -> Rows:
-    """Tensors of encoded points; an unknown model size takes the default."""
-    size = np.where(np.isfinite(curves.size), curves.size, size_default)
-    return Rows(
-        torch.from_numpy(curves.x.copy()), torch.from_numpy(size), torch.from_numpy(curves.progress.copy())
-    )
-
-
-def expected_beyond(encoder: Encoder) -> Beyond:
-    """What is expected of forecasts beyond the observed sizes."""
-    return CURVES_BEYOND if encoder.axis.curves else FINALS_BEYOND
-
-
-def exceeds(rows: Rows, largest: tuple[float, float]) -> NDArray[np.bool_]:
-    """Which rows exceed the largest logarithms of model size or axis value by more than `MARGIN`, (rows,)."""
-    size, progress = largest
-    return (rows.size.numpy() > size + MARGIN) | (rows.progress.numpy() > progress + MARGIN)
-
-
-def share_beyond(rows: Rows, largest: tuple[float, float]) -> Array:
-    """How much of the spread beyond the observed sizes points of curves take, from zero to one, (rows,).
-
-    All of it for larger models; along the axis more and more, so that a curve widens without a step and what
-    is said of a point does not depend on which others are asked for.
-    """
-    size, progress = largest
-    along = np.clip((rows.progress.numpy() - progress) / RAMP, 0.0, 1.0)
-    return np.where(rows.size.numpy() > size + MARGIN, 1.0, along)
-
-
-def run_tail(tail: Tail, prefix: Tail, beyond: float, outside: Array, continued: NDArray[np.bool_]) -> Tail:
-    """Spread of some runs, of engines that tell new runs from continued ones.
-
-    Args:
-        tail: Spread of new runs within the observed scales.
-        prefix: Spread of continued runs.
-        beyond: Factor on the spread of new runs outside these scales.
-        outside: How much of it points take, (runs, points).
-        continued: Which runs are continued, (runs,).
-    """
-    scale, share, spread = (
-        np.where(continued, getattr(prefix, name), getattr(tail, name))[:, None]
-        for name in ("scale", "share", "spread")
-    )
-    return Tail(scale * np.where(continued[:, None], 1.0, beyond**outside), share, spread)
 
 
 @dataclass(frozen=True)

@@ -27,15 +27,17 @@ from probscale.model.tying import Tie, apply_tie
 from probscale.model.weighing import robust_weights
 from probscale.runs import RunLog
 from probscale.surrogate.averaging import Mixture, alone, averaged, mixture_tail
+from probscale.surrogate.beyond import expected_beyond
 from probscale.surrogate.continuation import continuation_scale
 from probscale.surrogate.earlier import Earlier
-from probscale.surrogate.expert import Expert, expected_beyond, layout_of
+from probscale.surrogate.expert import Expert
 from probscale.surrogate.extrapolation import extrapolation_break, extrapolation_factor
 from probscale.surrogate.few_runs import new_run_factor, set_run_apart, typical_end, wanes
 from probscale.surrogate.floors import with_floors
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_subset, more_to_refine, prepare
 from probscale.surrogate.restarts import Start, best_of
+from probscale.surrogate.rows import layout_of
 from probscale.surrogate.text_choice import LEAST_GAIN, text_gain
 from probscale.surrogate.transform_choice import left_out_density
 from probscale.surrogate.unseen import unseen_scale

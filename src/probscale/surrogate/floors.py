@@ -18,8 +18,9 @@ from probscale.model.law_prior import FINALS_PRIOR
 from probscale.model.mean_fit import fit_mean
 from probscale.model.means import LawMean
 from probscale.surrogate.averaging import Mixture, alone
-from probscale.surrogate.expert import Expert, layout_of
+from probscale.surrogate.expert import Expert
 from probscale.surrogate.prepare import Prepared
+from probscale.surrogate.rows import layout_of
 
 Array = NDArray[np.float64]
 

@@ -25,13 +25,14 @@ from probscale.model.outlooks import Outlooks
 from probscale.model.posterior import CurveBlock, Tail
 from probscale.model.scores import ScoreProcesses, Sites
 from probscale.model.spread import CurveSpread
-from probscale.model.straying import RunDeviations
+from probscale.model.straying import Prefix, RunDeviations
 from probscale.model.telling import told_by
 from probscale.model.transforms import LogFloor, OutputTransform
 from probscale.runs import RunLog
-from probscale.surrogate.expert import MARGIN, exceeds, rows_of
+from probscale.surrogate.beyond import MARGIN, exceeds
 from probscale.surrogate.functional_places import Alike, Larger, Places
 from probscale.surrogate.known_points import points_of, spikes_of
+from probscale.surrogate.rows import rows_of
 from probscale.surrogate.unseen import has_unseen
 
 Array = NDArray[np.float64]
@@ -292,7 +293,7 @@ class FunctionalExpert:
         parts = []
         for i, code in enumerate(codes):
             v, residual = self.residual(self.observed[code], places.take(i))
-            seen = v, residual - levels[i]
+            seen = Prefix(v, residual - levels[i])
             parts.append(told_by(self.basis, self.deviations, seen, location[i], variance[i], deviation))
         return Sites(*(np.concatenate([getattr(p, k) for p in parts]) for k in ("location", "variance")))
 
@@ -322,11 +323,11 @@ class FunctionalExpert:
             seen = None
             if run in self.observed:
                 passed, residual = self.residual(self.observed[run], places.take(i))
-                seen = (passed, residual - levels[i])
+                seen = Prefix(passed, residual - levels[i])
             expected = location[i], variance[i], deviation
             views = outlooks_of(self.basis, self.deviations, v[i], seen, *expected)
             if seen is not None and places.shift is not None and places.shift[i]:
-                ahead = np.clip((v[i] - seen[0][-1]) / max(1 - seen[0][-1], 1e-3), 0.0, 1.0)
+                ahead = np.clip((v[i] - seen.v[-1]) / max(1 - seen.v[-1], 1e-3), 0.0, 1.0)
                 views = [view.drifting(DRIFT * places.shift[i] * ahead) for view in views]
             out.append(views)
         return out

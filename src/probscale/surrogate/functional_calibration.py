@@ -21,7 +21,7 @@ from probscale.model.spread import (
     new_weights,
     together,
 )
-from probscale.model.straying import fit_deviations, fresh_weights, shown_by
+from probscale.model.straying import Prefix, fit_deviations, fresh_weights, shown_by
 from probscale.runs import RunLog
 from probscale.runs.schema import DIVERGED
 from probscale.surrogate.functional import FunctionalExpert, Observed
@@ -78,7 +78,7 @@ class Case:
         v: Progress of all its points, (points,).
         residual: What is left of them without baseline and level, (points,).
         shown: Number of points that are shown.
-        seen: Progress and residual of these as the model keeps them.
+        seen: These as the model keeps them; None where none is shown.
         asked: Positions of the points that are judged.
         length: Logarithm of its end.
     """
@@ -87,7 +87,7 @@ class Case:
     v: Array
     residual: Array
     shown: int
-    seen: tuple[Array, Array] | None
+    seen: Prefix | None
     asked: Positions
     length: float
 
@@ -208,7 +208,7 @@ def _cases(
         seen = None
         if 0 < cut < len(where):
             passed, residual = expert.residual(Observed(at[where[:cut]], y[where[:cut]]), here)
-            seen = (passed, residual - level[run])
+            seen = Prefix(passed, residual - level[run])
         left, asked = y[where] - shape - level[run], judged_positions(cut, len(where))
         yield Case(int(run), v, left, cut, seen, asked, float(curves.rows.progress[run]))
 

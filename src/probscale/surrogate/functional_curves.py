@@ -18,12 +18,12 @@ from probscale.model.gp import Observations
 from probscale.model.means import Rows
 from probscale.model.transforms import FLOOR_SHARE, OutputTransform, choose_transform
 from probscale.runs import RunLog
-from probscale.surrogate.expert import rows_of
 from probscale.surrogate.functional import Observed, spread_evenly
 from probscale.surrogate.functional_places import Places
 from probscale.surrogate.known_points import run_codes, spikes_of
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import MOST_CLASSIFIED, cells_of, diverged_runs
+from probscale.surrogate.rows import rows_of
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]

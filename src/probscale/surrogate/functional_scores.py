@@ -18,10 +18,10 @@ from probscale.model.mean_fit import fit_mean
 from probscale.model.means import Believed, LawScale, breaks_of
 from probscale.model.scores import ScoreProcesses, Sites, sites_of
 from probscale.model.weighing import robust_weights
-from probscale.surrogate.expert import layout_of
 from probscale.surrogate.functional_curves import Curves
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import choose_subset, law_scale, more_to_refine
+from probscale.surrogate.rows import layout_of
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]

@@ -18,7 +18,8 @@ from probscale.model.means import Rows
 from probscale.model.posterior import Component, CurveBlock, Tail
 from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
-from probscale.surrogate.expert import rows_of, run_tail, share_beyond, sharing_of
+from probscale.surrogate.beyond import run_tail, share_beyond
+from probscale.surrogate.rows import rows_of, sharing_of
 
 Array = NDArray[np.float64]
 

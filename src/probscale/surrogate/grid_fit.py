@@ -22,12 +22,12 @@ from probscale.model.posterior import Tail
 from probscale.model.tails import LEAST_BEYOND, fit_tail
 from probscale.model.transforms import OutputTransform, choose_transform, log_slope
 from probscale.runs import RunLog
-from probscale.surrogate.expert import layout_of
 from probscale.surrogate.grid import GridExpert, axis_coordinates, config_layout, config_rows
 from probscale.surrogate.known_points import FEWEST_PER_RUN, run_codes, spikes_of
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, prepare
 from probscale.surrogate.report import ExpertReport, repairs_of
+from probscale.surrogate.rows import layout_of
 
 Array = NDArray[np.float64]
 

@@ -24,9 +24,10 @@ from probscale.model.tails import LEAST_BEYOND
 from probscale.model.transforms import PLANE_FLOOR_SHARE
 from probscale.runs import RunLog
 from probscale.surrogate.averaging import alone, mixture_tail
-from probscale.surrogate.expert import Expert, layout_of
+from probscale.surrogate.expert import Expert
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_subset, prepare
+from probscale.surrogate.rows import layout_of
 
 Array = NDArray[np.float64]
 

@@ -21,9 +21,9 @@ from probscale.model.repeats import UniqueData
 from probscale.model.transforms import LogFloor, OutputTransform, choose_transform
 from probscale.runs import RunLog
 from probscale.runs.thinning import evenly
-from probscale.surrogate.expert import layout_of, rows_of
 from probscale.surrogate.known_points import run_codes, spikes_of, thinned
 from probscale.surrogate.options import FitOptions
+from probscale.surrogate.rows import layout_of, rows_of
 
 Array = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from probscale.model.offsets import SizeOffset, offset_of, with_offsets
 from probscale.model.outputs import OutputsProcess, linked
 from probscale.model.repeats import UniqueData
 from probscale.model.transforms import LogFloor, OutputTransform
-from probscale.surrogate.expert import layout_of
+from probscale.surrogate.rows import layout_of
 
 
 def describe_process(process: CurveProcess) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import textwrap
 import warnings
@@ -25,6 +24,7 @@ from probscale.errors import (
 )
 from probscale.runs import RunLog
 from probscale.runs.pools import Configs, config_table
+from probscale.spelling import close_names
 
 Array = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ def _meant(unknown: list[str], frame: pd.DataFrame, log: RunLog) -> str:
     found = []
     for name in unknown:
         inner = [known for known in left if inner_name(known).casefold() == inner_name(name).casefold()]
-        near = inner[:1] or difflib.get_close_matches(name, left, n=1, cutoff=0.8)
+        near = inner[:1] or close_names(name, left, most=1, likeness=0.8)
         if near:
             found.append(f"{near[0]!r} for {name!r}")
     return f"; did you mean {', '.join(found[:4])}?" if found else ""
@@ -171,7 +171,7 @@ def _plain_name(name: Any) -> str:
 
 def _nearest(name: Any, log: RunLog) -> str:
     names = [str(known) for known in log.runs]
-    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6) or names[:3]
+    close = close_names(name, names) or names[:3]
     return ", ".join(map(repr, close)) + (" and others" if len(names) > len(close) else "")
 
 

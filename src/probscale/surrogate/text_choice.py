@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from probscale.model.exact import ExactState, solve_exactly
 from probscale.model.transforms import log_slope
-from probscale.surrogate.expert import layout_of
 from probscale.surrogate.prepare import Prepared, choose_subset
+from probscale.surrogate.rows import layout_of
 
 LEAST_GAIN = -1.0
 """Log density that text may cost on left-out values and still be kept: what it brings to values unlike the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from probscale.budget.bench import drive
 from probscale.budget.registry import strategy_named
 from probscale.errors import ConfigError
 from probscale.evaluate.replay.budget import ReplayBench
+from probscale.spelling import close_names, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,5 @@ def spenders_named(names: Sequence[str] | None, *, sized: bool) -> dict[str, Str
 def listed(name: str, known: Collection[str]) -> str:
     """What a message says of names, some of which hold commas: those like one, then all."""
     begun = [each for each in known if name and each.startswith(name)]
-    close = begun[:2] or difflib.get_close_matches(name, known, n=2)
-    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    return f"{hint}known are {', '.join(map(repr, known))}"
+    close = begun[:2] or close_names(name, known, most=2)
+    return did_you_mean(close, f"known are {', '.join(map(repr, known))}")
