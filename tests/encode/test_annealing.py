@@ -76,6 +76,13 @@ def test_a_missing_column_of_a_query_means_that_nothing_is_known():
     assert np.isnan(read_rates(forms, np.ones(1)))
 
 
+@pytest.mark.parametrize("absent", [None, np.nan, pd.NA])
+def test_a_schedule_that_is_not_given_is_not_known_while_none_by_name_is_constant(absent):
+    frame = pd.DataFrame({"lr_schedule": pd.Series([absent, "none", "cosine"], dtype=object)})
+    known = read_rates(Annealing("lr_schedule").forms(frame), np.full(3, 0.5))
+    assert known == pytest.approx([np.nan, 1.0, 0.5], nan_ok=True)
+
+
 def log_of(kinds):
     frames = [
         pd.DataFrame(

@@ -129,7 +129,12 @@ def _kinds(configs: pd.DataFrame, name: str | None) -> NDArray[np.str_]:
         return np.full(len(configs), "stable", dtype="<U16")
     if name not in configs:
         return np.full(len(configs), "", dtype="<U16")
-    return np.array([KINDS.get(plain_name(str(value)), "") for value in configs[name]], dtype="<U16")
+    # "none" is a schedule by that name, None one that was not given: a file may hold either.
+    known = configs[name].notna()
+    return np.array(
+        [KINDS.get(plain_name(str(v)), "") if k else "" for v, k in zip(configs[name], known, strict=True)],
+        dtype="<U16",
+    )
 
 
 def _numbers(configs: pd.DataFrame, name: str | None, otherwise: float) -> Array:

@@ -233,7 +233,9 @@ class DenseSystem:
     def solve(self, moment: Tensor) -> Tensor:
         """(I + G K)⁻¹ moment, from which K_config gives expected scores, (…, runs, features)."""
         back = _into(self.root, self.between @ moment)
-        inner = torch.cholesky_solve(back.reshape(*back.shape[:-2], -1, 1), self.factor)
+        # As columns of one matrix: solved one by one, each would read the whole factor.
+        columns = back.reshape(-1, len(self.factor)).mT
+        inner = torch.cholesky_solve(columns, self.factor).mT
         return moment - _out_of(self.root, inner.reshape(back.shape))
 
     def halves(self, cross: Tensor) -> Tensor:
