@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -287,3 +288,49 @@ def test_a_truncated_table_of_curves_is_refused(tmp_path):
     (target / "layer_over_embd.txt").write_text("512, 3.0, 2.0\n768, 3.0, 2.0\n")
     with pytest.raises(RunLogError, match="expected 67"):
         ps.catalog.load("nanogpt", tmp_path)
+
+
+DAMAGES = {
+    "empty": b"",
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n",
+    "a page of a web server": b"<!DOCTYPE html><html><body>404</body></html>\n",
+    "not UTF-8": b"\xff\xfe\x00\x81,1,2\n",
+}
+FIRST = {
+    "ncpl": "data/train/run/config.json",
+    "nanogpt": "Datasets/Dataset/init_data/layer_over_embd.txt",
+    "bilingual-mt": "Datasets/Dataset/bilingual/data_LC/Transformer/seed1/bleu_en_id_.npy",
+    "steplaw": "data/dense_lr_bs_loss.csv",
+    "gemstones": "wandb_dfs/wandb_df_for_fitting_hot_477.jsonl",
+    "misfitting": "data/scaling_results.csv",
+    "multi-power": "loss_curve_repo/csv_25/cosine_24000.csv",
+    "chinchilla": "data/svg_extracted_data.csv",
+    "lcbench": "data_2k_lw.json",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", FIRST)
+def test_a_damaged_file_of_a_clone_is_named_with_the_command_that_restores_it(name, damage, tmp_path):
+    file = tmp_path / FIRST[name]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(DAMAGES[damage])
+    beside = {"ncpl": ("losses.json", "{}"), "nanogpt": ("layer_over_embd_pdata.txt", "0,1\n" * 66)}
+    if name in beside:
+        (file.parent / beside[name][0]).write_text(beside[name][1])
+    remedy = "git lfs pull" if "LFS" in damage else "git checkout"
+    with pytest.raises(RunLogError, match=f"(?s){file.name}.*{remedy}"):
+        ps.catalog.load(name, tmp_path)
+
+
+@here
+@pytest.mark.parametrize("name", ["ncpl", "nanogpt", "gemstones", "chinchilla"])
+def test_a_byte_order_mark_is_no_part_of_a_file(name, tmp_path):
+    entry = ps.catalog.info(name)
+    clone = tmp_path / entry.folder
+    shutil.copytree(UPSTREAM / entry.folder, clone)
+    for pattern in entry.files:
+        for file in clone.glob(pattern):
+            file.chmod(0o644)
+            file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert ps.catalog.load(name, tmp_path).equals(ps.catalog.load(name, UPSTREAM))

@@ -75,6 +75,17 @@ def test_nested_json_becomes_dotted_columns(tmp_path):
     assert log.roles.config == ("optimizer.name", "optimizer.lr")
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".jsonl.gz"])
+def test_a_byte_order_mark_and_line_ends_of_windows_change_nothing(tmp_path, suffix):
+    path = write(frame(), tmp_path / f"runs{suffix}")
+    opener = gzip.open if suffix.endswith(".gz") else open
+    with opener(path, "rb") as file:
+        content = file.read()
+    with opener(path, "wb") as file:
+        file.write(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
+    assert read_runs(path, **ROLE).equals(RunLog.from_frame(frame(), **ROLE))
+
+
 def test_json_lines_without_a_number_are_missing_values(tmp_path):
     (tmp_path / "runs.jsonl").write_text(
         '{"id": "a", "step": 1, "loss": 2}\n{"id": "a", "step": 2, "loss": NaN}\n'

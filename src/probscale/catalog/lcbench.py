@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from probscale.catalog.files import reading
 from probscale.errors import RunLogError
 
 SETTINGS = (
@@ -35,7 +36,8 @@ def lcbench(clone: Path) -> pd.DataFrame:
         RunLogError: if the file has another structure.
     """
     file = min(clone.glob("*.json"), key=lambda path: path.stat().st_size)
-    content = json.loads(file.read_text(encoding="utf-8"))
+    with reading(file):
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     frames = []
     try:
         for task, runs in content.items():

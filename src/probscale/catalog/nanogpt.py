@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from probscale.catalog.files import reading
 from probscale.errors import RunLogError
 
 DEPTHS = {"init_data": (8, 10, 12, 24, 32, 48), "init_data2": (8, 12, 24, 48)}
@@ -29,12 +30,14 @@ def nanogpt(clone: Path, part: str, suffix: str) -> pd.DataFrame:
         RunLogError: if the tables do not have the expected shape.
     """
     folder = clone / "Datasets" / "Dataset" / part
-    table = _numbers(folder / f"layer_over_embd.{suffix}")
-    place = _numbers(folder / f"layer_over_embd_pdata.{suffix}")
     depths = DEPTHS[part]
-    steps = np.rint(np.exp(place[:, 1])).astype(np.int64).reshape(len(depths), -1)
-    if table.shape[1] != 1 + steps.size:
-        raise RunLogError(f"layer_over_embd.{suffix} has {table.shape[1]} columns, expected {1 + steps.size}")
+    with reading(folder / f"layer_over_embd_pdata.{suffix}") as file:
+        places = _numbers(file)[:, 1]
+        steps = np.rint(np.exp(places)).astype(np.int64).reshape(len(depths), -1)
+    with reading(folder / f"layer_over_embd.{suffix}") as file:
+        table = _numbers(file)
+        if table.shape[1] != 1 + steps.size:
+            raise RunLogError(f"{str(file)!r} has {table.shape[1]} columns, expected {1 + steps.size}")
     frames = []
     for row in table:
         width = int(row[0])
@@ -47,7 +50,10 @@ def nanogpt(clone: Path, part: str, suffix: str) -> pd.DataFrame:
 
 
 def _numbers(file: Path) -> NDArray[np.float64]:
-    return np.genfromtxt(file, delimiter=",")
+    table = np.genfromtxt(file, delimiter=",", encoding="utf-8-sig")
+    if table.ndim != 2 or not np.isfinite(table).all():
+        raise ValueError("not a table of numbers")
+    return table
 
 
 def translation(clone: Path) -> pd.DataFrame:
@@ -56,7 +62,8 @@ def translation(clone: Path) -> pd.DataFrame:
     for file in sorted((clone / "Datasets" / "Dataset" / "bilingual" / "data_LC").glob("*/*/*.npy")):
         metric, source, target = file.stem.split("_")[:3]
         model = _MODELS.get(file.parent.parent.name, file.parent.parent.name)
-        curves.setdefault((model, source, target), {})[metric] = _curve(np.load(file))
+        with reading(file):
+            curves.setdefault((model, source, target), {})[metric] = _curve(np.load(file))
     frames = []
     for (model, source, target), metrics in curves.items():
         curve = pd.DataFrame(metrics).rename_axis("train_size").reset_index()

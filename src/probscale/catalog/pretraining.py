@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probscale.catalog.files import reading
 from probscale.errors import RunLogError
 
 MARIN_SEQUENCE = 4_096
@@ -26,16 +27,20 @@ def ncpl(clone: Path) -> pd.DataFrame:
     """Runs of losscast-bench with what its configurations guess recomputed from the run names."""
     frames = []
     for file in sorted(clone.glob("data/*/*/config.json")):
-        losses = {
-            int(step): loss for step, loss in json.loads((file.parent / "losses.json").read_text()).items()
-        }
-        config = json.loads(file.read_text(encoding="utf-8"))
-        name = config["run_id"]
-        described = _steplaw_run(name, config) if "_steplaw_" in name else _marin_run(name, config)
+        with reading(file.parent / "losses.json") as curve:
+            losses = {int(step): float(loss) for step, loss in _json(curve).items()}
         steps = np.array(sorted(step for step in losses if step > 0))
-        curve = {"tokens": steps / config["schedule"]["total_steps"] * described["D_tokens"]}
-        frames.append(pd.DataFrame({**curve, "loss": [losses[int(s)] for s in steps], **described}))
+        with reading(file):
+            config = _json(file)
+            name = config["run_id"]
+            described = _steplaw_run(name, config) if "_steplaw_" in name else _marin_run(name, config)
+            tokens = steps / config["schedule"]["total_steps"] * described["D_tokens"]
+        frames.append(pd.DataFrame({"tokens": tokens, "loss": [losses[int(s)] for s in steps], **described}))
     return pd.concat(frames, ignore_index=True).drop_duplicates(["run", "tokens"], ignore_index=True)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8-sig"))
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
@@ -111,21 +116,26 @@ def _steplaw_run(name: str, config: dict[str, Any]) -> dict[str, Any]:
 
 def steplaw(clone: Path) -> pd.DataFrame:
     """Final losses of StepLaw's dense models."""
-    table = pd.read_csv(clone / "data" / "dense_lr_bs_loss.csv")
     names = {"exp_name": "run", "N": "N_params", "smooth loss": "smooth_loss", "h": "d_model", "ffnh": "d_ff"}
     names |= {"numh": "n_heads", "numl": "n_layers", "bs": "batch_size"}
-    table = table.rename(columns=names).assign(tokens=table["bs"] * table["ti"] * STEPLAW_SEQUENCE)
-    return table.drop(columns=["D", "D/N", "ti"]).drop_duplicates("run", ignore_index=True)
+    with reading(clone / "data" / "dense_lr_bs_loss.csv") as file:
+        table = pd.read_csv(file)
+        table = table.rename(columns=names).assign(tokens=table["bs"] * table["ti"] * STEPLAW_SEQUENCE)
+        return table.drop(columns=["D", "D/N", "ti"]).drop_duplicates("run", ignore_index=True)
 
 
 def gemstones(clone: Path) -> pd.DataFrame:
     """Constant-learning-rate curves of the Gemstones, beyond 100 billion tokens where the clone has it."""
     folder = clone / "wandb_dfs"
     files = [folder / f"wandb_df_for_fitting_{part}.jsonl" for part in ("hot_477", "hot_100b+_477")]
-    table = pd.concat([pd.read_json(file, lines=True) for file in files if file.is_file()], ignore_index=True)
     names = {"run_name": "run", "params_active_precise": "params", "final_loss": "loss", "width": "d_model"}
-    table = table.rename(columns=names | {"depth": "n_layers"})
-    kept = table[["run", "tokens", "loss", "params", "d_model", "n_layers"]]
+    names |= {"depth": "n_layers"}
+    frames = []
+    for file in (file for file in files if file.exists()):
+        with reading(file):
+            table = pd.read_json(file, lines=True, encoding="utf-8-sig").rename(columns=names)
+            frames.append(table[["run", "tokens", "loss", "params", "d_model", "n_layers"]])
+    kept = pd.concat(frames, ignore_index=True)
     return kept.drop_duplicates(["run", "tokens"]).sort_values(["run", "tokens"], ignore_index=True)
 
 
@@ -135,7 +145,11 @@ def misfitting(clone: Path) -> pd.DataFrame:
     Written against the columns of the upstream file and an independent copy of its rows; the file itself was
     not at hand.
     """
-    table = pd.read_csv(clone / "data" / "scaling_results.csv")
+    with reading(clone / "data" / "scaling_results.csv") as file:
+        return _misfitting_runs(pd.read_csv(file))
+
+
+def _misfitting_runs(table: pd.DataFrame) -> pd.DataFrame:
     key = ["sweep", "model", "peak_lr", "total_steps"]
     point = [*key, "current_steps"]
     table = table.dropna(subset=["loss", "N", "total_steps", "current_steps"]).drop_duplicates(
@@ -161,24 +175,33 @@ def multi_power(clone: Path) -> pd.DataFrame:
     """Curves by size and schedule; the last number of a name is the length, in `wsdcon` the second rate."""
     frames = []
     for file in sorted(clone.glob("loss_curve_repo/csv_*/*.csv")):
-        size = int(file.parent.name.removeprefix("csv_"))
-        kind, *numbers = file.stem.split("_")
-        curve = pd.read_csv(file)
-        planned = int(numbers[-1]) if kind != "wsdcon" else int(curve["step"].iloc[-1])
-        described = {
-            "params": size * 1e6,
-            "schedule_kind": kind,
-            "schedule": file.stem,
-            "planned_steps": planned,
-        }
-        described |= {"peak_lr": curve["lr"].max(), "final_lr": curve["lr"].iloc[-1]}
-        frames.append(curve[["step", "loss"]].assign(run=f"{size}M_{file.stem}", **described))
+        with reading(file):
+            frames.append(_multi_power_run(file))
     return pd.concat(frames, ignore_index=True)
+
+
+def _multi_power_run(file: Path) -> pd.DataFrame:
+    size = int(file.parent.name.removeprefix("csv_"))
+    kind, *numbers = file.stem.split("_")
+    curve = pd.read_csv(file)
+    if not len(curve):
+        raise ValueError("no rows")
+    planned = int(numbers[-1]) if kind != "wsdcon" else int(curve["step"].iloc[-1])
+    described = {
+        "params": size * 1e6,
+        "schedule_kind": kind,
+        "schedule": file.stem,
+        "planned_steps": planned,
+    }
+    described |= {"peak_lr": curve["lr"].max(), "final_lr": curve["lr"].iloc[-1]}
+    return curve[["step", "loss"]].assign(run=f"{size}M_{file.stem}", **described)
 
 
 def chinchilla(clone: Path) -> pd.DataFrame:
     """Final losses digitised from Chinchilla's Figure 4."""
-    table = pd.read_csv(clone / "data" / "svg_extracted_data.csv")
-    params, flops = table["Model Size"], table["Training FLOP"]
-    run = [f"chin_{i:03d}" for i in range(len(table))]
-    return pd.DataFrame({"run": run, "tokens": flops / (6 * params), "loss": table["loss"], "params": params})
+    with reading(clone / "data" / "svg_extracted_data.csv") as file:
+        table = pd.read_csv(file)
+        params, flops = table["Model Size"], table["Training FLOP"]
+        run = [f"chin_{i:03d}" for i in range(len(table))]
+        tokens = flops / (6 * params)
+        return pd.DataFrame({"run": run, "tokens": tokens, "loss": table["loss"], "params": params})
