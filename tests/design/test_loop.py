@@ -76,6 +76,20 @@ def test_loop_spends_within_budget_and_returns_what_it_learnt(whole, small_log, 
     np.testing.assert_allclose(flops.spent(log).loc[fresh["run"].unique()].sum(), paid(path))
 
 
+def test_a_loop_trains_the_same_runs_in_any_order_of_its_pool(
+    whole, small_log, pool, true_loss, flops, tmp_path
+):
+    runner, names = Trainer(true_loss), [f"pool row {row}" for row in (2, 0, 3, 1)]
+    loop_of(small_log, pool.iloc[[2, 0, 3, 1]], runner, flops, tmp_path / "a.jsonl").run()
+    named = {f"pool row {row}": name for row, name in enumerate(names)}
+    assert [(named[run], *rest) for run, *rest in runner.calls] == whole[2]
+    one, two = (
+        [order["score"] for event in read_ledger(path).events for order in event.get("orders", ())]
+        for path in (whole[1], tmp_path / "a.jsonl")
+    )
+    assert one == two
+
+
 def test_increments_continue_from_the_state_and_never_repeat(whole):
     reached = {}
     for run, begun, until in whole[2]:

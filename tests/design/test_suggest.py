@@ -265,9 +265,11 @@ def test_almost_free_beginnings_are_no_bargain(small_surrogate, big_pool, flops)
 
 
 def test_scores_divide_by_increment_and_start(now, small_surrogate, big_pool, flops):
-    table = score_actions(small_surrogate, big_pool, cost=flops, depths="any", overhead=0.1, seed=0)
+    asked = {"cost": flops, "depths": "any", "overhead": 0.1, "seed": 0}
+    table = score_actions(small_surrogate, big_pool, "integrated variance", **asked)
     whole = 6 * table["N"] * STEPS[-1]
-    np.testing.assert_allclose(table["score"] * (table["cost"] + 0.1 * whole), CRITERIA["frontier"](now))
+    expected = CRITERIA["integrated variance"](now)
+    np.testing.assert_allclose(table["score"] * (table["cost"] + 0.1 * whole), expected, rtol=1e-6)
 
 
 def test_whole_runs_are_chosen_alike_whatever_a_start_costs(small_surrogate, big_pool, flops):
@@ -288,3 +290,48 @@ def test_a_pool_that_costs_nothing_is_refused_in_words(small_surrogate, big_pool
 
     with pytest.raises(ConfigError, match=r"costs nothing.*pass a cost that rises with the axis"):
         suggest(small_surrogate, big_pool, cost=free)
+
+
+ORDER = np.random.default_rng(2).permutation(18)
+
+
+@pytest.mark.parametrize("name", sorted(CRITERIA))
+def test_choices_do_not_depend_on_the_order_of_the_pool(name, small_surrogate, big_pool, flops):
+    wanted = pd.DataFrame({"N": [2e9, 1e9], "depth": 8.0}) if name == "target" else None
+    picks, scores = [], []
+    for pool, targets in (
+        (big_pool, wanted),
+        (big_pool.iloc[ORDER], None if wanted is None else wanted[::-1]),
+    ):
+        options = {"cost": flops, "seed": 0, "samples": 64, "targets": targets}
+        picks.append(suggest(small_surrogate, pool, 4, name, **options))
+        scores.append(score_actions(small_surrogate, pool, name, **options))
+        assert list(scores[-1].index.unique()) == list(pool.index)
+    pd.testing.assert_frame_equal(*picks, check_exact=True)
+    one, two = (table.sort_values(["until"]).sort_index(kind="stable") for table in scores)
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def test_a_pool_too_large_is_thinned_to_the_same_rows_in_any_order(small_surrogate, flops):
+    pool = pd.DataFrame({"N": np.geomspace(1e6, 1e9, 60), "depth": 8.0})
+    options = {"cost": flops, "at": np.geomspace(1e8, 1e10, 50), "samples": 64, "criterion": "variance"}
+    order = np.random.default_rng(3).permutation(60)
+    one, two = (suggest(small_surrogate, each, 3, **options) for each in (pool, pool.iloc[order]))
+    assert one.attrs["notes"] == ["40 of 60 configurations, drawn at random, were compared"]
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def test_functions_of_the_pool_are_given_its_rows_in_its_own_order(small_surrogate, big_pool, flops):
+    pool = big_pool.iloc[ORDER]
+    mask, prices, seen = np.arange(18) % 3 == 1, np.linspace(1.0, 2.0, 18), []
+
+    def where(frame):
+        seen.append(list(frame.index))
+        return mask
+
+    chosen = suggest(
+        small_surrogate, pool, 6, "variance", cost=lambda rows, at: prices[:, None] * at, where=where
+    )
+    assert seen == [list(pool.index)]
+    assert set(chosen.index) <= set(pool.index[mask])
+    np.testing.assert_allclose(chosen["cost"], prices[pool.index.get_indexer(chosen.index)] * chosen["until"])

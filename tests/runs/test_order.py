@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probscale.runs import RunLog, split_by_level, split_by_run
-from probscale.runs.order import canonical
+from probscale.runs.order import canonical, table_order
 from strategies import ROLES, run_frames
 
 # Random tables rise as often as they fall.
@@ -113,3 +113,18 @@ def test_a_split_leaves_the_order_of_the_log_as_it_is():
     log = in_other_order(read(table()), 1)
     train = split_by_run(log, 0.3, seed=0).train
     assert list(train.runs) == [run for run in log.runs if run in set(train.runs)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_of_a_table_go_by_what_they_hold_and_by_their_labels_where_it_is_the_same(seed):
+    rows = {"run": ["b", "a", None, "a", "c"], "lr": [0.01, 0.001, None, 0.01, 0.001], "note": list("xyzzy")}
+    table = pd.DataFrame({**rows, "until": 1.0}, index=list("pqrst"))
+    ordered = table.iloc[table_order(table, "run")]
+    assert list(ordered.index) == ["q", "t", "p", "s", "r"]
+    place = np.random.default_rng(seed).permutation(len(table))
+    other = table.iloc[place][["until", "note", "run", "lr"]]
+    pd.testing.assert_frame_equal(other.iloc[table_order(other, "run")][list(table)], ordered)
+    at = np.array([2.0, 1.0, 3.0, 4.0, 0.5])[:, None]
+    same = table.assign(lr=1.0, note="", run="a")
+    assert list(same.iloc[place].index[table_order(same.iloc[place], "run", at[place])]) == list("tqprs")
+    assert list(same.iloc[place].index[table_order(same.iloc[place], "run")]) == list("pqrst")

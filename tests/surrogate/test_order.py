@@ -7,6 +7,7 @@ import pytest
 import probscale as ps
 from probscale.evaluate import check
 from probscale.runs import RunLog
+from probscale.scaling import fit_isoflops
 from probscale.surrogate import FitOptions
 from tolerances import EXACT
 
@@ -174,3 +175,50 @@ def test_a_check_leaves_out_the_same_runs_in_any_order(log):
     options = {"embedder": None, "folds": 1, "regimes": "in-distribution", "options": SHORT}
     one, two = (check(each, **options).points for each in (log, shuffled(log)))
     pd.testing.assert_frame_equal(one, two)
+
+
+def a_pool(log):
+    """Sizes and learning rates, some of which are near one another, as a user's table with labels."""
+    sizes, rates = np.geomspace(1e7, 1e9, 5), np.geomspace(1e-4, 1e-2, 4)
+    rows = [
+        {"params": n, "learning_rate": lr, "task": task} for n in sizes for lr in rates for task in (0, 1)
+    ]
+    table = pd.DataFrame(rows, index=[f"row {i}" for i in range(len(rows))])
+    fixed = log.configs.iloc[0].drop(["params", "learning_rate", "task"]).to_dict()
+    return table.assign(**fixed, task=log.configs["task"].unique()[table["task"]])
+
+
+ORDER = np.random.default_rng(4).permutation(40)
+
+
+def test_the_best_of_a_pool_does_not_depend_on_its_order(log, surrogate):
+    pool = a_pool(log)
+    one, two = (surrogate.best(each, 1e10, within=0.01, samples=64) for each in (pool, pool.iloc[ORDER]))
+    pd.testing.assert_frame_equal(one.table, two.table, check_exact=True)
+    assert (one.config, one.prob_best, one.interval) == (two.config, two.prob_best, two.interval)
+    assert ORDER[two.position] == one.position
+    assert pool.index[one.position] == one.table.index[0]
+    at = np.linspace(1e10, 2e10, 40)
+    one, two = surrogate.best(pool, at, samples=64), surrogate.best(pool.iloc[ORDER], at[ORDER], samples=64)
+    pd.testing.assert_frame_equal(one.table, two.table, check_exact=True)
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_the_frontier_of_a_pool_does_not_depend_on_its_order(log, surrogate, planned):
+    pool = a_pool(log)
+    if not planned:
+        pool = pool.drop(columns=log.roles.horizon)
+    options = {"compute": np.geomspace(1e18, 1e20, 5), "cost": ps.FlopsCost(params="params"), "samples": 64}
+    one, two = (ps.fit_frontier(surrogate, each, **options) for each in (pool, pool.iloc[ORDER]))
+    np.testing.assert_array_equal(one.loss.values, two.loss.values)
+    assert one.law.mean == two.law.mean
+    assert list(two.optimum.index) == list(pool.index[ORDER])
+    np.testing.assert_array_equal(one.optimum.probability[ORDER], two.optimum.probability)
+    pd.testing.assert_frame_equal(one.to_frame(), two.to_frame(), check_exact=True)
+
+
+def test_isoflop_curves_of_a_pool_do_not_depend_on_its_order(log, surrogate):
+    pool = a_pool(log).drop(columns=log.roles.horizon)
+    options = {"compute": [1e18, 1e19], "cost": ps.FlopsCost(params="params"), "samples": 64}
+    one, two = (fit_isoflops(surrogate, each, **options) for each in (pool, pool.iloc[ORDER]))
+    np.testing.assert_array_equal(one.loss.values, two.loss.values)

@@ -93,6 +93,18 @@ class Actions:
         """The actions that a budget allows."""
         return replace(self, dearest=min(self.dearest, budget))
 
+    def ordered(self, order: Positions) -> Actions:
+        """The same actions on configurations in another order."""
+        return replace(
+            self,
+            at=self.at[order],
+            total=self.total[order],
+            reached=self.reached[order],
+            paid=self.paid[order],
+            depths=self.depths[order],
+            allowed=self.allowed[order],
+        )
+
     def padded(self, at: Array) -> Actions:
         """The same actions on a grid with further rows, which may not be trained."""
         extra = len(at) - len(self.at)

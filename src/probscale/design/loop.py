@@ -36,6 +36,7 @@ from probscale.running import (
     unless_stalled,
 )
 from probscale.runs import RunLog
+from probscale.runs.order import table_order
 from probscale.runs.pools import Configs, row_names
 from probscale.surrogate import CurveSurrogate, fit_surrogate
 
@@ -215,12 +216,14 @@ class ActiveLoop:
                 raise BudgetError(nothing_left(actions.within(left)), budget=self.budget)
             return []
         seed = self.seed + progress.turns
+        order = table_order(progress.pool, self.log.roles.run, actions.at)
+        pool, actions = progress.pool.iloc[order], actions.ordered(order)
         with expecting_new_values():
-            situation = situation_of(surrogate, progress.pool, actions, targets=self.targets, seed=seed)
+            situation = situation_of(surrogate, pool, actions, targets=self.targets, seed=seed)
         chosen = greedy(situation, self._value(), self.batch, self.cost_power, left, self.overhead)
         return [
             {
-                "run": progress.names[choice.config],
+                "run": progress.names[order[choice.config]],
                 "from": float(actions.reached[choice.config]),
                 "until": float(actions.at[choice.config, choice.point]),
                 "cost": choice.cost,

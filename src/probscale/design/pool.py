@@ -176,11 +176,18 @@ def actions_of(
     return Actions(grid, total, reached, paid, depths, constraints.mask(frame), dearest)
 
 
-def thinned(count: int, points: int, keep: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
-    """Rows of a pool that fit into one joint covariance: those to keep, then others at random."""
+def thinned(order: NDArray[np.intp], points: int, keep: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+    """Rows of a pool that fit into one joint covariance: those to keep, then others at random.
+
+    Args:
+        order: Rows in an order that follows from what they hold, in which the lot is drawn.
+        points: Points of the grid.
+        keep: Rows to keep.
+        seed: Seed of the lot.
+    """
     most = max(MOST_CELLS // points, 1)
-    if count <= most:
-        return np.arange(count)
-    order = np.random.default_rng(seed).permutation(count)
-    order = order[np.argsort(~keep[order], kind="stable")]
-    return np.sort(order[:most])
+    if len(order) <= most:
+        return np.arange(len(order))
+    drawn = np.random.default_rng(seed).permutation(order)
+    drawn = drawn[np.argsort(~keep[drawn], kind="stable")]
+    return np.sort(drawn[:most])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -28,6 +28,7 @@ from probscale.design.pool import (
 )
 from probscale.envelope import crossings
 from probscale.errors import ConfigError
+from probscale.runs.order import table_order
 from probscale.runs.pools import Configs
 from probscale.surrogate import CurveSurrogate
 
@@ -48,6 +49,30 @@ class Choice:
     point: int
     score: float
     cost: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What is compared of a pool, in an order that does not depend on the pool's.
+
+    Attributes:
+        rows: Configurations.
+        places: Their rows in the pool.
+        situation: What is believed of them, and what may be done.
+        notes: What the user should know.
+    """
+
+    rows: pd.DataFrame
+    places: NDArray[np.intp]
+    situation: Situation
+    notes: list[str]
+
+    def answer(self, configs: Sequence[int] | NDArray[np.intp], **columns: Any) -> pd.DataFrame:
+        """Rows of the pool with further columns, and the notes."""
+        answer = self.rows.iloc[configs].copy().assign(**columns)
+        if self.notes:
+            answer.attrs["notes"] = self.notes
+        return answer
 
 
 def suggest(
@@ -126,7 +151,7 @@ def suggest(
         raise ConfigError(f"n is {n!r}; ask for at least one action, by a whole number", n=n)
     value = find_criterion(criterion, aimed=targets is not None)
     left = np.inf if budget is None else float(budget)
-    thin, situation, notes = _weighed(
+    compared = _compared(
         surrogate,
         pool,
         Constraints(min(left, np.inf if max_cost is None else float(max_cost)), allowed, where),
@@ -138,12 +163,14 @@ def suggest(
         samples,
         seed,
     )
+    situation = compared.situation
     chosen = list(greedy(situation, value, n, cost_power, left, overhead))
-    answer = thin.iloc[[choice.config for choice in chosen]].copy()
-    answer["until"] = [situation.actions.at[choice.config, choice.point] for choice in chosen]
-    answer["score"] = [choice.score for choice in chosen]
-    answer["cost"] = [choice.cost for choice in chosen]
-    return _noted(answer, notes)
+    return compared.answer(
+        [choice.config for choice in chosen],
+        until=[situation.actions.at[choice.config, choice.point] for choice in chosen],
+        score=[choice.score for choice in chosen],
+        cost=[choice.cost for choice in chosen],
+    )
 
 
 def score_actions(
@@ -184,20 +211,16 @@ def score_actions(
         ConfigError: for an unknown criterion or an empty pool.
     """
     value = find_criterion(criterion, aimed=targets is not None)
-    thin, situation, notes = _weighed(
-        surrogate, pool, Constraints(), cost, at, depths, compute, targets, samples, seed
-    )
-    table = situation.actions.table
-    price = table["cost"].to_numpy(dtype=np.float64)
-    answer = thin.iloc[table["config"].to_numpy()].copy()
-    answer["until"] = table["until"].to_numpy()
-    effort = np.maximum(situation.actions.effort(overhead), 1e-300)
-    answer["score"] = np.asarray(value(situation)) / effort**cost_power
-    answer["cost"] = price
-    return _noted(answer, notes)
+    compared = _compared(surrogate, pool, Constraints(), cost, at, depths, compute, targets, samples, seed)
+    situation = compared.situation
+    table, effort = situation.actions.table, np.maximum(situation.actions.effort(overhead), 1e-300)
+    table["score"] = np.asarray(value(situation)) / effort**cost_power
+    table = table.iloc[np.argsort(compared.places[table["config"].to_numpy()], kind="stable")]
+    told = {name: table[name].to_numpy() for name in ("until", "score", "cost")}
+    return compared.answer(table["config"].to_numpy(), **told)
 
 
-def _weighed(
+def _compared(
     surrogate: CurveSurrogate,
     pool: Configs,
     constraints: Constraints,
@@ -208,29 +231,26 @@ def _weighed(
     targets: Configs | None,
     samples: int,
     seed: int,
-) -> tuple[pd.DataFrame, Situation, list[str]]:
-    """The rows of a pool that are compared, what is believed about them, and notes."""
+) -> Compared:
+    """The rows of a pool that are compared, and what is believed about them."""
     log, cost = surrogate.log, as_cost(cost)
     frame = read_pool(pool, log)
     grid = grid_of(frame, log, at)
-    kept = thinned(len(frame), grid.shape[1], progress_of(frame, log) > 0, seed)
-    thin, grid = frame.iloc[kept], grid[kept]
-    stops = depths_of(grid, log, depths)
-    actions = actions_of(thin, log, cost, grid=grid, depths=stops, constraints=constraints)
+    order = table_order(frame, log.roles.run, grid)
+    kept = thinned(order, grid.shape[1], progress_of(frame, log) > 0, seed)
+    thin, stops = frame.iloc[kept], depths_of(grid[kept], log, depths)
+    # Costs and constraints may be functions that know the pool by its rows.
+    actions = actions_of(thin, log, cost, grid=grid[kept], depths=stops, constraints=constraints)
     if not actions.legal.any():
         raise ConfigError(nothing_left(actions))
+    places = order[np.isin(order, kept)]
+    rows, actions = frame.iloc[places], actions.ordered(np.searchsorted(kept, places))
     situation = situation_of(
-        surrogate, thin, actions, compute=compute, targets=targets, samples=samples, seed=seed
+        surrogate, rows, actions, compute=compute, targets=targets, samples=samples, seed=seed
     )
     few = len(kept) < len(frame)
     notes = [f"{len(kept)} of {len(frame)} configurations, drawn at random, were compared"] if few else []
-    return thin, situation, notes
-
-
-def _noted(answer: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    if notes:
-        answer.attrs["notes"] = notes
-    return answer
+    return Compared(rows, places, situation, notes)
 
 
 def nothing_left(actions: Actions) -> str:
@@ -254,12 +274,16 @@ def situation_of(
     samples: int = 256,
     seed: int = 0,
 ) -> Situation:
-    """Beliefs over a pool's grid and the actions on it; targets join the grid, but may not be trained."""
+    """Beliefs over a pool's grid and the actions on it; targets join the grid, but may not be trained.
+
+    Draws follow the order of the pool: give it, and the actions, in an order of its own.
+    """
     log, pool_size = surrogate.log, len(frame)
     asked = known_columns(frame, log)
     grid = actions.at
     if targets is not None:
         extra = known_columns(read_pool(targets, log), log)
+        extra = extra.iloc[table_order(extra, log.roles.run)]
         ends = grid_of(extra, log, None)[:, -1:]
         asked = pd.concat([asked, extra], ignore_index=True)
         grid = np.concatenate([grid, ends * grid.max(axis=0) / grid.max()])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from probscale.cost import CostModel, FlopsCost, RateCost
 from probscale.runs import RunLog
+from probscale.runs.order import canonical
 from probscale.runs.pools import pool_table
 from probscale.surrogate import CurveSurrogate
 
@@ -122,7 +123,7 @@ def default_candidates(log: RunLog, seed: int) -> tuple[pd.DataFrame, bool]:
         The candidates, and whether they are combinations never run.
     """
     # A planned end is kept with the settings; candidates are trained as far as the runs of the log.
-    configs = cast(pd.DataFrame, log.configs.drop_duplicates().reset_index(drop=True))
+    configs = cast(pd.DataFrame, canonical(log).configs.drop_duplicates().reset_index(drop=True))
     shape = _shape_columns(configs, log.roles.params)
     free = [name for name in configs if name not in shape]
     if shape and free:

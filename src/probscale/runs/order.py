@@ -55,6 +55,31 @@ def canonical_order(log: RunLog) -> Ranks:
     return np.lexsort(keys[::-1]).astype(np.intp)
 
 
+def table_order(table: pd.DataFrame, run: str, *more: NDArray[np.float64]) -> Ranks:
+    """Positions of the rows of a table in an order that follows from what they hold, (rows,).
+
+    Draws that are made in this order, and ties that are broken by it, are the same however a pool is sorted.
+    By columns by name, small before large and missing values last; then by run identifier; rows that are the
+    same in all this by their labels.
+
+    Args:
+        table: Configurations.
+        run: Column of run identifiers, where the table has it.
+        more: What else belongs to the rows, (rows, values) each, such as axis values; it counts before
+            identifiers.
+
+    Cost: O(rows × columns), and a sort.
+
+    >>> table_order(pd.DataFrame({"lr": [1e-2, 1e-3, 1e-2], "depth": [8, 4, 6]}), "run").tolist()
+    [1, 2, 0]
+    """
+    names = sorted(name for name in table if name != run)
+    keys = [_ranks(column_of(table, name)) for name in names]
+    keys += [_ranks(pd.Series(column)) for values in more for column in values.T]
+    keys += [_ranks(column_of(table, run))] if run in table else []
+    return np.lexsort([*keys, _ranks(pd.Series(list(table.index)))][::-1]).astype(np.intp)
+
+
 def _ranks(values: pd.Series) -> Ranks:
     """Place of each value among all: numbers by size, anything else as text, missing ones last."""
     values = plain_dtype(values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,15 @@ class Candidates:
     at: Array
     cost: Array
     apart: bool
+
+    def ordered(self, order: NDArray[np.intp]) -> Candidates:
+        """The same candidates in another order."""
+        points = self.at.shape[1] if self.apart else 1
+        rows = (order[:, None] * points + np.arange(points)).ravel()
+        asked = self.asked.iloc[rows].reset_index(drop=True) if self.apart else self.asked.iloc[rows]
+        return replace(
+            self, pool=self.pool.iloc[order], asked=asked, at=self.at[order], cost=self.cost[order]
+        )
 
     def arranged(self, draws: Array) -> Array:
         """Draws of the questions as draws of curves, (draws, configs, points)."""

@@ -15,7 +15,7 @@ from probscale.cost import CostModel, as_cost
 from probscale.envelope import area_between, best_of, crossings, line_through
 from probscale.errors import ConfigError, ExtrapolationWarning, MisfitWarning, ShapeError
 from probscale.runs import RunLog
-from probscale.runs.order import canonical_order
+from probscale.runs.order import canonical_order, table_order
 from probscale.runs.pools import Configs
 from probscale.scaling.candidates import Candidates, candidates_of
 from probscale.scaling.draws import Draws
@@ -230,17 +230,18 @@ def fit_frontier(
     found = candidates_of(log, pool, cost, levels, until)
     _warn_beyond(log, found, levels, cost)
     believed = surrogate if luck else population_level(surrogate)
-    # Runs of the log are drawn in an order of their own, and then put back.
-    order = canonical_order(log) if pool is None else np.arange(len(found.asked))
-    curves = believed.predict(found.asked.iloc[order], found.places[order]).latent()
-    draws = found.arranged(curves.sample(samples, seed=seed)[:, np.argsort(order)])
+    # Curves are drawn in an order of their own, and so are ties decided.
+    order = canonical_order(log) if pool is None else table_order(found.pool, log.roles.run, found.at)
+    found = found.ordered(order)
+    curves = believed.predict(found.asked, found.places).latent()
+    draws = found.arranged(curves.sample(samples, seed=seed))
     begun = found.at >= _first(log) * (1 - 1e-9)
     # Before the first observed axis value nothing is known; such cells must not look like bargains.
     draws = np.where(begun, draws, np.nan)
     meets = crossings(np.maximum.accumulate(found.cost, axis=1), levels)
     best, position = best_of(meets.at(draws), log.roles.goal)
     _check_reached(log, found, cost, levels, best)
-    optimum = _optimum(log, found, levels, position, np.isnan(best[0]))
+    optimum = _optimum(log, found, levels, position, np.isnan(best[0]), order)
     law = fit_laws(levels, best, goal=log.roles.goal, most=curves.bounds[1])
     _warn_bent(law, best)
     return Frontier(levels, Draws(best), law, optimum, log.roles.goal, target)
@@ -276,9 +277,17 @@ def _levels(compute: ArrayLike) -> Array:
 
 
 def _optimum(
-    log: RunLog, found: Candidates, levels: Array, position: NDArray[np.intp], absent: NDArray[np.bool_]
+    log: RunLog,
+    found: Candidates,
+    levels: Array,
+    position: NDArray[np.intp],
+    absent: NDArray[np.bool_],
+    order: NDArray[np.intp],
 ) -> OptimumPosterior:
-    """Where the best was found: `position` is the configuration of each draw and level."""
+    """Where the best was found: `position` is the configuration of each draw and level.
+
+    Probabilities are given in the order of the pool, of which the configurations are the rows `order`.
+    """
     # The axis value at each level is read off like the curves, on a logarithmic axis.
     axis = np.exp(crossings(np.maximum.accumulate(found.cost, axis=1), levels).at(np.log(found.at)))
     columns = np.arange(len(levels))
@@ -288,9 +297,15 @@ def _optimum(
     if log.roles.params is not None and log.roles.params in found.pool:
         sizes = found.pool[log.roles.params].to_numpy(dtype=np.float64)
         params = Draws(np.where(absent, np.nan, sizes[position]))
-    reached = np.where(absent, np.nan, axis[position, columns])
+    reached, back = np.where(absent, np.nan, axis[position, columns]), np.argsort(order)
     return OptimumPosterior(
-        levels, params, Draws(reached), np.nan_to_num(chance), found.pool.index, log.roles.axis
+        compute=levels,
+        params=params,
+        axis=Draws(reached),
+        probability=np.nan_to_num(chance)[back],
+        index=found.pool.index[back],
+        axis_name=log.roles.axis,
+        ranks=back,
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from probscale.cost import CostModel, as_cost
 from probscale.envelope import best_of
 from probscale.errors import ConfigError
-from probscale.runs.order import canonical
+from probscale.runs.order import canonical, table_order
 from probscale.runs.pools import Configs, pool_table
 from probscale.scaling.draws import Draws
 from probscale.surrogate import CurveSurrogate
@@ -142,7 +142,8 @@ def _pool(surrogate: CurveSurrogate, pool: Configs | None) -> pd.DataFrame:
     frame = pool_table(given)
     if size not in frame:
         raise ConfigError(f"the pool has no column {size!r}, the model size; isoFLOP curves compare sizes")
-    return frame.reset_index(drop=True)
+    # Draws follow the order of the rows; a pool's own says nothing.
+    return frame.iloc[table_order(frame, surrogate.log.roles.run)].reset_index(drop=True)
 
 
 def _draws(surrogate: CurveSurrogate, frame: pd.DataFrame, at: Array, samples: int, seed: int) -> Array:

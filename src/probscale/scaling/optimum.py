@@ -26,6 +26,8 @@ class OptimumPosterior:
         probability: Probability of each configuration of the pool to be the best, (configs, levels).
         index: Index of the pool.
         axis_name: Name of the axis.
+        ranks: Place of each configuration in the order in which the first of several with the same
+            probability is named; by default that of the pool.
     """
 
     compute: Array
@@ -34,6 +36,7 @@ class OptimumPosterior:
     probability: Array
     index: pd.Index
     axis_name: str
+    ranks: NDArray[np.intp] | None = None
 
     def __repr__(self) -> str:
         configs, levels = self.probability.shape
@@ -42,7 +45,8 @@ class OptimumPosterior:
     @property
     def config(self) -> pd.Index:
         """The configuration most likely to be the best at each level, by its index in the pool."""
-        return self.index[self.probability.argmax(axis=0)]
+        order = np.arange(len(self.index)) if self.ranks is None else np.argsort(self.ranks)
+        return self.index[order[self.probability[order].argmax(axis=0)]]
 
     @cached_property
     def params_exponent(self) -> Draws | None:

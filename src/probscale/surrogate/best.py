@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probscale.errors import ConfigError
+from probscale.runs.order import table_order
 from probscale.runs.pools import Configs
 from probscale.surrogate.query import read_at, read_configs
 
@@ -47,7 +48,7 @@ class BestConfig:
 def best_config(
     surrogate: CurveSurrogate, pool: Configs, at: ArrayLike, *, within: float, samples: int, seed: int
 ) -> BestConfig:
-    """Configuration with the best latent output at an axis value.
+    """Configuration with the best latent output at an axis value, whatever the order of the pool.
 
     Args:
         surrogate: Fitted surrogate.
@@ -69,24 +70,26 @@ def best_config(
         raise ConfigError(
             f"best compares configurations at one axis value each; at has {values.shape[1]} per row"
         )
-    curves = surrogate.predict(frame, values)
+    order = table_order(frame, surrogate.log.roles.run, values)
+    frame = frame.iloc[order]
+    curves = surrogate.predict(frame, values[order])
     draws = curves.latent().sample(samples, seed=seed)[:, :, 0]
     sign = 1.0 if surrogate.log.roles.goal == "min" else -1.0
     gap = sign * draws - (sign * draws).min(axis=1, keepdims=True)
     mean = curves.latent().mean[:, 0]
-    position = int(np.argmin(sign * mean))
+    leading = int(np.argmin(sign * mean))
     prob_best = np.bincount(np.argmin(gap, axis=1), minlength=len(frame)) / samples
     prob_within = (gap <= within).mean(axis=0)
     lower, upper = curves.interval(0.9)
     table = frame.assign(mean=mean, prob_best=prob_best, prob_within=prob_within)
     table = table.iloc[np.argsort(sign * mean, kind="stable")]
     return BestConfig(
-        config={str(k): v for k, v in frame.iloc[[position]].to_dict("records")[0].items()},
-        position=position,
-        mean=float(mean[position]),
-        interval=(float(lower[position, 0]), float(upper[position, 0])),
-        prob_best=float(prob_best[position]),
-        prob_within=float(prob_within[position]),
+        config={str(k): v for k, v in frame.iloc[[leading]].to_dict("records")[0].items()},
+        position=int(order[leading]),
+        mean=float(mean[leading]),
+        interval=(float(lower[leading, 0]), float(upper[leading, 0])),
+        prob_best=float(prob_best[leading]),
+        prob_within=float(prob_within[leading]),
         within=within,
         table=table,
     )
