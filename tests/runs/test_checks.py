@@ -97,7 +97,16 @@ BROKEN = {
         r"'lr' mixes text and numbers: 'auto' \(run 'r16', row 0\) and 0.2 \(run 'r17', row 2",
     ),
     "nested": (lambda d: d.assign(lr=[[1]] * 5), {"config": "lr"}, r"'lr' holds nested values \(list\)"),
-    "infinite lr": (put("lr", slice(0, 2), np.inf), {"config": "lr"}, r"'lr' holds infinite values"),
+    "infinite level": (
+        put("N_params", 3, -np.inf),
+        {"levels": ["N_params"], "params": None},
+        r"needs a value of the level 'N_params'; run 'r17' has -inf \(row 3\)",
+    ),
+    "one infinite lr": (
+        put("lr", 1, np.inf),
+        {"config": ["lr"]},
+        r"lr must be constant.*run 'r16' has 0.1 \(row 0\) and inf \(row 1\)",
+    ),
     "unknown": (
         lambda d: d,
         {"params": "n_params"},
@@ -176,3 +185,14 @@ def test_something_that_is_no_frame_is_refused():
 def test_verbs_refuse_what_makes_no_log(call, message):
     with pytest.raises(RunLogError, match=message):
         call(RunLog.from_frame(frame(), **ROLES))
+
+
+@pytest.mark.parametrize("config", [None, ["lr"]])
+@pytest.mark.parametrize("dtype", [float, object])
+def test_an_infinite_setting_counts_as_not_given_in_its_run_and_the_column_stays(config, dtype):
+    data = frame().assign(lr=[np.inf] * 2 + [0.2] * 3).astype({"lr": dtype})
+    log = RunLog.from_frame(data, **ROLES, config=config)
+    assert log.roles.config == ("lr",)
+    np.testing.assert_array_equal(log.configs["lr"], [np.nan, 0.2])
+    assert "lr is infinite in 1 run (r16), and counts there as not given" in log.notes
+    assert not any("infinite" in note for note in RunLog.from_frame(frame(), **ROLES, config=config).notes)

@@ -76,3 +76,10 @@ def test_a_pool_keeps_its_index():
     frame = pd.DataFrame({"N": [1.0, 2.0]}, index=["a", "b"])
     assert pool_table(frame) is frame
     assert pool_table({"N": 1.0})["N"].tolist() == [1.0]
+
+
+def test_an_infinite_setting_is_asked_for_as_one_not_given(texts):
+    asked = read_configs(
+        [{"optimizer": "adamw", "lr": float("inf")}, {"optimizer": "adamw", "lr": 1e-3}], texts
+    )
+    assert asked["lr"].isna().tolist() == [True, False]

@@ -213,20 +213,30 @@ def check_positive(values: np.ndarray, name: str, role: str, rows: Rows) -> None
 
 
 def check_present(column: pd.Series, rows: Rows) -> None:
-    """Check that no row misses its level.
+    """Check that no row misses its level, or has an infinite one.
 
     Raises:
         RunLogError: naming the first row without one.
     """
-    hits = np.flatnonzero(column.isna().to_numpy())
+    infinite = infinite_in(column)
+    hits = np.flatnonzero(column.isna().to_numpy() | infinite)
     if hits.size:
         row = int(hits[0])
         raise RunLogError(
-            f"every run needs a value of the level {column.name!r}; {rows.where(row)} has none (row {row}); "
+            f"every run needs a value of the level {column.name!r}; {rows.where(row)} has "
+            f"{show(column.iloc[row]) if infinite[row] else 'none'} (row {row}); "
             "fill it, for example with 'unknown', or drop the run",
             column=column.name,
             **rows.context(row),
         )
+
+
+def infinite_in(column: pd.Series) -> np.ndarray:
+    """Which rows of a column hold an infinite number, (rows,); none of a column of text."""
+    values = plain_dtype(column)
+    if not pd.api.types.is_float_dtype(values.dtype):
+        return np.zeros(len(values), dtype=bool)
+    return np.isinf(values.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def objection(column: pd.Series) -> str | None:
@@ -234,9 +244,7 @@ def objection(column: pd.Series) -> str | None:
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.dtype.categories.dtype)
     if pd.api.types.is_float_dtype(column.dtype):
-        return (
-            "holds infinite values" if np.isinf(column.to_numpy(np.float64, na_value=np.nan)).any() else None
-        )
+        return None
     kind = pd.api.types.infer_dtype(column, skipna=True)
     if kind in _PLAIN:
         return None

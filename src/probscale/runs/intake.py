@@ -55,9 +55,26 @@ def read_table(
         raise RunLogError(f"no point of the log has a finite {roles.outputs[0]}; nothing is left to model")
     configs = frame[list(roles.described)].iloc[rows.first].set_axis(rows.runs, axis=0).apply(_tidy_dtype)
     configs = configs.loc[pd.Index(points[roles.run].unique())].rename_axis(roles.run)
+    configs, infinite = _finite_configs(configs, roles)
     points, even_more = _mark(points, roles, given=DIVERGED in frame.columns)
-    notes = (*notes, *more, *even_more, *_plausibility(points, configs, roles, explicit))
+    notes = (*notes, *infinite, *more, *even_more, *_plausibility(points, configs, roles, explicit))
     return configs, points, roles, notes
+
+
+def _finite_configs(configs: pd.DataFrame, roles: Roles) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Configurations in which an infinite number, such as no limit on gradients, counts as not given."""
+    notes = []
+    for name in roles.config:
+        column = checks.column_of(configs, name)
+        infinite = checks.infinite_in(column)
+        if infinite.any():
+            configs = configs.assign(**{name: column.mask(infinite)})
+            runs = configs.index[infinite]
+            notes.append(
+                f"{name} is infinite in {len(runs)} run{'s' * (len(runs) != 1)} ({listed(list(runs), 3)}), "
+                "and counts there as not given"
+            )
+    return configs, tuple(notes)
 
 
 def _tidy_dtype(column: pd.Series) -> pd.Series:

@@ -23,6 +23,7 @@ from probscale.errors import (
     new_values_expected,
 )
 from probscale.runs import RunLog
+from probscale.runs.checks import infinite_in
 from probscale.runs.pools import Configs, config_table
 from probscale.spelling import close_names
 
@@ -41,7 +42,7 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
     _refuse_text(configs, log)
     frame = config_table(configs, "configs")
     _check_names(frame, log)
-    roles, frame = log.roles, completed(frame, log)
+    roles, frame = log.roles, completed(_finite(frame, log), log)
     for name in roles.levels:
         if name not in frame or bool(frame[name].isna().any()):
             raise ConfigError(
@@ -66,6 +67,14 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
         _point_out_constants(frame, log)
     _point_out_spellings(frame, log)
     return frame
+
+
+def _finite(frame: pd.DataFrame, log: RunLog) -> pd.DataFrame:
+    """Configurations whose infinite numbers count as not given, as in a log."""
+    columns = {name: frame[name] for name in log.roles.config if name in frame}
+    infinite = {name: infinite_in(column) for name, column in columns.items()}
+    finite = {name: columns[name].mask(where) for name, where in infinite.items() if where.any()}
+    return frame.assign(**finite) if finite else frame
 
 
 def _meant(unknown: list[str], frame: pd.DataFrame, log: RunLog) -> str:
