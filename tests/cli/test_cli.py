@@ -108,6 +108,15 @@ def test_predict_writes_what_the_library_predicts(folder):
         np.testing.assert_allclose(table[name], expected[name], rtol=1e-10)
 
 
+def test_predict_says_how_far_it_goes_beyond_the_log(folder, tmp_path):
+    log = ps.load_surrogate(folder / "s.safetensors").log
+    largest = float(log.points[log.roles.axis].max())
+    ask = ["predict", folder / "s.safetensors", folder / "configs.csv", "-o", tmp_path / "f.csv", "--at"]
+    far = run(*ask, f"{largest},{3 * largest}").output
+    assert f"beyond the log: {log.roles.axis} up to 3 times the largest of the log; read intervals" in far
+    assert "beyond the log" not in run(*ask, f"{largest}").output
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_predict_writes_other_formats(folder, suffix):
     out = folder / f"forecast{suffix}"

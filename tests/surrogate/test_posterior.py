@@ -134,6 +134,18 @@ def test_its_name_says_what_it_is(curves):
     assert "latent" in repr(curves.latent())
 
 
+def test_it_says_by_how_much_it_lies_beyond_the_log(surrogate, log):
+    size, axis = log.configs[log.roles.params].max(), log.points[log.roles.axis].max()
+    config = log.configs.iloc[[0, 1]]
+    inside = surrogate.predict(config.assign(**{log.roles.params: size}), [axis / 2, 1.04 * axis])
+    assert inside.beyond == {}
+    curves = surrogate.predict(config.assign(**{log.roles.params: [size, 4 * size]}), [axis, 2.5 * axis])
+    assert curves.latent().beyond == pytest.approx({log.roles.params: 4.0, log.roles.axis: 2.5})
+    said = f"{log.roles.params} up to 4 times the largest of the log, {log.roles.axis} up to 2.5 times"
+    assert said in repr(curves)
+    assert pickle.loads(pickle.dumps(curves)).beyond == curves.beyond
+
+
 def test_a_pickled_posterior_is_the_same_to_the_last_digit(surrogate, log, new):
     begun = pd.DataFrame({log.roles.run: log.runs[:2]})
     asked = pd.concat([new.configs, begun]).set_axis([*"abcde"])

@@ -77,18 +77,23 @@ def predict_file(
         surrogate = load_surrogate(path, embedder=embedder_of(embedder))
         asked = frame.drop(columns=column) if column not in (None, *surrogate.log.roles.described) else frame
         parts: list[pd.DataFrame] = []
+        beyond: dict[str, float] = {}
         for start in range(0, len(frame), CHUNK):
             where = slice(start, start + CHUNK)
             curves = surrogate.predict(asked.iloc[where], values[where], output=output)
             parts.append(curves.to_frame(interval))
+            beyond |= {name: max(beyond.get(name, 0.0), factor) for name, factor in curves.beyond.items()}
             done(len(parts[-1]) // values.shape[1])
     table = beside_configs(parts, asked)
     write_table(table, out)
     if not quiet:
         from probscale.cli.tables import shown
+        from probscale.surrogate.posterior import said_beyond
 
         typer.echo(f"{interval:.0%} intervals, lower to upper; config counts the rows of {configs}")
         typer.echo(shown(table[list(parts[0].columns)]))
+        if beyond:
+            typer.echo(f"beyond the log: {'; '.join(said_beyond(beyond))}; read intervals, not means")
         typer.echo(f"wrote {out}: {values.size:,} forecasts of {output or surrogate.log.output}")
 
 

@@ -24,7 +24,7 @@ from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.grid import GridExpert
 from probscale.surrogate.known_points import asked_codes, run_codes
 from probscale.surrogate.posterior import CurvePosterior
-from probscale.surrogate.query import read_at, read_configs
+from probscale.surrogate.query import beyond_log, read_at, read_configs
 from probscale.surrogate.report import FitReport
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ class CurveSurrogate:
         run, axis = self.log.roles.run, self.log.roles.axis
         runs = tuple(frame[run].tolist()) if run in frame else None
         again = partial(self._posterior, frame, values, output)
-        return CurvePosterior(values, frame.index, axis, output, tuple(blocks), again, runs)
+        beyond = beyond_log(frame, values, self.log)
+        return CurvePosterior(values, frame.index, axis, output, tuple(blocks), again, runs, beyond)
 
     def sample_outputs(self, configs: Configs, at: ArrayLike, n: int, *, seed: int = 0) -> dict[str, Array]:
         """Draws of all outputs together, joint over outputs, configurations and points.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +36,15 @@ def ends_of(level: float) -> tuple[float, float]:
     return (1 - level) / 2, (1 + level) / 2
 
 
+def said_beyond(beyond: Mapping[str, float]) -> Iterator[str]:
+    """How far the columns of a forecast lie beyond those of the log, in words.
+
+    >>> list(said_beyond({"N_params": 3.96}))
+    ['N_params up to 3.96 times the largest of the log']
+    """
+    return (f"{name} up to {factor:.3g} times the largest of the log" for name, factor in beyond.items())
+
+
 @dataclass(frozen=True, eq=False)
 class CurvePosterior:
     """Joint posterior of curves: configurations × axis values.
@@ -53,6 +62,8 @@ class CurvePosterior:
             other.
         again: Asks the same of the surrogate once more; what a pickle holds in place of the blocks.
         runs: Names of the runs as they were asked, (configs,), where the configurations had a run column.
+        beyond: By which factor the largest asked value of a column exceeds the largest of the log, for the
+            model size, the planned end and the axis; without columns that stay within it.
     """
 
     at: Array
@@ -62,6 +73,7 @@ class CurvePosterior:
     blocks: tuple[tuple[NDArray[np.intp], CurveBlock], ...]
     again: Callable[[], CurvePosterior]
     runs: tuple[Any, ...] | None = None
+    beyond: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -70,9 +82,8 @@ class CurvePosterior:
 
     def __repr__(self) -> str:
         kind = "predictive" if self._noisy else "latent"
-        return (
-            f"CurvePosterior({kind} {self.output}, {self.shape[0]} configurations × {self.shape[1]} points)"
-        )
+        asked = f"{self.shape[0]} configurations × {self.shape[1]} points"
+        return f"CurvePosterior({', '.join([f'{kind} {self.output}', asked, *said_beyond(self.beyond)])})"
 
     @property
     def _noisy(self) -> bool:

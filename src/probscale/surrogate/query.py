@@ -29,6 +29,9 @@ from probscale.spelling import close_names
 
 Array = NDArray[np.float64]
 
+TOLERATED = 1.05
+"""Factor beyond the largest of a log below which nothing is said."""
+
 
 def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
     """Asked configurations as a table; rows that name a run of the log are filled in from it.
@@ -126,6 +129,21 @@ def _point_out_constants(frame: pd.DataFrame, log: RunLog) -> None:
                 ExtrapolationWarning,
                 stacklevel=4,
             )
+
+
+def beyond_log(frame: pd.DataFrame, at: Array, log: RunLog) -> dict[str, float]:
+    """By which factor asked sizes, ends and axis values exceed the largest of a log; without those within.
+
+    Args:
+        frame: Asked configurations.
+        at: Asked axis values, (configs, points).
+        log: The runs.
+    """
+    known, axis = log.configs, log.roles.axis
+    columns = [name for name in (log.roles.params, log.roles.horizon) if name is not None and name in frame]
+    asked = {name: float(pd.to_numeric(frame[name]).max()) for name in columns} | {axis: float(at.max())}
+    largest = {name: float(known[name].max()) for name in columns} | {axis: float(log.points[axis].max())}
+    return {name: asked[name] / most for name, most in largest.items() if asked[name] > TOLERATED * most}
 
 
 def _refuse_text(configs: Any, log: RunLog) -> None:
