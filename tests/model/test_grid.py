@@ -1,9 +1,12 @@
 """Curves on a grid against one dense covariance over all cells."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
+from probscale.errors import NotPositiveDefiniteError
 from probscale.model.grid import GridData, GridProcess
 from probscale.model.grid_posterior import GridQuery, GridState, solve_grid
 from probscale.model.layout import Layout
@@ -130,3 +133,12 @@ def test_gradients_are_those_of_finite_differences(process):
         parameter.add_(1e-4)
     parameter.requires_grad_(False)
     assert gradient == pytest.approx((values[0] - values[1]) / 2e-4, rel=1e-5)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_covariance_that_cannot_be_factored_is_said_to_be_so(process, pattern):
+    broken = copy.deepcopy(process)
+    with torch.no_grad():
+        broken.get_parameter("run_level").fill_(400.0)
+    with pytest.raises(NotPositiveDefiniteError, match=r"7 runs on a grid of 6 points .* pass model="):
+        solve_grid(broken, data_with(PATTERNS[pattern]))

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from probscale.errors import NotPositiveDefiniteError
 from probscale.model.devices import copied_to
 from probscale.model.gp import cholesky, symmetric, symmetrised
 from probscale.model.grid import (
@@ -243,11 +244,21 @@ def solve_grid(process: GridProcess, data: GridData, device: torch.device | None
         data: Cells on the CPU.
         device: Where the algebra runs; by default the CPU.
 
+    Raises:
+        NotPositiveDefiniteError: if a covariance of the runs cannot be factored.
+
     Cost: O((runs × features)³) with missing cells, O(runs³) on a complete grid.
     """
     device = device or torch.device("cpu")
     local, here = copied_to(process, device), data.to(device)
-    says = runs_say(local, here)
-    between = local.between(here.x, here.x)
-    system = eigen_system(between, says) if data.complete else dense_system(between, says)
+    try:
+        says = runs_say(local, here)
+        between = local.between(here.x, here.x)
+        system = eigen_system(between, says) if data.complete else dense_system(between, says)
+    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+        raise NotPositiveDefiniteError(
+            f"the covariance of {len(data)} runs on a grid of {len(data.axis)} points could not be factored "
+            'with the parameters of the fit; pass model="exact" or model="functional" to fit_surrogate',
+            runs=len(data),
+        ) from error
     return GridState(process, data, says, system, system.solve(says.moment))

@@ -65,7 +65,10 @@ def _facts(subject: Subject) -> Table:
         (name, style.compact(value), MEANINGS.get(name, "of the law")) for name, value in pooled.law.items()
     ]
     if pooled.outliers:
-        rows.append(("outliers", f"{pooled.outliers:,} points", "too far from the rest to be trusted fully"))
+        of = f": {listed(pooled.doubted, 4)}" if pooled.doubted else ""
+        rows.append(
+            ("outliers", f"{pooled.outliers:,} points{of}", "too far from the rest to be trusted fully")
+        )
     rows += [
         (f"width, {regime}", f"× {tail['scale']:.2f}", "factor on intervals, learnt from what was left out")
         for regime, tail in pooled.tails.items()

@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from probscale.encode.cache import CachedEmbedder, EmbeddingCache
@@ -23,6 +22,7 @@ from probscale.runs.log import check_log
 from probscale.runs.order import canonical
 from probscale.surrogate.believing import NOTHING, Background, given_to, sizes_of
 from probscale.surrogate.curves import POOLED, CurveExpert, CurveSurrogate
+from probscale.surrogate.doubted import doubted_runs
 from probscale.surrogate.earlier import earlier_fit
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.fitting import Given, fit_expert
@@ -307,7 +307,7 @@ def _report(
     state = expert.states[0]
     mean = state.process.mean
     law = {key: float(value) for key, value in mean.described().items()}
-    weights = pd.Series(state.data.weight.numpy())
+    outliers, doubted = doubted_runs(log, expert)
     features = expert.encoder.features
     tail, outer = (
         {key: float(np.mean(value)) for key, value in asdict(spread).items()}
@@ -336,7 +336,8 @@ def _report(
             **({} if expert.continued is None else {"continued runs": {**tail, "scale": expert.continued}}),
             **({} if expert.unseen is None else {"unseen level values": {**tail, "scale": expert.unseen}}),
         },
-        outliers=int((weights < 0.25).sum()),
+        outliers=outliers,
+        doubted=doubted,
         evaluations=sum(outcome.evaluations for outcome in outcomes),
         log_posterior=outcomes[0].objective,
         repairs=repairs_of(_jitter(expert), sum(outcome.failures for outcome in outcomes)),

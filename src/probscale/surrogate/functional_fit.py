@@ -21,6 +21,7 @@ from probscale.model.sharing import fit_shared
 from probscale.model.spread import CurveSpread
 from probscale.model.straying import plain_deviations
 from probscale.runs import RunLog
+from probscale.surrogate.doubted import DOUBTED, names_of
 from probscale.surrogate.fitting import Given, quick_fit
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.functional_basis import basis_like, suitable_basis
@@ -170,6 +171,7 @@ def functional_report(
     states = expert.scores.states
     features = expert.encoder.features
     kinds = expert.deviations
+    low = states[0].data.weight.numpy() < DOUBTED
     typical = float(np.exp(np.average(np.log(kinds.kinds[:, 0]), weights=kinds.weights)))
     read = (expert.annealing, expert.warming)
     return ExpertReport(
@@ -197,7 +199,8 @@ def functional_report(
             "beyond": {"scale": expert.beyond} | _doubts(expert),
             **({} if expert.unseen is None else {"unseen level values": {"scale": expert.unseen}}),
         },
-        outliers=int((states[0].data.weight.numpy() < 0.25).sum()),
+        outliers=int(low.sum()),
+        doubted=names_of(log, expert.scores.members[low]),
         evaluations=sum(outcome.evaluations for outcome in outcomes),
         log_posterior=outcomes[0].objective,
         repairs=repairs_of(max(s.jitter for s in states), sum(outcome.failures for outcome in outcomes)),

@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from probscale.runs.schema import listed
+
+MOST_NAMED = 5
+"""Runs that a line of the report names."""
+
 
 @dataclass(frozen=True)
 class ExpertReport:
@@ -24,7 +29,8 @@ class ExpertReport:
         law: Parameters of the mean function, user units.
         noise: Typical noise standard deviation on the modelled scale.
         tails: Calibration applied, per regime: scale, share and spread.
-        outliers: Points whose weight fell below a quarter.
+        outliers: Points whose weight fell below a quarter; with the functional engine, runs.
+        doubted: Runs of these points, those with most of them first.
         evaluations: Objective evaluations of the optimiser.
         log_posterior: Objective at the end of the fit.
         repairs: Numerical repairs (jitter, failed factorisations), in sentences.
@@ -72,6 +78,7 @@ class ExpertReport:
     takeover: float | None = None
     donors: tuple[str, ...] = ()
     learnt: int | None = None
+    doubted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,20 +160,24 @@ def _found(e: ExpertReport) -> Iterator[str]:
         yield f"laws of several floors, mixed: {shown}"
     yield from (f"intervals, {regime}: {_widened(tail)}" for regime, tail in e.tails.items())
     if e.outliers:
-        yield f"points taken for outliers: {e.outliers}"
+        runs = f" ({listed(e.doubted, MOST_NAMED)})" if e.doubted else ""
+        yield f"points taken for outliers: {e.outliers}{runs}"
     if e.diverged:
         yield f"runs set apart as diverged: {e.diverged}"
     if e.kept:
         yield f"text, transform and spread beyond as decided on {e.kept} points of this log"
 
 
-_TUPLES = ("features", "text", "repairs", "schedule", "donors")
+_TUPLES = ("features", "text", "repairs", "schedule", "donors", "doubted")
 
 
 def report_from(data: dict[str, Any]) -> FitReport:
     """The report that `to_dict` described."""
     experts, others = (
-        tuple(ExpertReport(**e | {key: tuple(e[key]) for key in _TUPLES}) for e in data.get(part, ()))
+        tuple(
+            ExpertReport(**e | {key: tuple(e[key]) for key in _TUPLES if key in e})
+            for e in data.get(part, ())
+        )
         for part in ("experts", "others")
     )
     rest: dict[str, Any] = {key: data[key] for key in data if key not in ("experts", "others")}
