@@ -65,6 +65,40 @@ def test_cancelling_ends_calls_that_queue_and_calls_that_run(executor):
     assert executor.submit(trainers.square, 2).result(timeout=20) == 4
 
 
+@pytest.mark.parametrize(("cpus", "at_a_time"), [(1.0, 2), (2.0, 1)])
+def test_calls_that_take_more_processors_run_fewer_at_a_time(cpus, at_a_time, request, tmp_path):
+    """On a cluster of two processors."""
+    with maker("ray", tmp_path, request, cpus=cpus)() as executor:
+        futures = [executor.submit(trainers.hang) for _ in range(3)]
+        end = time.monotonic() + 20
+        while sum(future.running() for future in futures) < at_a_time and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(0.5)
+        assert sum(future.running() for future in futures) == at_a_time
+        assert all(future.cancel() for future in futures)
+
+
+JOINS = """
+import sys
+import ray
+from probscale.integrations import RayExecutor
+
+with RayExecutor(1, address=sys.argv[1]) as executor:
+    print(executor.submit(pow, 2, 5).result(), ray.get_runtime_context().get_node_id())
+"""
+
+
+def test_an_executor_joins_the_cluster_at_an_address_and_leaves_it_running(request, tmp_path):
+    ray = pytest.importorskip("ray", reason="needs the extra ray")
+    address = request.getfixturevalue("ray_cluster")
+    # Elsewhere than in the folder in which Ray looks for clusters by itself.
+    environment = {n: v for n, v in os.environ.items() if n != "RAY_ADDRESS"} | {"RAY_TMPDIR": str(tmp_path)}
+    options = {"env": environment, "capture_output": True, "text": True, "timeout": 60}
+    told = subprocess.run([sys.executable, "-c", JOINS, address], check=False, **options)
+    assert told.stdout.split() == ["32", ray.get_runtime_context().get_node_id()], told.stderr
+    assert ray.get(ray.remote(trainers.square).remote(4)) == 16
+
+
 def test_shutting_down_waits_for_calls_and_then_takes_no_more(request, tmp_path):
     executor = maker("slurm", tmp_path, request)()
     future = executor.submit(trainers.square, 5)

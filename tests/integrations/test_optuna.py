@@ -149,6 +149,18 @@ def test_a_study_of_many_curves_goes_on():
     assert abs(study.ask(space).params["x"] - 0.3) < 0.1
 
 
+@pytest.mark.parametrize(("candidates", "spread"), [(1, True), (256, False)])
+def test_more_candidates_come_nearer_to_the_best_and_one_is_a_random_trial(candidates, spread):
+    sampler = ProbscaleSampler(TrialModel(startup=4), candidates=candidates, explore=0, seed=0)
+    study, space = optuna.create_study(sampler=sampler), {"x": optuna.distributions.FloatDistribution(0, 1)}
+    for x in np.linspace(0, 1, 12):
+        study.add_trial(optuna.create_trial(params={"x": x}, distributions=space, value=(x - 0.3) ** 2 + 0.1))
+    far = [abs(study.ask(space).params["x"] - 0.3) for _ in range(8)]
+    assert (max(far) > 0.25) == spread
+    with pytest.raises(ConfigError, match="candidates is 0; give at least 1"):
+        ProbscaleSampler(candidates=0)
+
+
 def test_trials_in_threads_share_one_fit():
     model = TrialModel(startup=4)
     study = optuna.create_study(sampler=ProbscaleSampler(model, seed=0), pruner=ProbscalePruner(model))

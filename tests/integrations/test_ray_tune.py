@@ -73,6 +73,16 @@ def test_some_trials_are_paused_and_go_on_later_and_others_are_stopped(finished)
     assert "done" in finished.scheduler.debug_string()
 
 
+@pytest.mark.parametrize("grace", [1.0, 3.0])
+def test_trials_are_first_compared_at_the_grace(grace):
+    model = TuneModel(STEPS)
+    small = SmallTune(SPACE, curve, ProbscaleSearch(model), ProbscaleScheduler(model, grace=grace), samples=6)
+    small.run()
+    assert small.scheduler.decisions.groupby("trial")["at"].min().tolist() == [grace] * 6
+    with pytest.raises(ConfigError, match="grace 0"):
+        ProbscaleScheduler(model, grace=0)
+
+
 def test_suggestions_lie_in_the_space_and_keep_its_nesting(finished):
     for trial in finished.trials:
         assert 1e-5 <= trial.config["rate"] <= 1e-1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -67,7 +67,7 @@ class Compared:
     situation: Situation
     notes: list[str]
 
-    def answer(self, configs: Sequence[int] | NDArray[np.intp], **columns: Any) -> pd.DataFrame:
+    def answer(self, configs: list[int], **columns: Any) -> pd.DataFrame:
         """Rows of the pool with further columns, and the notes."""
         answer = self.rows.iloc[configs].copy().assign(**columns)
         if self.notes:
@@ -217,7 +217,7 @@ def score_actions(
     table["score"] = np.asarray(value(situation)) / effort**cost_power
     table = table.iloc[np.argsort(compared.places[table["config"].to_numpy()], kind="stable")]
     told = {name: table[name].to_numpy() for name in ("until", "score", "cost")}
-    return compared.answer(table["config"].to_numpy(), **told)
+    return compared.answer(table["config"].tolist(), **told)
 
 
 def _compared(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from probscale.errors import ConfigError, MissingExtraError
 from probscale.integrations.growing import QUICK, GrowingSurrogate
-from probscale.integrations.proposals import as_text, mixed, scores
+from probscale.integrations.proposals import as_text, check_candidates, mixed, scores, shares
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, FitOptions
 
@@ -156,7 +156,7 @@ class ProbscaleSampler(BaseSampler):
         seed: Seed of the random parts.
 
     Raises:
-        ConfigError: if `explore` is not a share below one.
+        ConfigError: if `explore` is not a share below one, or there are no candidates.
 
     >>> study = optuna.create_study(sampler=ProbscaleSampler(seed=0))  # doctest: +SKIP
     """
@@ -171,6 +171,7 @@ class ProbscaleSampler(BaseSampler):
     ) -> None:
         if not 0 <= explore < 1:
             raise ConfigError(f"explore is {explore}; give a share from 0 to below 1", explore=explore)
+        check_candidates(candidates)
         self.model = model or TrialModel(seed=seed)
         self.candidates, self.explore = candidates, explore
         self._proposed = 0
@@ -226,15 +227,15 @@ class ProbscaleSampler(BaseSampler):
         )
 
     def _pool(self, study: Study, space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
-        """Random candidates, and a third near the best trials."""
+        """Random candidates, then some near the best trials; see `proposals.shares`."""
         done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
         best = sorted((t for t in done if t.value is not None), key=lambda t: sign * float(t.value or 0.0))[
             :3
         ]
         best = [t for t in best if set(space) <= set(t.params)]
-        near = self.candidates // 3 if best else 0
-        drawn = [{n: self._draw(d, None) for n, d in space.items()} for _ in range(self.candidates - near)]
+        anywhere, near = shares(self.candidates, best)
+        drawn = [{n: self._draw(d, None) for n, d in space.items()} for _ in range(anywhere)]
         for i in range(near):
             centre = best[i % len(best)].params
             drawn.append({n: self._draw(d, centre[n]) for n, d in space.items()})

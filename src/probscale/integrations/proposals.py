@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 
-from probscale.errors import expecting_new_values
+from probscale.errors import ConfigError, expecting_new_values
 from probscale.surrogate.botorch_model import CurveModel
 
 Array = NDArray[np.float64]
@@ -19,6 +19,22 @@ Array = NDArray[np.float64]
 _TREES = 50
 _FAILURE = 2.0
 """Power of the probability that a candidate runs; 1 proposes twice as many that fail, 3 no fewer."""
+
+
+def shares(count: int, best: Sized) -> tuple[int, int]:
+    """How many candidates are drawn anywhere, and how many near the best: a third, if there are any.
+
+    >>> shares(256, ["a trial"]), shares(256, [])
+    ((171, 85), (256, 0))
+    """
+    near = count // 3 if len(best) else 0
+    return count - near, near
+
+
+def check_candidates(count: int) -> None:
+    """Raises ConfigError where a searcher has no candidate to score."""
+    if count < 1:
+        raise ConfigError(f"candidates is {count}; give at least 1", candidates=count)
 
 
 def kind_of(value: Any) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from probscale.errors import ConfigError, MissingExtraError
-from probscale.integrations.proposals import mixed
+from probscale.integrations.proposals import check_candidates, mixed, shares
 from probscale.integrations.ray_model import TuneModel, describes, plain
 from probscale.integrations.ray_space import TunePool, TuneSpace, nested
 
@@ -77,8 +77,7 @@ class ProbscaleSearch(Searcher):
     ) -> None:
         if find_spec("ray") is None:
             raise MissingExtraError("ray", type(self).__name__)
-        if candidates < 1:
-            raise ConfigError(f"candidates is {candidates}; give at least 1", candidates=candidates)
+        check_candidates(candidates)
         if not 0 <= explore < 1:
             raise ConfigError(f"explore is {explore}; give a share from 0 to below 1", explore=explore)
         super().__init__(metric=metric, mode=mode)
@@ -164,8 +163,7 @@ class ProbscaleSearch(Searcher):
         good = sorted(self._suggested, key=self.model.best)[:3]
         best = [self._suggested[trial] for trial in good if np.isfinite(self.model.best(trial))]
         pool = self._space.candidates(self.candidates, best, self._generator)
-        drawn = len(pool) - (self.candidates // 3 if best else 0)
-        return pool[self._best_of(pool, drawn, waiting)]
+        return pool[self._best_of(pool, shares(self.candidates, best)[0], waiting)]
 
     def _best_of(self, pool: Sequence[Mapping[str, Any]], drawn: int, waiting: Sequence[str]) -> int:
         """Position of the candidate with the best score; one of the first `drawn` where it is random."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from probscale.errors import ConfigError
-from probscale.integrations.proposals import mixed
+from probscale.integrations.proposals import mixed, shares
 from probscale.integrations.ray_model import describes, plain
 
 _LOCAL = 0.1
@@ -57,9 +57,9 @@ class TuneSpace:
     def candidates(
         self, count: int, best: Sequence[Mapping[str, Any]], generator: np.random.Generator
     ) -> list[dict[str, Any]]:
-        """Random configurations, flat, and a third near the best ones."""
-        near = count // 3 if best else 0
-        drawn = [self._drawn(None, generator) for _ in range(count - near)]
+        """Random configurations, flat, then some near the best ones; see `proposals.shares`."""
+        anywhere, near = shares(count, best)
+        drawn = [self._drawn(None, generator) for _ in range(anywhere)]
         return drawn + [self._drawn(best[i % len(best)], generator) for i in range(near)]
 
     def _drawn(self, near: Mapping[str, Any] | None, generator: np.random.Generator) -> dict[str, Any]:

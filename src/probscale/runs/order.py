@@ -73,8 +73,8 @@ def table_order(table: pd.DataFrame, run: str, *more: NDArray[np.float64]) -> Ra
     >>> table_order(pd.DataFrame({"lr": [1e-2, 1e-3, 1e-2], "depth": [8, 4, 6]}), "run").tolist()
     [1, 2, 0]
     """
-    names = sorted(name for name in table if name != run)
-    keys = [_ranks(column_of(table, name)) for name in names]
+    columns = sorted(((str(name), table[name]) for name in table if name != run), key=lambda pair: pair[0])
+    keys = [_ranks(column) for _, column in columns]
     keys += [_ranks(pd.Series(column)) for values in more for column in values.T]
     keys += [_ranks(column_of(table, run))] if run in table else []
     return np.lexsort([*keys, _ranks(pd.Series(list(table.index)))][::-1]).astype(np.intp)
