@@ -115,3 +115,17 @@ def test_random_states_of_scikit_learn_are_taken():
     for state in (None, np.random.RandomState(0), np.int64(3)):
         fitted = ProbscaleRegressor(options=QUICK, random_state=state).fit(x, y)
         assert np.isfinite(fitted.predict(x[:2])).all()
+
+
+def test_the_output_transform_is_that_of_the_surrogate():
+    frame = curves(np.random.default_rng(1), runs=8)
+    fits = {
+        kind: ProbscaleRegressor(
+            axis="tokens", run="run", params="N", output_transform=kind, options=QUICK
+        ).fit(frame.drop(columns="loss"), frame["loss"])
+        for kind in ("auto", "linear")
+    }
+    names = {kind: fit.surrogate_.report.experts[0].transform for kind, fit in fits.items()}
+    assert names["auto"].startswith("log(loss")
+    assert names["linear"].startswith("(output - ")
+    assert fits["auto"].get_params()["output_transform"] == "auto"

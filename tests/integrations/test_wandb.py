@@ -109,6 +109,27 @@ def test_online_runs_are_read_through_scan_history():
     assert log.roles.axis == "step"
 
 
+def test_projects_are_asked_for_with_the_filters_and_the_patience_of_the_caller(monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="whose Api is asked")
+    asked = []
+
+    class Server:
+        """As much of `wandb.Api` as an import uses, of one project."""
+
+        def __init__(self, *, timeout):
+            asked.append(timeout)
+
+        def runs(self, project, filters, per_page):
+            asked.append((project, filters))
+            return [OnlineRun("a", "i1", {"lr": 1}, [{"_step": i, "loss": 3 / (i + 1)} for i in range(3)])]
+
+    monkeypatch.setattr(wandb, "Api", Server)
+    assert from_wandb("me/sweep", filters={"state": "finished"}, timeout=7).n_points == 3
+    assert asked == [7, ("me/sweep", {"state": "finished"})]
+    from_wandb("me/sweep")
+    assert asked[2:] == [60, ("me/sweep", {})]
+
+
 def test_a_project_must_name_its_entity():
     with pytest.raises(ConfigError, match="entity/project"):
         from_wandb("project")

@@ -20,6 +20,11 @@ def test_parity_counts_what_lies_inside(ax):
     assert ax.get_ylabel() == "forecast loss (nats)"
 
 
+def test_parity_names_the_level_of_its_intervals(ax):
+    plot.plot_parity([1.0], [1.0], ([0.5], [1.5]), level=0.5, ax=ax)
+    assert "1 inside the 50 % interval" in ax.get_legend_handles_labels()[1]
+
+
 def test_parity_without_intervals_counts_points(ax):
     plot.plot_parity([1, 2, 3], [1, 2, 3], ax=ax)
     assert "3 points" in ax.get_legend_handles_labels()[1]

@@ -93,3 +93,28 @@ def test_the_legend_of_isoflop_curves_hides_none_of_them(surrogate, cost):
     ax.figure.draw_without_rendering()
     assert ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1 - 1
     plt.close(ax.figure)
+
+
+def band_of(collection):
+    """Lower and upper edge of a filled band at its places, (places,) each."""
+    x, y = collection.get_paths()[0].vertices.T
+    places = np.unique(x)
+    return np.array([y[x == at].min() for at in places]), np.array([y[x == at].max() for at in places])
+
+
+def test_bands_of_a_frontier_are_those_of_the_level_that_is_asked_for(ax, frontier, log, cost):
+    plot.plot_frontier(frontier, log=log, cost=cost, level=0.5, compute_unit="GPU hours", ax=ax)
+    (band,) = [c for c in ax.collections if "50 %" in str(c.get_label())]
+    for drawn, told in zip(band_of(band), frontier.loss.interval(0.5), strict=True):
+        np.testing.assert_allclose(drawn, told)
+    assert ax.get_xlabel() == "compute (GPU hours)"
+
+
+def test_bands_of_isoflop_curves_are_those_of_the_level_that_is_asked_for(ax, surrogate, cost):
+    isoflops = fit_isoflops(surrogate, compute=[6e17], cost=cost, samples=64)
+    plot.plot_isoflop(isoflops, level=0.5, params_unit=None, ax=ax)
+    lower, upper = (ends[0] for ends in isoflops.loss.interval(0.5))
+    known = np.isfinite(lower)
+    drawn = band_of(ax.collections[0])
+    np.testing.assert_allclose(drawn, (lower[known], upper[known]))
+    assert ax.get_xlabel() == "N"

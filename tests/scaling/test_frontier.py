@@ -1,5 +1,6 @@
 """Frontier: recovery of a known one, summaries that agree with each other, refusals."""
 
+import math
 import warnings
 
 import numpy as np
@@ -124,6 +125,11 @@ def test_smallest_budget_has_the_probability_asked_for(frontier):
 def test_area_and_error_vanish_against_itself(frontier):
     mean = frontier.law.mean
     assert frontier.abc({"slope": mean["slope"], "intercept": mean["intercept"]}) == 0.0
+    crossing = {"slope": mean["slope"] + 0.1, "intercept": mean["intercept"] - 0.1 * math.log(1e20)}
+    for span in ((1e19, 1e20), (1e19, 1e22)):
+        x = np.linspace(*np.log(span), 20_001)
+        area = np.trapezoid(np.abs(0.1 * (x - math.log(1e20))), x)
+        assert frontier.abc(crossing, span=span) == pytest.approx(area, rel=1e-6)
     own = np.exp(np.log(frontier.loss.values).mean(axis=0))
     assert frontier.frmse(own) < 1e-12
 

@@ -166,6 +166,9 @@ def process_workers(count: int, method: str | None = None) -> ProcessPoolExecuto
     The workers of a plain ProcessPoolExecutor outlive a killed parent: idle ones for good, others until their
     increment is done. Give `functools.partial(process_workers, count)` as the executor of an allocation.
 
+    Ctrl-C ends them without a word once they wait or train; while they start, only "spawn" keeps them from
+    writing tracebacks.
+
     Args:
         count: Processes.
         method: How they start: "fork", "forkserver" or "spawn"; None for Python's own choice. Forked ones
