@@ -90,7 +90,7 @@ def test_where_runs_end_is_counted_by_itself(report):
         inside = last["truth"].between(last["lower_90"], last["upper_90"])
         assert len(last) == points["run"].nunique()
         assert report.table.loc[name, "ends_90"] == pytest.approx(inside.mean())
-        assert f"{inside.mean():.0%} of their last points" in report.verdicts[name]
+        assert f"{100 * inside.mean():.0f} % of their last points" in report.verdicts[name]
     assert "90 % at the end" in report.to_markdown()
 
 
@@ -141,13 +141,14 @@ def _row(coverage, se, widen, clusters=30, **more):
     ("row", "words"),
     [
         (_row(0.89, 0.02, 1.02), "well calibrated"),
-        (_row(0.75, 0.02, 1.4), "too narrow, by 1.40 x"),
-        (_row(0.99, 0.01, 0.5), "wider than needed, by 2.00 x"),
+        (_row(0.75, 0.02, 1.4), "too narrow, by 1.40 ×"),
+        (_row(0.99, 0.01, 0.5), "wider than needed, by 2.00 ×"),
         (_row(0.84, 0.05, 1.2), "narrow, though 30 runs cannot tell that from chance"),
         (_row(0.84, 0.05, 1.2, runs=90), "narrow, though 30 independent groups of runs cannot tell that"),
         (_row(0.5, 0.2, 3.0, clusters=3), "too few runs to judge"),
-        (_row(0.9, 0.1, 1.0, mae=0.1, baseline="law", baseline_mae=0.2, ratio=0.5), "2.00 x better than law"),
-        (_row(0.9, 0.1, 1.0, mae=0.3, baseline="law", baseline_mae=0.2, ratio=1.5), "1.50 x that of law"),
+        (_row(0.9, 0.1, 1.0, mae=0.1, baseline="law", baseline_mae=0.2, ratio=0.5), "2.00 × better than law"),
+        (_row(0.9, 0.1, 1.0, mae=0.3, baseline="law", baseline_mae=0.2, ratio=1.5), "1.50 × that of law"),
+        (_row(0.9, 0.1, 1.0, mae=0.1, baseline="law", baseline_mae=2.5, ratio=0.04), " 25 × better than"),
     ],
 )
 def test_verdicts_say_what_the_figures_mean(row, words):

@@ -118,3 +118,10 @@ def test_bands_of_isoflop_curves_are_those_of_the_level_that_is_asked_for(ax, su
     drawn = band_of(ax.collections[0])
     np.testing.assert_allclose(drawn, (lower[known], upper[known]))
     assert ax.get_xlabel() == "N"
+
+
+def test_runs_of_one_point_are_shown_as_points_behind_the_frontier(ax, frontier, log, cost):
+    finals = log.finals()
+    plot.plot_frontier(frontier, log=finals, cost=cost, ax=ax)
+    (behind,) = [line for line in ax.lines if line.get_label() == "observed runs"]
+    np.testing.assert_allclose(sorted(behind.get_ydata()), sorted(finals.points["loss"]))

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 
@@ -14,9 +15,11 @@ import probscale as ps
 from probscale.errors import ConfigError
 from probscale.report import write_report
 from probscale.report.content import Items, Note, Picture, Row, Section, Table, Text, drawn
-from probscale.report.fit import _short, _telling
+from probscale.report.decide import _origin
+from probscale.report.fit import _facts, _short, _telling
 from probscale.report.page import page
-from probscale.report.subject import default_candidates, default_cost
+from probscale.report.subject import default_candidates, default_cost, subject_of
+from probscale.report.write import _about
 
 SECTIONS = ("data", "fit", "trust", "frontier", "next", "plan", "about")
 STEPS = np.geomspace(1e8, 1e10, 6)
@@ -239,6 +242,9 @@ def test_scores_of_finished_runs_with_a_planned_end_and_tasks(tmp_path):
     text = write_report(log, tmp_path / "r.html", embedder=None, most_runs=12).read_text(encoding="utf-8")
     assert "the best, a middling and the worst one" in text
     assert "Tasks are not compared with each other; this is for task " in text
+    assert len(re.findall(r"All are of task [ab]; no task has more runs\.", text)) == 2
+    assert "was measured at 1 place along steps" in text
+    assert "All runs, one point each." in text
     assert "compute (N × steps)" in text
     assert "larger is better" in text
     assert "This log does not allow an answer" not in text
@@ -258,6 +264,30 @@ def test_files_that_are_no_page_and_empty_pools_are_refused(log, tmp_path):
     surrogate = ps.fit_surrogate(log, embedder=None)
     with pytest.raises(ConfigError, match="pool is empty"):
         write_report(surrogate, tmp_path / "r.html", pool=[])
+
+
+def test_where_candidates_come_from_is_said(log, text):
+    surrogate = ps.fit_surrogate(log, embedder=None)
+    options = {"cost": None, "unit": None, "seed": 0}
+    given = subject_of(surrogate, pool=log.configs.head(2), **options)
+    assert (given.origin, _origin(given)) == ("given", "2 candidates: as they were given.")
+    again = subject_of(
+        ps.fit_surrogate(log.select(log.configs["lr"] == 1e-3), embedder=None), pool=None, **options
+    )
+    assert again.origin == "run before"
+    assert "the configurations of the log run once more" in _origin(again)
+    assert "run once more, since they leave few others to combine." in text
+
+
+def test_the_language_model_is_named_where_it_cannot_widen_a_table(log):
+    surrogate = ps.fit_surrogate(log, embedder=None)
+    report = replace(surrogate.report, embedder="x" * 150)
+    subject = subject_of(replace(surrogate, report=report), cost=None, unit=None, pool=None, seed=0)
+    rows = {row[0]: row for row in _facts(subject).rows}
+    assert rows["time to fit"][2] == "with a language model"
+    assert max(len(word) for row in rows.values() for cell in row for word in cell.split()) <= 20
+    (details,) = _about(subject, 1.0).parts
+    assert f"language model: {'x' * 150}" in details.words
 
 
 def test_candidates_are_settings_never_run_or_else_those_of_the_log(log):

@@ -131,17 +131,17 @@ def verdict(row: pd.Series) -> str:
     """What one row of the table says."""
     coverage, error = float(row["coverage_90"]), float(row["coverage_90_se"])
     count = f"{int(row['points']):,} points of {_plural(int(row['runs']), 'run')}"
-    text = f"90 % intervals hold {coverage:.0%}"
+    text = f"90 % intervals hold {100 * coverage:.0f} %"
     text += f" (± {100 * error:.0f})" if math.isfinite(error) else ""
     text = f"{text} of {count}: {_judged(row, coverage, error)}"
     if np.isfinite(row.get("ends_90", np.nan)):
-        text = f"{text}; {row['ends_90']:.0%} of their last points"
+        text = f"{text}; {100 * row['ends_90']:.0f} % of their last points"
     if "ratio" not in row or not np.isfinite(row["ratio"]):
         return text
     mae, plain = f"{row['mae']:.3g}", f"{row['baseline']} ({row['baseline_mae']:.3g})"
     if row["ratio"] <= 1:
-        return f"{text}. Mean error {mae}, {1 / row['ratio']:.2f} x better than {plain}"
-    return f"{text}. Mean error {mae}, {row['ratio']:.2f} x that of {plain}"
+        return f"{text}. Mean error {mae}, {_times(1 / row['ratio'])} better than {plain}"
+    return f"{text}. Mean error {mae}, {_times(row['ratio'])} that of {plain}"
 
 
 def _judged(row: pd.Series, coverage: float, error: float) -> str:
@@ -155,8 +155,12 @@ def _judged(row: pd.Series, coverage: float, error: float) -> str:
         few = f"{int(row['clusters'])} {units} cannot tell that from chance"
         return f"{'narrow' if off < 0 else 'wide'}, though {few}"
     if off < 0:
-        return f"too narrow, by {max(widen, 1.0):.2f} x"
-    return f"wider than needed, by {1 / min(max(widen, 1e-6), 1.0):.2f} x"
+        return f"too narrow, by {_times(max(widen, 1.0))}"
+    return f"wider than needed, by {_times(1 / min(max(widen, 1e-6), 1.0))}"
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2f} ×" if factor < 10 else f"{factor:.3g} ×"
 
 
 def _cells(name: str, row: pd.Series) -> list[str]:

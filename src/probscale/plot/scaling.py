@@ -107,10 +107,13 @@ def _runs_behind(ax: Axes, log: RunLog, cost: CostModel) -> tuple[Array, Array]:
         np.column_stack([spent[mine], values[mine]])
         for mine in (kept & (log.codes == run) for run in range(log.n_runs))
     ]
-    ax.add_collection(
-        LineCollection(lines, colors=style.GREY, linewidths=0.6, alpha=0.55, label="observed runs"),
-        autolim=True,
-    )
+    if max(map(len, lines), default=0) < 2:
+        ax.plot(spent[kept], values[kept], ".", color=style.GREY, ms=3, alpha=0.55, label="observed runs")
+    else:
+        ax.add_collection(
+            LineCollection(lines, colors=style.GREY, linewidths=0.6, alpha=0.55, label="observed runs"),
+            autolim=True,
+        )
     return spent[kept], values[kept]
 
 

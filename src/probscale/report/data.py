@@ -32,7 +32,7 @@ def data_section(subject: Subject) -> Section:
     """What was read: columns, curves, and what is odd about them."""
     log, summary = subject.log, subject.log.describe()
     low, _, high = summary.points_per_run
-    each = f"{low}" if low == high else f"{low} to {high}"
+    each = f"{low} to {high} places" if low != high else plural(low, "place")
     pictures = (_curves(subject), _finals(subject)) if log.roles.params is not None else (_curves(subject),)
     parts: list[Part] = [_columns(log), Row(pictures)]
     for words, runs in (
@@ -48,7 +48,7 @@ def data_section(subject: Subject) -> Section:
             parts.append(Note(f"{plural(len(runs), 'run')} {words} ({listed(runs, 4)})."))
     parts += [Note(note) for note in summary.notes]
     lead = (
-        f"A run is one training job. Its {log.output} was measured at {each} places along {log.roles.axis}; "
+        f"A run is one training job. Its {log.output} was measured at {each} along {log.roles.axis}; "
         f"{'larger' if subject.rising else 'smaller'} is better. Everything below is learnt from these "
         f"{plural(summary.runs, 'run')}."
     )
@@ -87,7 +87,8 @@ def _number(value: float) -> str:
 def _curves(subject: Subject) -> Picture:
     log, size = subject.log, subject.log.roles.params
     shown = _some(log, subject.seed)
-    what = f"coloured by {size}" if size else "one line each"
+    what = "one line each" if size is None else f"coloured by {size}"
+    what = what if (np.bincount(shown.codes) > 1).any() else "one point each"
     few = "" if shown.n_runs == log.n_runs else f" ({shown.n_runs} of them, drawn at random)"
     return drawn(
         "curves",

@@ -61,9 +61,12 @@ def _known(subject: Subject, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _origin(subject: Subject) -> str:
     count = plural(len(subject.candidates), "candidate")
-    if subject.gaps:
-        return f"{count}: combinations of the log's model shapes and settings that were never run."
-    return f"{count}: the configurations given, or without any, those of the log run once more."
+    origins = {
+        "given": "as they were given",
+        "never run": "combinations of the log's model shapes and settings that were never run",
+        "run before": "the configurations of the log run once more, since they leave few others to combine",
+    }
+    return f"{count}: {origins[subject.origin]}.{subject.of_task}"
 
 
 def _varied(subject: Subject) -> list[str]:

@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MEANINGS = {
-    "E": "level that the law approaches without end",
+    "E": "level that the law comes ever nearer to",
     "A": "size of the term that falls with model size",
     "B": "size of the term that falls along the axis",
     "alpha": "how fast the first term falls: exponent of model size",
     "beta": "how fast the second term falls: exponent of the axis",
     "onset": "axis value at which learning sets in",
+    "level": "typical value, on the modelled scale",
+    "size_slope": "its change per e-fold of model size",
+    "progress_slope": "its change per e-fold of the axis",
+    "size_bend": "curvature of that with model size",
+    "progress_bend": "curvature of that along the axis",
 }
 POINTS = 40
 SHOWN = 3
@@ -65,7 +70,8 @@ def _facts(subject: Subject) -> Table:
         (name, style.compact(value), MEANINGS.get(name, "of the law")) for name, value in pooled.law.items()
     ]
     if pooled.outliers:
-        of = f": {listed(pooled.doubted, 4)}" if pooled.doubted else ""
+        runs = [style.brief(name, LONGEST_PART) for name in pooled.doubted]
+        of = f": {listed(runs, SHOWN)}" if runs else ""
         rows.append(
             ("outliers", f"{pooled.outliers:,} points{of}", "too far from the rest to be trusted fully")
         )
@@ -75,7 +81,7 @@ def _facts(subject: Subject) -> Table:
         if "scale" in tail
     ]
     took = f"{report.seconds:.1f} s"
-    rows.append(("time to fit", took, f"language model: {report.embedder or 'none'}"))
+    rows.append(("time to fit", took, f"with{'' if report.embedder else 'out'} a language model"))
     return Table(("what", "value", "meaning"), tuple(rows), words=3)
 
 
@@ -104,7 +110,8 @@ def _fans(subject: Subject) -> Picture:
             looks = {"colour": colour, "dashes": dashes, "label": names[row], "band_label": None}
             plot_fan(at[row], curves.mean[row], bands, ax=ax, **looks)
         style.log_scale(ax, "x", at, least=20.0)
-        style.log_scale(ax, "y", curves.mean)
+        # As the measured curves are drawn: on a logarithmic scale zeros would be cut off.
+        style.log_scale(ax, "y", np.append(curves.mean, log.points[log.output]))
         ax.set_xlabel(log.roles.axis)
         ax.set_ylabel(style.labelled(log.output, subject.shown_unit))
         if len(rows) > 1:
@@ -114,13 +121,13 @@ def _fans(subject: Subject) -> Picture:
             cast("Any", ax.figure).legend(handles, labels, loc="outside upper left", frameon=False)
         style.finish(ax)
 
-    kind = "combinations of settings never run" if subject.gaps else "configurations"
+    kind = "combinations of settings never run" if subject.origin == "never run" else "configurations"
     told = (
         f"Forecasts of {TOLD[len(rows)].format(kind)}."
         if len(rows) > 1
         else "Forecast of the only candidate."
     )
-    words = f"{told} Bands hold 90 % of the probability."
+    words = f"{told}{subject.of_task} Bands hold 90 % of the probability."
     alt = f"forecast {log.output} of {plural(len(rows), 'candidate')} with 90 % bands"
     return drawn("fans", draw, caption=words, alt=alt)
 

@@ -16,6 +16,7 @@ LEVELS = 40
 BEYOND = 10.0
 """How far past the dearest observed run the frontier is asked for."""
 
+SHADED = " Shaded: dearer than any run."
 ISOFLOPS = 4
 FEWEST_SIZES = 3
 
@@ -34,12 +35,13 @@ def frontier_section(subject: Subject) -> Section:
     found = _scaling(subject)
     cost, unit = subject.cost, subject.shown_unit
     limit = "ceiling" if found.frontier.law.rising else "floor"
+    beyond = found.frontier.compute[-1] > found.dearest * (1 + 1e-9)
     pictures = (
         drawn(
             "frontier",
             partial(plot_frontier, found.frontier, log=subject.focus, cost=cost, unit=unit),
             caption="The best that each amount of compute can reach with runs no longer than the "
-            "longest observed, with a 90 % band, and the law through it. Grey: dearer than any run.",
+            f"longest observed, with a 90 % band, and the law through it.{SHADED if beyond else ''}",
             alt=f"best {subject.log.output} against compute",
         ),
         drawn(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,8 @@ from probscale.surrogate import CurveSurrogate
 
 Array = NDArray[np.float64]
 
+Origin: TypeAlias = Literal["given", "never run", "run before"]
+
 MOST_CANDIDATES = 150
 
 
@@ -31,7 +33,8 @@ class Subject:
         cost: Cost model.
         unit: Unit of the output, for labels; None if unknown.
         candidates: Runs that could come next.
-        gaps: Whether these are combinations of the log's own settings that were never run.
+        origin: Where these come from: given, or the log's own settings, combined as they were never run or as
+            they were.
         seed: Seed of all draws.
     """
 
@@ -39,7 +42,7 @@ class Subject:
     cost: CostModel
     unit: str | None
     candidates: pd.DataFrame
-    gaps: bool
+    origin: Origin
     seed: int
 
     @property
@@ -75,6 +78,13 @@ class Subject:
         return self.log.select(same) if same.any() else self.log
 
     @property
+    def of_task(self) -> str:
+        """A sentence on the task of the candidates, with a space before it; empty where they say it."""
+        if self.origin == "given" or not self.focus_words:
+            return ""
+        return f" All are of {self.focus_words}; no task has more runs."
+
+    @property
     def focus_words(self) -> str:
         """Which task the focus is, in words; empty where it is the whole log."""
         if self.focus.n_runs == self.log.n_runs:
@@ -97,11 +107,11 @@ def subject_of(
         ConfigError: if the pool is empty.
     """
     price = cost or default_cost(surrogate.log)
-    empty = Subject(surrogate, price, unit, pd.DataFrame(), False, seed)
+    empty = Subject(surrogate, price, unit, pd.DataFrame(), "given", seed)
     if pool is not None:
-        return Subject(surrogate, price, unit, pool_table(pool), False, seed)
+        return Subject(surrogate, price, unit, pool_table(pool), "given", seed)
     frame, gaps = default_candidates(empty.focus, seed)
-    return Subject(surrogate, price, unit, frame, gaps, seed)
+    return Subject(surrogate, price, unit, frame, "never run" if gaps else "run before", seed)
 
 
 def default_cost(log: RunLog) -> CostModel:

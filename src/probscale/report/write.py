@@ -201,6 +201,7 @@ def _about(subject: Subject, seconds: float) -> Section:
         f"log: {subject.log!r}",
         f"cost: {subject.cost!r}",
         f"candidates: {len(subject.candidates)}",
+        f"language model: {subject.surrogate.report.embedder or 'none'}",
     ]
     lead = "Same log, same seed, same version: same page, but for the times."
     return Section(
