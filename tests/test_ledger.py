@@ -79,6 +79,16 @@ def test_damage_before_the_last_line_is_an_error_that_names_the_line(tmp_path):
     assert caught.value.line == 2
 
 
+def test_a_ledger_that_an_editor_of_windows_has_saved_goes_on(tmp_path):
+    path = tmp_path / "l.jsonl"
+    with Ledger(path) as ledger:
+        ledger.append({"event": "a", "text": "ü"})
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    with Ledger(path) as ledger:
+        ledger.append({"event": "b"})
+    assert [event["event"] for event in read_ledger(path).events] == ["a", "b"]
+
+
 def test_a_file_that_is_no_ledger_is_not_overwritten(tmp_path):
     path = tmp_path / "other.jsonl"
     path.write_text('{"a": 1}\n')

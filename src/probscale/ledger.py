@@ -310,7 +310,7 @@ def _parse(path: Path, content: bytes) -> LedgerRecord:
                 path=str(path),
                 line=number,
             )
-    values = [_decode(line.decode()) for line in lines]
+    values = [_decode(line) for line in lines]
     if not values or values[0].get("schema") != SCHEMA or values[0].get("version") != VERSION:
         raise BudgetError(
             f"{path} is not a ledger of version {VERSION}: its first line must hold the schema {SCHEMA!r}; "
@@ -371,8 +371,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} of type {type(value).__name__}")
 
 
-def _decode(text: str) -> dict[str, Any]:
-    return json.loads(text, object_hook=_restored)
+def _decode(line: str | bytes) -> dict[str, Any]:
+    return json.loads(line, object_hook=_restored)
 
 
 def _restored(value: dict[str, Any]) -> Any:
