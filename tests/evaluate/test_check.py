@@ -12,7 +12,7 @@ from probscale.errors import ConfigError
 from probscale.evaluate import CheckReport, check
 from probscale.evaluate.baselines import forecasts_of_continuations, forecasts_of_new_runs, power_law
 from probscale.evaluate.calibration import padded
-from probscale.evaluate.checkreport import verdict
+from probscale.evaluate.checkreport import report_of, verdict
 from probscale.evaluate.regimes import folds_of, possible_regimes, thinned_points
 from probscale.surrogate.options import FitOptions
 from tolerances import ALGEBRA, EXACT
@@ -153,6 +153,50 @@ def _row(coverage, se, widen, clusters=30, **more):
 )
 def test_verdicts_say_what_the_figures_mean(row, words):
     assert words in verdict(row)
+
+
+def test_coverage_is_judged_between_one_and_two_standard_errors_from_ninety():
+    assert "narrow, though" in verdict(_row(0.84, 0.035, 1.2))
+    assert "too narrow" in verdict(_row(0.84, 0.029, 1.2))
+    assert "too narrow" in verdict(_row(0.5, 0.02, 0.9))
+
+
+def _points(regime, clusters, size=2):
+    """Scored points of eight runs, two each, whose plain methods are off by 2 on either side and by 3."""
+    rng = np.random.default_rng(0)
+    runs = np.repeat([f"r{i}" for i in range(8)], size)
+    truth = rng.normal(0, 1, len(runs))
+    curves = pd.DataFrame(
+        {"regime": regime, "fold": 0, "run": runs, "at": np.tile(np.arange(size), 8), "truth": truth}
+    )
+    side = np.where(np.arange(len(runs)) % 2, 2.0, -2.0)
+    mean, off = truth + 1.0, 1.0 + np.arange(len(runs)) % size
+    told = {
+        "mean": mean,
+        "median": mean,
+        "crps": 0.5,
+        "log_density": -1.0,
+        "pit": rng.uniform(size=len(runs)),
+    }
+    for level in (50, 80, 90, 95):
+        told |= {f"lower_{level}": truth - 1.5 + off, f"upper_{level}": truth + 1.0 + off}
+    cluster = np.array([f"c{i % clusters}" for i in range(8)])[np.repeat(np.arange(8), size)]
+    plain = {"baseline near": truth + side, "baseline far": truth - 3.0}
+    return curves.assign(**told, cluster=cluster, **plain)
+
+
+@pytest.mark.parametrize(
+    ("regime", "clusters", "counted"),
+    [("unseen level", 6, 6), ("unseen level", 3, 8), ("in-distribution", 6, 8)],
+)
+def test_rows_of_a_report_are_counted_by_what_is_wrong_together(log, regime, clusters, counted):
+    row = report_of(_points(regime, clusters), log, (), 0.0).table.loc[regime]
+    assert row["clusters"] == counted
+    assert (row["baseline"], row["baseline_mae"]) == ("near", pytest.approx(2.0))
+    assert row["ratio"] == pytest.approx(row["mae"] / 2.0)
+    # Of each run the first point lies inside, the last outside.
+    assert row["ends_90"] == 0.0
+    assert "ends_90" not in report_of(_points(regime, clusters, size=1), log, (), 0.0).table
 
 
 def test_boosting_and_the_law_follow_the_points_of_the_log():
