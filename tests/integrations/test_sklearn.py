@@ -129,3 +129,36 @@ def test_the_output_transform_is_that_of_the_surrogate():
     assert names["auto"].startswith("log(loss")
     assert names["linear"].startswith("(output - ")
     assert fits["auto"].get_params()["output_transform"] == "auto"
+
+
+def test_roles_are_those_of_the_log():
+    rows = [
+        {
+            "task": task,
+            "N": size,
+            "end": end,
+            "steps": at * end,
+            "run": f"{task}{size:g}{end}",
+            "optimizer": name,
+        }
+        for task in ("a", "b")
+        for size in (1e6, 1e7, 1e8)
+        for end, name in ((1e3, "adamw"), (4e3, "muon"))
+        for at in (0.25, 1.0)
+    ]
+    frame = pd.DataFrame(rows)
+    score = (
+        0.8
+        - (frame["N"] / 1e5) ** -0.3
+        - (frame["steps"] + frame["end"]) ** -0.5
+        + 0.05 * (frame["task"] == "b")
+    )
+    roles = {"axis": "steps", "run": "run", "params": "N", "levels": "task", "horizon": "end", "goal": "max"}
+    model = ProbscaleRegressor(**roles, options=QUICK).fit(frame, score)
+    found = model.surrogate_.log.roles
+    assert (found.levels, found.horizon, found.goal, found.params) == (("task",), "end", "max", "N")
+    log = ps.RunLog.from_frame(frame.assign(score=score), output="score", config=["optimizer"], **roles)
+    direct = ps.fit_surrogate(log, embedder=None, options=QUICK)
+    new = frame.assign(run="new", end=2e3, steps=2e3).head(3)
+    expected = direct.predict(new.drop(columns="steps"), [2e3]).mean[:, 0]
+    np.testing.assert_allclose(model.predict(new), expected, rtol=1e-8)

@@ -125,3 +125,17 @@ def test_runs_of_one_point_are_shown_as_points_behind_the_frontier(ax, frontier,
     plot.plot_frontier(frontier, log=finals, cost=cost, ax=ax)
     (behind,) = [line for line in ax.lines if line.get_label() == "observed runs"]
     np.testing.assert_allclose(sorted(behind.get_ydata()), sorted(finals.points["loss"]))
+
+
+def test_a_posterior_states_the_shares_and_names_that_are_asked_for(ax, frontier):
+    plot.plot_law_posterior(frontier.law, "exponent", levels=(0.8,), ax=ax)
+    low, high = frontier.law.interval(0.8)["exponent"]
+    shown = ax.get_legend_handles_labels()[1]
+    assert f"80 %: {low:.3g} to {high:.3g}" in shown
+    assert not any("90 %" in name for name in shown)
+    ax.clear()
+    plot.plot_law_posterior(frontier.law, "exponent", "floor", levels=(0.8,), ax=ax)
+    assert "80 % region" in ax.get_legend_handles_labels()[1]
+    ax.clear()
+    plot.plot_frontier(frontier, output="perplexity", ax=ax)
+    assert ax.get_ylabel() == "perplexity"
