@@ -49,3 +49,15 @@ def test_the_mean_rate_so_far_is_that_of_a_linear_rise():
     summed = np.cumsum(np.minimum(fine / 0.4, 1.0)) * (fine[1] - fine[0])
     expected = np.interp(share, fine, summed) / share
     assert np.exp(warmth(np.full(12, 0.4), share)[:, 1]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_what_a_warm_up_does_is_written_out_within_it_and_after():
+    within, after = warmth(np.array([0.2, 0.2]), np.array([0.1, 0.4]))
+    assert within == pytest.approx([0.5, np.log(0.25), np.exp(-0.5), 1.0])
+    assert after == pytest.approx([0.0, np.log(0.75), np.exp(-2.0), 0.5])
+
+
+def test_a_run_of_no_length_tells_no_share():
+    configs = pd.DataFrame({"warmup_steps": [1, 1, 1], "max_steps": [0, 1, 10]})
+    assert Warming("warmup_steps", "max_steps", 0.3).shares(configs) == pytest.approx([0.3, 1.0, 0.1])
+    assert Warming("warmup_steps").shares(pd.DataFrame({"lr": [1e-3]})) == pytest.approx([0.0])

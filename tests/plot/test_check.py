@@ -1,6 +1,7 @@
 """Pictures of a check: what they show is what the report holds."""
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -41,10 +42,14 @@ def test_curves_show_measured_points_and_what_was_seen_of_begun_runs(report, log
         regime, run = ax.get_title("left").split(":")[0], ax.get_title("left").split("\n")[1]
         lines = {line.get_label(): line.get_data() for line in ax.lines}
         points = report.points[report.points["regime"] == regime]
-        assert list(lines["measured later"][1]) == list(points.loc[points["run"] == run, "truth"])
+        assert list(lines["measured, not seen"][1]) == list(points.loc[points["run"] == run, "truth"])
         assert ("seen" in lines) == regime.startswith("prefix")
         if "seen" in lines:
-            assert lines["seen"][0].max() < lines["measured later"][0].min()
+            assert lines["seen"][0].max() < lines["measured, not seen"][0].min()
+            # What was seen may leave the picture at the top; what was foretold fills it.
+            ahead = points[points["run"] == run][["lower_90", "upper_90", "truth"]].to_numpy()
+            ends = np.append(ahead, lines["seen"][1][-1])
+            assert np.ptp(ax.get_ylim()) == pytest.approx(1.1 * np.ptp(ends))
     figure.savefig("/dev/null", format="png")
 
 
@@ -58,7 +63,7 @@ def test_finals_are_drawn_as_bars(log):
     report = check(log.finals(), regimes="in-distribution", embedder=None, folds=1, options=quick)
     figure = draw_check_curves(report)
     labels = figure.axes[0].get_legend_handles_labels()[1]
-    assert set(labels) == {"90 % interval", "50 % interval", "forecast median", "measured later"}
+    assert set(labels) == {"90 % interval", "50 % interval", "forecast median", "measured, not seen"}
 
 
 @pytest.mark.parametrize(("count", "shown"), [(1, 1), (2, 2), (3, 3), (5, 3)])

@@ -125,11 +125,16 @@ def _panel(ax: Axes, part: pd.DataFrame, log: RunLog | None) -> None:
     shown = [at]
     bands = {level / 100: (part[f"lower_{level}"], part[f"upper_{level}"]) for level in (50, 90)}
     plot_fan(at, part["median"], bands, ax=ax, label="forecast median")
-    ax.plot(at, truth, color=style.INK, lw=0, marker="o", ms=3, mfc="white", mew=0.8, label="measured later")
+    ax.plot(
+        at, truth, color=style.INK, lw=0, marker="o", ms=3, mfc="white", mew=0.8, label="measured, not seen"
+    )
     if log is not None:
         run = log.points[log.roles.run] == part["run"].iloc[0]
         seen = log.points[run & (log.points[log.roles.axis] < at.min())]
         shown.append(seen[log.roles.axis].to_numpy(dtype=np.float64))
         ax.plot(shown[-1], seen[log.output], color=style.INK, lw=1.5, label="seen")
+        # What was seen may fall much further than what was to be foretold, whose bands nobody would see.
+        ahead = np.concatenate([*bands[0.9], truth, seen[log.output].iloc[-1:]])
+        ax.set_ylim(*style.padded(ahead))
     style.log_scale(ax, "x", np.concatenate(shown), least=20.0)
     style.finish(ax)
