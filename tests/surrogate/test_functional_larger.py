@@ -169,3 +169,59 @@ def test_covariance_of_larger_runs_is_that_of_their_draws(fitted):
     joint = views.covariance()
     scale = np.sqrt(np.diag(joint))
     assert np.cov(draws.T) / np.outer(scale, scale) == pytest.approx(joint / np.outer(scale, scale), abs=0.05)
+
+
+BEGUN = table((2.5e8,), runs=6, seed=3, name="b")
+
+
+def beginning(share):
+    return BEGUN[BEGUN["step"] <= share * BEGUN["horizon"]]
+
+
+def test_a_size_that_has_only_begun_does_not_count_as_observed(monkeypatch):
+    asked = new(2.5e8)
+    begun = fit(pd.concat([table(SIZES), beginning(0.1)]))
+    far = fit(pd.concat([table(SIZES), beginning(0.7)]))
+    assert only(begun).largest[0] == pytest.approx(np.log(SIZES[-1]))
+    assert only(begun).scores.states[0].process.mean.scale.top[0] == pytest.approx(np.log(SIZES[-1]))
+    assert only(far).largest[0] == pytest.approx(np.log(2.5e8))
+    monkeypatch.setattr("probscale.surrogate.functional_curves.FAR", 0.0)
+    taken = fit(pd.concat([table(SIZES), beginning(0.1)]))
+    width = [np.diff(s.predict(asked, AT).interval(0.9), axis=0)[0, :, -1] for s in (begun, taken)]
+    assert (width[0] > 1.3 * width[1]).all()
+
+
+def test_without_a_planned_end_any_point_counts():
+    roles = {name: column for name, column in ROLES.items() if name != "horizon"}
+    frame = pd.concat([table(SIZES), beginning(0.1)]).drop(columns="horizon")
+    assert only(fit(frame, roles)).largest[0] == pytest.approx(np.log(2.5e8))
+
+
+def test_what_beginnings_of_a_larger_size_promise_is_less_sure_the_further_ahead(
+    fitted, monkeypatch, tmp_path
+):
+    log = ps.RunLog.from_frame(beginning(0.2), **ROLES)
+    known = fitted.condition(log)
+    at = np.linspace(0.05, 1.0, 12) * log.configs["horizon"].to_numpy()[:, None]
+    asked = {"begun": log.configs.reset_index(), "new": log.configs.reset_index(drop=True)}
+    drifting = {name: known.predict(configs, at) for name, configs in asked.items()}
+    draws = drifting["begun"].latent().sample(4000, seed=0)
+    assert draws.std(0) == pytest.approx(drifting["begun"].latent().std, rel=0.15)
+    known.save(tmp_path / "known")
+    again = ps.load_surrogate(tmp_path / "known").predict(asked["new"], at)
+    assert again.std == pytest.approx(drifting["new"].std, rel=1e-10)
+    monkeypatch.setattr("probscale.surrogate.functional_drift.DRIFT_LARGER", 0.0)
+    for name, configs in asked.items():
+        widened = drifting[name].std / known.predict(configs, at).std
+        assert widened[:, :2] == pytest.approx(np.ones((6, 2)))
+        assert (widened[:, 4:] > 1).all()
+        assert (np.diff(widened[:, 4:], axis=1) > -1e-3).mean() > 0.6
+
+
+def test_one_run_that_comes_to_its_end_ends_the_drift_of_its_size(fitted, monkeypatch):
+    ended = BEGUN["run"] == BEGUN["run"].iloc[0]
+    frame = BEGUN[ended | (BEGUN["step"] <= 0.2 * BEGUN["horizon"])]
+    known = fitted.condition(ps.RunLog.from_frame(frame, **ROLES))
+    drifting = known.predict(new(2.5e8), AT).std
+    monkeypatch.setattr("probscale.surrogate.functional_drift.DRIFT_LARGER", 0.0)
+    assert known.predict(new(2.5e8), AT).std == pytest.approx(drifting, rel=1e-12)

@@ -30,6 +30,7 @@ from probscale.model.telling import told_by
 from probscale.model.transforms import LogFloor, OutputTransform
 from probscale.runs import RunLog
 from probscale.surrogate.beyond import MARGIN, exceeds
+from probscale.surrogate.functional_drift import Beginnings, drifts_of
 from probscale.surrogate.functional_places import Alike, Larger, Places
 from probscale.surrogate.known_points import points_of, spikes_of
 from probscale.surrogate.rows import rows_of
@@ -37,10 +38,6 @@ from probscale.surrogate.unseen import has_unseen
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
-
-DRIFT = 0.15
-"""How far begun runs may leave their course where the size of a run is new and all others had one size, as a
-share of what size shifts their ends by: nothing tells how shapes differ between sizes."""
 
 CONTAMINATION = (0.1, 3.0)
 """Share of new runs beyond the observed scales that stray more, and how much more. Most larger sizes lie well
@@ -318,6 +315,7 @@ class FunctionalExpert:
     def _outlooks(self, rows: Rows, places: Places, runs: Array, v: Array) -> list[list[Outlook]]:
         location, variance = self._expected(rows, runs)
         deviation, levels = self.scores.deviation(), self.levels(rows)
+        drifts = drifts_of(places, rows.size.numpy(), self._beginnings)
         out = []
         for i, run in enumerate(runs):
             seen = None
@@ -326,11 +324,17 @@ class FunctionalExpert:
                 seen = Prefix(passed, residual - levels[i])
             expected = location[i], variance[i], deviation
             views = outlooks_of(self.basis, self.deviations, v[i], seen, *expected)
-            if seen is not None and places.shift is not None and places.shift[i]:
-                ahead = np.clip((v[i] - seen.v[-1]) / max(1 - seen.v[-1], 1e-3), 0.0, 1.0)
-                views = [view.drifting(DRIFT * places.shift[i] * ahead) for view in views]
-            out.append(views)
+            out.append(drifts.applied(views, i, v[i], np.nan if seen is None else float(seen.v[-1])))
         return out
+
+    @cached_property
+    def _beginnings(self) -> Beginnings:
+        """Runs larger than any that had come far when parameters were fitted."""
+        rows, members = self.scores.states[0].data.rows, self.scores.members
+        where = np.flatnonzero(rows.size.numpy() > self.largest[0] + MARGIN)
+        last = np.array([self.observed[code].at[-1] for code in members[where]])
+        ends = np.exp(rows.progress.numpy()[where])
+        return Beginnings(rows.size.numpy()[where], self.clock.read(last, ends))
 
     def _fixed(self, places: Places, levels: Array, at: Array) -> Array:
         """Level plus baseline, (configs, points)."""

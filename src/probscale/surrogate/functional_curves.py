@@ -28,6 +28,9 @@ from probscale.surrogate.rows import rows_of
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
+FAR = 0.5
+"""Share of the way to its planned end from which on a run shows how runs of its size end."""
+
 LEARNT_RUNS = 3_000
 """Runs whose scores are modelled: each score takes a factor of as many rows."""
 
@@ -78,6 +81,19 @@ class Curves:
     def places(self) -> Places:
         """What the shapes of the curves depend on."""
         return Places(self.clock, self.z, self.horizons, self.ends, self.forms, self.warm)
+
+    @property
+    def top(self) -> tuple[float, float]:
+        """Logarithms of the largest model size and reference end of runs that have come far.
+
+        A run that has just begun tells little of how runs of its size end. Without a planned end, any point
+        counts.
+        """
+        last = np.zeros(len(self.names))
+        np.maximum.at(last, self.codes, self.at)
+        far = ~(last < FAR * self.horizons)
+        some = self.rows if not far.any() else self.rows.take(torch.from_numpy(np.flatnonzero(far)))
+        return float(some.size.max()), float(some.progress.max())
 
     @property
     def z(self) -> Array:

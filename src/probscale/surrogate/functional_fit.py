@@ -104,7 +104,7 @@ def fit_functional(
         CurveSpread.plain(),
         1.0,
         curves.size_default,
-        (float(curves.rows.size.max()), float(curves.rows.progress.max())),
+        curves.top,
         observed_of(curves),
         annealing=curves.annealing,
         warming=curves.warming,

@@ -122,9 +122,8 @@ def _scale(curves: Curves, value: Array, which: Positions) -> LawScale:
     some = curves.rows.take(torch.from_numpy(which))
     scale = law_scale(curves.transform, curves.transform.inverse(value), some, curves.encoder)
     rows = curves.rows
-    top = (float(rows.size.max()), float(rows.progress.max()))
     shortest = None if scale.shortest is None else float((rows.progress - rows.size).min())
-    return replace(scale, onset=None, top=top, shortest=shortest)
+    return replace(scale, onset=None, top=curves.top, shortest=shortest)
 
 
 def refined(
