@@ -35,7 +35,7 @@ from probscale.surrogate.extrapolation import extrapolation_break, extrapolation
 from probscale.surrogate.few_runs import new_run_factor, set_run_apart, typical_end, wanes
 from probscale.surrogate.floors import with_floors
 from probscale.surrogate.options import FitOptions
-from probscale.surrogate.prepare import Prepared, choose_subset, more_to_refine, prepare
+from probscale.surrogate.prepare import Prepared, choose_curves, choose_subset, more_to_refine, prepare
 from probscale.surrogate.restarts import Start, best_of
 from probscale.surrogate.rows import layout_of
 from probscale.surrogate.text_choice import LEAST_GAIN, text_gain
@@ -273,9 +273,9 @@ def _fit_transform(
     """Points under one output transform, and the fits of all mean functions."""
     generator = np.random.default_rng(given.seed)
     points = prepare(log, encoder, transform=transform, share=share, most=options.most, generator=generator)
-    subset = choose_subset(points.codes, options.subset, generator)
-    more = None
-    if not points.encoder.axis.curves:
+    curves, more = points.encoder.axis.curves, None
+    subset = (choose_curves if curves else choose_subset)(points.codes, options.subset, generator)
+    if not curves:
         more = more_to_refine(points.codes, options, generator, share=TAUGHT)
     if more is not None:
         rest = np.setdiff1d(np.arange(len(points.codes)), np.concatenate([subset.numpy(), more.numpy()]))
