@@ -114,7 +114,9 @@ def test_predict_says_how_far_it_goes_beyond_the_log(folder, tmp_path):
     ask = ["predict", folder / "s.safetensors", folder / "configs.csv", "-o", tmp_path / "f.csv", "--at"]
     far = run(*ask, f"{largest},{3 * largest}").output
     assert f"beyond the log: {log.roles.axis} up to 3 times the largest of the log; read intervals" in far
-    assert "beyond the log" not in run(*ask, f"{largest}").output
+    near = run(*ask, f"{largest}", "--interval", "0.995").output
+    assert "beyond the log" not in near
+    assert "99.5 % intervals, lower to upper" in near
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])

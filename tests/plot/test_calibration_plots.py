@@ -21,8 +21,10 @@ def test_parity_counts_what_lies_inside(ax):
 
 
 def test_parity_names_the_level_of_its_intervals(ax):
-    plot.plot_parity([1.0], [1.0], ([0.5], [1.5]), level=0.5, ax=ax)
-    assert "1 inside the 50 % interval" in ax.get_legend_handles_labels()[1]
+    for level, name in ((0.5, "50 %"), (0.995, "99.5 %"), (0.55, "55 %")):
+        ax.clear()
+        plot.plot_parity([1.0], [1.0], ([0.5], [1.5]), level=level, ax=ax)
+        assert f"1 inside the {name} interval" in ax.get_legend_handles_labels()[1]
 
 
 def test_parity_without_intervals_counts_points(ax):

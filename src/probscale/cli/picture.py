@@ -51,7 +51,7 @@ def _panel(ax: Axes, part: pd.DataFrame, train: RunLog, levels: Sequence[float])
     at = part[train.roles.axis].to_numpy()
     names = {level: f"{level * 100:.0f}" for level in levels}
     bands = {level: (part[f"lower_{name}"], part[f"upper_{name}"]) for level, name in names.items()}
-    plot_fan(at, part["mean"], bands, ax=ax, dashes="--", band_label="{level:.0f} % forecast")
+    plot_fan(at, part["mean"], bands, ax=ax, dashes="--", band_label="{level:g} % forecast")
     true = part["true"].to_numpy()
     ax.plot(at, true, color=style.INK, lw=0, marker="o", ms=2.4, label="measured, not seen in the fit")
     nearest = _largest_seen(train, part.iloc[0])

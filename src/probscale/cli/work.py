@@ -90,7 +90,7 @@ def predict_file(
         from probscale.cli.tables import shown
         from probscale.surrogate.posterior import said_beyond
 
-        typer.echo(f"{interval:.0%} intervals, lower to upper; config counts the rows of {configs}")
+        typer.echo(f"{100 * interval:g} % intervals, lower to upper; config counts the rows of {configs}")
         typer.echo(shown(table[list(parts[0].columns)]))
         if beyond:
             typer.echo(f"beyond the log: {'; '.join(said_beyond(beyond))}; read intervals, not means")

@@ -66,7 +66,7 @@ def plot_parity(
         lower, upper = ends
         inside = (lower <= measured) & (measured <= upper)
         ax.vlines(measured, lower, upper, color=style.BLUE, lw=1, alpha=0.35)
-    named = f"{inside.sum()} inside the {100 * level:.0f} % interval" if ends else f"{len(measured)} points"
+    named = f"{inside.sum()} inside the {100 * level:g} % interval" if ends else f"{len(measured)} points"
     ax.plot(measured[inside], centre[inside], "o", color=style.BLUE, ms=3.5, alpha=0.75, mew=0, label=named)
     if not inside.all():
         outside = f"{(~inside).sum()} outside"

@@ -35,7 +35,7 @@ def plot_fan(
     colour: str = style.BLUE,
     dashes: str = "-",
     label: str | None = "forecast mean",
-    band_label: str | None = "{level:.0f} % interval",
+    band_label: str | None = "{level:g} % interval",
 ) -> Axes:
     """A curve under nested intervals, the narrower the darker; scales and labels are left to the caller.
 
@@ -145,7 +145,7 @@ def plot_curves(
             colour=colour,
             dashes=dashes,
             label=("forecast mean" if single and labels is None else names[row]),
-            band_label="{level:.0f} % interval" if single else None,
+            band_label="{level:g} % interval" if single else None,
         )
     shown = [curves.at.ravel()], [curves.mean.ravel()]
     for (name, given), options in zip(

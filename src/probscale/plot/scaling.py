@@ -266,7 +266,7 @@ def _density(ax: Axes, values: Array, levels: tuple[float, ...]) -> None:
     ):
         low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
         inside = (grid >= low) & (grid <= high)
-        name = f"{100 * level:.0f} %: {low:.3g} to {high:.3g}"
+        name = f"{100 * level:g} %: {low:.3g} to {high:.3g}"
         ax.fill_between(grid[inside], density[inside], color=style.BLUE, alpha=alpha, lw=0, label=name)
     mean = float(values.mean())
     ax.axvline(mean, color=style.INK, lw=1, ls="--", label=f"mean {mean:.3g}")
@@ -295,4 +295,4 @@ def _joint(ax: Axes, x: Array, y: Array, levels: tuple[float, ...]) -> None:
     for level, dashes in zip(sorted(levels), style.DASHES, strict=False):
         height = np.quantile(own, 1 - level)
         ax.contour(across, up, density, [height], colors=style.INK, linewidths=1.1, linestyles=dashes)
-        ax.plot([], [], color=style.INK, lw=1.1, ls=dashes, label=f"{100 * level:.0f} % region")
+        ax.plot([], [], color=style.INK, lw=1.1, ls=dashes, label=f"{100 * level:g} % region")
