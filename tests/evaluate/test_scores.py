@@ -216,3 +216,19 @@ def test_scores_refuse_shapes_that_do_not_match(curves):
         crps_from_samples(np.zeros((1, 3)), np.zeros(3))
     with pytest.raises(ConfigError, match=r"such as 0\.9"):
         interval_score(np.zeros(1), np.zeros(1), np.ones(1), 90)
+
+
+def test_pooled_scores_are_means_of_what_was_scored():
+    points = _forecasts(6, 5, shared=0.3, seed=3, width=1.3)
+    points["lower_90"] -= 0.2
+    row, error = pooled(points, delta=0.5).iloc[0], (points["median"] - points["truth"]).to_numpy()
+    assert row["nlpd"] == pytest.approx(-points["log_density"].mean())
+    assert row["bias"] == pytest.approx(error.mean())
+    assert row["mae"] == pytest.approx(np.abs(error).mean())
+    small, large = 0.5 * error**2, 0.5 * (np.abs(error) - 0.25)
+    assert row["huber"] == pytest.approx(np.where(np.abs(error) <= 0.5, small, large).mean())
+    assert row["sharpness"] == pytest.approx((points["upper_90"] - points["lower_90"]).mean())
+    missed = (points["lower_90"] - points["truth"]).clip(lower=0) + (
+        points["truth"] - points["upper_90"]
+    ).clip(lower=0)
+    assert row["interval_score"] == pytest.approx(row["sharpness"] + 20 * missed.mean())

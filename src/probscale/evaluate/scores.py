@@ -161,14 +161,14 @@ def huber(error: Array, delta: float = HUBER) -> Array:
     return np.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta))
 
 
-def widening(pit: Array, level: float = 0.9) -> float:
-    """Factor on the width of central intervals that would make them hold their share of the truth.
+def widening(pit: Array) -> float:
+    """Factor on the width of central 90 % intervals that would make them hold their share of the truth.
 
     Above one: intervals are too narrow. Judged on the normal scale, so it is exact where errors have the
     predicted shape.
     """
     z = np.abs(ndtri(np.clip(pit, 1e-12, 1 - 1e-12)))
-    return float(np.quantile(z, level) / ndtri(0.5 + level / 2))
+    return float(np.quantile(z, 0.9) / ndtri(0.95))
 
 
 def crps_from_samples(samples: ArrayLike, truth: ArrayLike) -> Array:

@@ -13,6 +13,9 @@ __all__ = ["Minimum", "Quadratic", "huber", "minimize_huber"]
 
 Array = NDArray[np.float64]
 
+MOST_STEPS = 300
+"""Evaluations of the model after which a minimisation ends."""
+
 
 @dataclass(frozen=True)
 class Minimum:
@@ -76,7 +79,6 @@ def minimize_huber(
     weights: Array,
     *,
     penalty: Quadratic,
-    max_steps: int = 300,
 ) -> Minimum:
     """Local minimum of Σ wᵢ huber(rᵢ(u), delta) + penalty(u) from one start.
 
@@ -90,13 +92,12 @@ def minimize_huber(
         delta: Threshold, in units of the residuals.
         weights: Multiplicity of each point.
         penalty: Pull on the coordinates.
-        max_steps: Bound on evaluations.
 
     Cost: O(points × coordinates²) per step.
     """
     # A trial far outside the law's domain overflows; its objective is then not finite and it is refused.
     with np.errstate(all="ignore"):
-        return _descend(model, start, delta, weights, penalty, max_steps)
+        return _descend(model, start, delta, weights, penalty)
 
 
 def _descend(
@@ -105,14 +106,13 @@ def _descend(
     delta: float,
     weights: Array,
     penalty: Quadratic,
-    max_steps: int,
 ) -> Minimum:
     point, damping, quiet = np.asarray(start, dtype=np.float64), 1.0, 0
     residuals, jacobian = model(point)
     objective = float(weights @ huber(residuals, delta)) + penalty.value(point)
     if not np.isfinite(objective):
         return Minimum(point, np.inf, False, 1)
-    for step in range(1, max_steps):
+    for step in range(1, MOST_STEPS):
         slope, curvature = _expansion(residuals, jacobian, delta, weights, damping)
         move, promised = _step(slope + penalty.slope(point), curvature + np.diag(penalty.precision))
         trial = model(point + move)
@@ -128,7 +128,7 @@ def _descend(
             quiet = quiet + 1 if promised < 1e-13 * objective else quiet
         if quiet >= 3 or damping > 1e14 or objective < 1e-30:
             return Minimum(point, objective, True, step)
-    return Minimum(point, objective, False, max_steps)
+    return Minimum(point, objective, False, MOST_STEPS)
 
 
 def _expansion(

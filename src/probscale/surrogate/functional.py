@@ -364,11 +364,11 @@ class FunctionalExpert:
         return Tail(factors, np.where(outside, share, 0.0), np.where(outside, spread, 1.0))
 
 
-def spread_evenly(v: Array, most: int = MOST_SEEN) -> Positions:
-    """Positions of at most `most` points of a run, even in progress, the last one among them."""
+def spread_evenly(v: Array) -> Positions:
+    """Positions of at most `MOST_SEEN` points of a run, even in progress, the last one among them."""
     count = len(v)
-    if count <= most:
+    if count <= MOST_SEEN:
         return np.arange(count)
-    keep = np.unique(np.searchsorted(v, np.linspace(v[0], v[-1], most)).clip(0, count - 1))
+    keep = np.unique(np.searchsorted(v, np.linspace(v[0], v[-1], MOST_SEEN)).clip(0, count - 1))
     keep[-1] = count - 1
     return keep

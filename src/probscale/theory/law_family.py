@@ -15,6 +15,9 @@ from probscale.theory.spectrum import FloatArray
 SCHEDULES = ("constant", "cosine", "wsd")
 FLOPS_PER_TOKEN = 6.0
 
+TASK_SPREAD = 0.1
+"""Standard deviation of the logarithms of a task's constants around typical ones."""
+
 
 @dataclass(frozen=True)
 class LawConstants:
@@ -95,8 +98,8 @@ class LawFamily(Family):
             )
 
     @classmethod
-    def draw_tasks(cls, tasks: int, rng: np.random.Generator, *, spread: float = 0.1) -> LawFamily:
-        """A family whose tasks share typical constants, up to `spread` in log (exponents 0.3 of it).
+    def draw_tasks(cls, tasks: int, rng: np.random.Generator) -> LawFamily:
+        """A family whose tasks share typical constants, but for `TASK_SPREAD` in log (exponents 0.3 of it).
 
         A single task has the typical constants.
 
@@ -106,7 +109,7 @@ class LawFamily(Family):
         if tasks < 1:
             raise ConfigError(f"tasks must be at least 1; got {tasks!r}", tasks=tasks)
         typical = LawConstants()
-        widths = spread * np.array([1.0, 1.0, 0.3, 1.0, 0.3]) * (tasks > 1)
+        widths = TASK_SPREAD * np.array([1.0, 1.0, 0.3, 1.0, 0.3]) * (tasks > 1)
         factors = np.exp(widths * rng.standard_normal((tasks, 5)))
         laws = tuple(
             LawConstants(

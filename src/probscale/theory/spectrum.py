@@ -15,6 +15,12 @@ FloatArray = NDArray[np.float64]
 DIM_FACTOR = 4
 LARGEST_PARAMS = 1e9
 
+EXACT_MODES = 300
+"""Terms of a sum over modes that stand for themselves."""
+
+BIN_RATIO = 1.01
+"""Width of the bins of the others."""
+
 
 @dataclass(frozen=True, eq=False)
 class Modes:
@@ -95,18 +101,18 @@ def check_training(batch: float, label_noise: float) -> None:
         )
 
 
-def mode_bins(dim: int, exact: int = 300, ratio: float = 1.01) -> tuple[FloatArray, FloatArray]:
+def mode_bins(dim: int) -> tuple[FloatArray, FloatArray]:
     """Representative indices and counts that replace a sum over j = 1..dim.
 
-    Indices up to `exact` stand for themselves, later ones share geometric bins of width `ratio`; the
-    relative error of a power-law sum is about 1e-5.
+    Indices up to `EXACT_MODES` stand for themselves, later ones share geometric bins of width `BIN_RATIO`;
+    the relative error of a power-law sum is about 1e-5.
     """
-    if dim <= exact:
+    if dim <= EXACT_MODES:
         indices = np.arange(1.0, dim + 1)
         return indices, np.ones_like(indices)
-    n_bins = max(2, math.ceil(math.log(dim / exact) / math.log(ratio)) + 1)
-    edges = np.unique(np.floor(np.geomspace(exact, dim, n_bins)))
-    edges[0], edges[-1] = exact, dim
+    n_bins = max(2, math.ceil(math.log(dim / EXACT_MODES) / math.log(BIN_RATIO)) + 1)
+    edges = np.unique(np.floor(np.geomspace(EXACT_MODES, dim, n_bins)))
+    edges[0], edges[-1] = EXACT_MODES, dim
     first, last = edges[:-1] + 1, edges[1:]
-    indices = np.concatenate([np.arange(1.0, exact + 1), (first + last) / 2])
-    return indices, np.concatenate([np.ones(exact), last - first + 1])
+    indices = np.concatenate([np.arange(1.0, EXACT_MODES + 1), (first + last) / 2])
+    return indices, np.concatenate([np.ones(EXACT_MODES), last - first + 1])
