@@ -152,3 +152,31 @@ def test_scores_that_may_be_of_one_or_of_a_hundred_have_no_upper_bound():
     assert transform == LogScore(0.02 * 0.1)
     assert transform.inverse(np.array([12.0]))[0] > 1e3
     assert choose_transform(scores, "max", kind="linear").upper is None
+
+
+@pytest.mark.parametrize(
+    ("best", "upper"), [(1.0, 1.0), (0.97, 1.0), (1.01, 100.0), (100.0, 100.0), (101.0, None)]
+)
+def test_scores_that_reach_the_best_possible_still_have_it(best, upper):
+    """An accuracy of exactly one is a share of one, not one per cent; a zero is no reason to know no best."""
+    chosen = choose_transform(np.array([0.0, 0.5, best]), "max")
+    assert getattr(chosen, "upper", None) == upper
+
+
+def test_what_lies_far_below_a_score_of_nothing_is_nothing():
+    assert LogScore(0.03).bounds == (0.0, np.inf)
+    assert LogScore(0.03).inverse(np.array([-50.0]))[0] == 0.0
+    assert LogFloor(-0.02, upper=1.0).bounds == (0.0, 1.0)
+    assert LogFloor(3.0, upper=100.0).bounds == (0.0, 97.0)
+
+
+def test_losses_of_zero_are_kept_finite_by_a_tenth_of_a_small_typical_one():
+    chosen = choose_transform(np.array([0.0, 0.2, 0.4, 0.8]), "min")
+    assert isinstance(chosen, LogFloor)
+    assert chosen.floor == pytest.approx(-0.1 * np.quantile([0.2, 0.4, 0.8], 0.1))
+    assert np.isfinite(chosen.forward(np.zeros(1))).all()
+
+
+def test_moments_of_hopelessly_wide_outputs_are_those_of_a_unit_variance():
+    wide, usual = (LogFloor(1.0).mean(np.zeros(1), np.array([v])) for v in (9.0, 1.0))
+    assert wide == usual == pytest.approx(1.0 + np.exp(0.5))
