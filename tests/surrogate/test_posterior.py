@@ -114,7 +114,7 @@ def test_frame_is_tidy(curves, new):
     np.testing.assert_allclose(table["upper"].to_numpy().reshape(curves.shape), curves.interval(0.8)[1])
 
 
-@pytest.mark.parametrize("q", [0.0, 1.0, -1, 2, float("nan")])
+@pytest.mark.parametrize("q", [0.0, 1.0, -1, 2, float("nan"), None, "0.5", [0.1, 0.9]])
 def test_impossible_probabilities_are_refused(curves, q):
     with pytest.raises(ConfigError, match="strictly between 0 and 1"):
         curves.quantile(q)
@@ -127,6 +127,20 @@ def test_misfits_are_refused(curves):
         curves.sample(0)
     with pytest.raises(ShapeError, match="broadcast"):
         curves.prob_below(np.zeros((7, 7)))
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.0, None, "3"])
+def test_a_number_of_draws_that_is_none_is_refused(curves, n):
+    with pytest.raises(ConfigError, match=r"n is .*; ask for at least one draw"):
+        curves.sample(n)
+
+
+def test_what_was_not_measured_has_no_probability(curves):
+    asked = np.full(curves.shape, 3.0)
+    asked[0, 1] = np.nan
+    below = curves.prob_below(asked)
+    assert np.isnan(below[0, 1])
+    assert np.isnan(below).sum() == 1
 
 
 def test_its_name_says_what_it_is(curves):

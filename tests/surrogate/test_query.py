@@ -23,6 +23,24 @@ def test_numbers_may_be_missing_or_written_out_and_words_may_be_new(texts):
     assert len(read_configs(asked, texts)) == 2
 
 
+@pytest.mark.parametrize("value", [{"a": 1}, ["adamw", "lion"], ("adamw",)])
+def test_a_nested_value_in_place_of_a_single_one_is_refused(texts, value):
+    with pytest.raises(ConfigError, match="optimizer is a single value in every run of the log; row 0 has"):
+        read_configs([{"optimizer": value, "lr": 1e-3}], texts)
+
+
+def test_two_columns_of_one_name_are_refused(texts):
+    frame = pd.DataFrame([["adamw", 1e-3, 1e-2]], columns=["optimizer", "lr", "lr"])
+    with pytest.raises(ConfigError, match="configs has two columns named 'lr'"):
+        read_configs(frame, texts)
+
+
+def test_a_row_of_a_table_is_a_configuration(texts):
+    row = texts.configs.iloc[4]
+    assert read_configs(row, texts).to_dict("records") == [row.to_dict()]
+    assert pool_table(row).to_dict("records") == [row.to_dict()]
+
+
 def test_a_label_in_another_spelling_is_pointed_out(texts):
     with pytest.warns(
         ExtrapolationWarning, match="optimizer 'AdamW' is in no run .* if it is 'adamw', write"

@@ -142,6 +142,15 @@ def test_what_cannot_be_asked_is_refused(surrogate, new):
         surrogate.predict(7, new.at)
 
 
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("transform", "sqrt"), ("model", "gp"), ("seed", "a"), ("seed", -1), ("seed", 0.5)],
+)
+def test_settings_that_do_not_exist_are_refused_before_the_fit(log, argument, value):
+    with pytest.raises(ConfigError, match=f"{argument} is {value!r}"):
+        ps.fit_surrogate(log, embedder=None, **{argument: value})
+
+
 def test_a_log_with_other_roles_is_refused(surrogate, log):
     frame = log.to_frame().drop(columns="diverged").rename(columns={"tokens": "steps"})
     other = RunLog.from_frame(frame, **log.roles.arguments() | {"axis": "steps"})

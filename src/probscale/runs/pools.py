@@ -9,16 +9,16 @@ import pandas as pd
 
 from probscale.errors import ConfigError
 
-Configs: TypeAlias = pd.DataFrame | Mapping[str, Any] | Sequence[Mapping[str, Any]]
+Configs: TypeAlias = pd.DataFrame | pd.Series | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 def pool_table(pool: Configs) -> pd.DataFrame:
-    """Configurations to choose among as a table; its index is kept, and a single one may be a dict.
+    """Configurations to choose among as a table; its index is kept.
 
     Raises:
         ConfigError: if there are none, or this is no table.
     """
-    frame = config_table([pool] if isinstance(pool, Mapping) else pool, "the pool")
+    frame = config_table(pool, "the pool")
     if not all(isinstance(name, str) for name in frame.columns):
         raise _no_table(pool, "the pool")
     return frame
@@ -42,22 +42,29 @@ def row_names(count: int, taken: Collection[Any]) -> list[str]:
         number += 1
 
 
-def config_table(given: pd.DataFrame | Sequence[Mapping[str, Any]], what: str) -> pd.DataFrame:
-    """Configurations as a table, of at least one.
+def config_table(given: Configs, what: str) -> pd.DataFrame:
+    """Configurations as a table, of at least one; a dict or a row of a table is one.
 
     Args:
         given: The configurations.
         what: What they are, for messages.
 
     Raises:
-        ConfigError: if there are none, or this is no table.
+        ConfigError: if there are none, this is no table, or two of its columns have one name.
     """
+    rows = [given] if isinstance(given, Mapping | pd.Series) else given
     try:
-        frame = given if isinstance(given, pd.DataFrame) else pd.DataFrame(list(given))
+        frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     except (TypeError, ValueError) as error:
         raise _no_table(given, what) from error
     if not len(frame):
         raise ConfigError(f"{what} is empty; pass at least one configuration")
+    again = frame.columns[frame.columns.duplicated()]
+    if len(again):
+        raise ConfigError(
+            f"{what} has two columns named {again[0]!r}; keep one of them, or rename the other",
+            column=again[0],
+        )
     return frame
 
 

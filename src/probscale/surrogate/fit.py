@@ -102,7 +102,8 @@ def fit_surrogate(
 
     Raises:
         FitError: if the log has fewer than three finite points, or not what the asked model needs.
-        ConfigError: for an unknown model, a device that is absent, or a start of another kind of log.
+        ConfigError: for an unknown model or transform, a seed that is none, a device that is absent, or a
+            start of another kind of log.
         RunLogError: if `transform="log"` and a loss is not positive.
         EmbeddingError: if the language model cannot be used.
 
@@ -120,6 +121,7 @@ def fit_surrogate(
     began = time.perf_counter()
     if model not in MODELS:
         raise ConfigError(f"model is {model!r}; choose one of {', '.join(map(repr, MODELS))}", model=model)
+    _check_seed(seed)
     check_log(log, "fit_surrogate")
     _check_start(start, log)
     outputs = outputs_to_fit(log)
@@ -155,6 +157,14 @@ def fit_surrogate(
         tuple(item for own in reports.values() for item in own),
     )
     return CurveSurrogate(log, principal, report, experts)
+
+
+def _check_seed(seed: object) -> None:
+    """Raises where NumPy takes no seed."""
+    try:
+        np.random.default_rng(seed)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"seed is {seed!r}; pass a whole number of at least 0", seed=seed) from error
 
 
 def _check_start(start: CurveSurrogate | None, log: RunLog) -> None:

@@ -9,6 +9,8 @@ import torch
 
 from probscale.errors import ConfigError
 
+TRANSFORMS = ("auto", "log", "score", "linear")
+
 
 @dataclass(frozen=True)
 class FitOptions:
@@ -50,6 +52,11 @@ class FitOptions:
     hurried: bool = False
 
     def __post_init__(self) -> None:
+        if self.transform not in TRANSFORMS:
+            accepted = ", ".join(map(repr, TRANSFORMS))
+            raise ConfigError(
+                f"transform is {self.transform!r}; choose one of {accepted}", transform=self.transform
+            )
         if self.restarts < 1:
             raise ConfigError(f"restarts is {self.restarts}; give at least 1", restarts=self.restarts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ Array = NDArray[np.float64]
 
 
 def check_probability(q: float) -> None:
-    """Raises ConfigError where the probability of a quantile is not strictly between 0 and 1."""
-    if not 0 < q < 1:
-        raise ConfigError(f"q is {q}; a quantile needs a probability strictly between 0 and 1", q=q)
+    """Raises ConfigError where the probability of a quantile is not one number strictly between 0 and 1."""
+    if not (isinstance(q, Real) and 0 < q < 1):
+        raise ConfigError(f"q is {q!r}; a quantile needs a probability strictly between 0 and 1", q=q)
 
 
 def ends_of(level: float) -> tuple[float, float]:
@@ -29,9 +30,10 @@ def ends_of(level: float) -> tuple[float, float]:
     Raises:
         ConfigError: if the level is not strictly between 0 and 1.
     """
-    if not 0 < level < 1:
+    if not (isinstance(level, Real) and 0 < level < 1):
         raise ConfigError(
-            f"level is {level}; an interval needs a share strictly between 0 and 1, such as 0.9", level=level
+            f"level is {level!r}; an interval needs a share strictly between 0 and 1, such as 0.9",
+            level=level,
         )
     return (1 - level) / 2, (1 + level) / 2
 
@@ -149,13 +151,14 @@ class CurvePosterior:
         """Probability that the output is at most `output`, (configs, points).
 
         Args:
-            output: A number, or an array that broadcasts to (configs, points).
+            output: A number, or an array that broadcasts to (configs, points); NaN (not measured) gives NaN.
 
         Raises:
             ShapeError: if it does not broadcast.
         """
         full = self._full(output)
-        return self._gather(lambda block, where: block.cdf(full[where]))
+        below = self._gather(lambda block, where: block.cdf(full[where]))
+        return np.where(np.isnan(full), np.nan, below)
 
     def log_density(self, output: ArrayLike) -> Array:
         """Logarithm of the predictive density at measured outputs, per output unit, (configs, points).
@@ -189,12 +192,12 @@ class CurvePosterior:
         """Joint draws over configurations and points, (n, configs, points); same seed, same draws.
 
         Raises:
-            ConfigError: if `n` is not positive.
+            ConfigError: if `n` is not a positive whole number.
 
         Cost: O((configs × points)³) up to 3,000 points in all, then linear in them.
         """
-        if n < 1:
-            raise ConfigError(f"n is {n}; ask for at least one draw", n=n)
+        if not (isinstance(n, Integral) and n >= 1):
+            raise ConfigError(f"n is {n!r}; ask for at least one draw, by a whole number", n=n)
         generator = np.random.default_rng(seed)
         out = np.empty((n, *self.shape))
         for where, block in self.blocks:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import textwrap
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -37,11 +36,10 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
     """Asked configurations as a table; rows that name a run of the log are filled in from it.
 
     Raises:
-        ConfigError: if there are none, a level is missing, a size is not positive, a number is a word, or the
-            name of a run is that of none, but written like one of the log or without any configuration.
+        ConfigError: if there are none, a level is missing, a size is not positive, a number is a word, a
+            value is nested, or the name of a run is that of none, but written like one of the log or without
+            any configuration.
     """
-    if isinstance(configs, Mapping):
-        configs = [configs]
     _refuse_text(configs, log)
     frame = config_table(configs, "configs")
     _check_names(frame, log)
@@ -53,6 +51,7 @@ def read_configs(configs: Configs, log: RunLog) -> pd.DataFrame:
                 "(a new one is fine)",
                 column=name,
             )
+    _refuse_nested(frame, log)
     for name in (roles.params, roles.horizon):
         if name is not None and name in frame:
             _check_positive(frame[name], name)
@@ -221,6 +220,15 @@ def completed(frame: pd.DataFrame, log: RunLog) -> pd.DataFrame:
             values[np.flatnonzero(known)[gaps]] = source[name].to_numpy(dtype=object)[gaps]
             filled[name] = pd.Series(values, index=frame.index).infer_objects()
     return frame.assign(**filled)
+
+
+def _refuse_nested(frame: pd.DataFrame, log: RunLog) -> None:
+    """Refuse a dict or a list where a log has single values."""
+    for name in log.roles.described:
+        if name in frame and frame[name].dtype == object:
+            nested = frame[name].map(lambda value: isinstance(value, dict | list | tuple | set | np.ndarray))
+            what = f"{name} is a single value in every run of the log"
+            _refuse_rows(nested, frame[name], what, ". Give one row, with one value, per configuration")
 
 
 def _refuse_words(frame: pd.DataFrame, log: RunLog) -> None:
