@@ -244,7 +244,8 @@ def objection(column: pd.Series) -> str | None:
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.dtype.categories.dtype)
     if pd.api.types.is_float_dtype(column.dtype):
-        return None
+        given = column.dropna()
+        return "holds infinite values alone" if len(given) and infinite_in(given).all() else None
     kind = pd.api.types.infer_dtype(column, skipna=True)
     if kind in _PLAIN:
         return None

@@ -119,9 +119,7 @@ def fit_surrogate(
         array([[3.1, 2.5]])
     """
     began = time.perf_counter()
-    if model not in MODELS:
-        raise ConfigError(f"model is {model!r}; choose one of {', '.join(map(repr, MODELS))}", model=model)
-    _check_seed(seed)
+    _check_choices(model, seed)
     check_log(log, "fit_surrogate")
     _check_start(start, log)
     outputs = outputs_to_fit(log)
@@ -159,8 +157,10 @@ def fit_surrogate(
     return CurveSurrogate(log, principal, report, experts)
 
 
-def _check_seed(seed: object) -> None:
-    """Raises where NumPy takes no seed."""
+def _check_choices(model: str, seed: object) -> None:
+    """Raises for an unknown model, and where NumPy takes no seed."""
+    if model not in MODELS:
+        raise ConfigError(f"model is {model!r}; choose one of {', '.join(map(repr, MODELS))}", model=model)
     try:
         np.random.default_rng(seed)  # pyright: ignore[reportArgumentType, reportCallIssue]
     except (TypeError, ValueError) as error:
