@@ -129,9 +129,10 @@ def test_what_was_known_before_any_extension_is_found_again(process, data, asked
     assert first.before() is first
 
 
-def test_prediction_in_blocks_is_prediction_at_once(state, asked, monkeypatch):
+@pytest.mark.parametrize(("limit", "value"), [("CHUNK", 5), ("IN_CACHE", 100)])
+def test_prediction_in_blocks_is_prediction_at_once(state, asked, monkeypatch, limit, value):
     whole = state.marginals(asked)
-    monkeypatch.setattr("probscale.model.exact.CHUNK", 5)
+    monkeypatch.setattr(f"probscale.model.exact.{limit}", value)
     for found, expected in zip(state.marginals(asked), whole, strict=True):
         close(found, expected)
     close(state.means(asked), whole[0])

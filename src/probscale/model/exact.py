@@ -17,7 +17,11 @@ from probscale.model.means import Rows
 from probscale.model.triangle import Triangle
 
 CHUNK = 2_000
-"""Rows whose covariance with the observations is held at a time."""
+"""Rows whose covariance with the observations is held at a time, at most."""
+
+IN_CACHE = 500_000
+"""Numbers of a covariance with the observations that processors pass over fastest: 4 MB stay in their caches.
+With 2,000 rows of 3,000 observations at a time, forecasts took twice as long."""
 
 LANDMARKS = 3_000
 """Rows up to which draws come from one dense factor."""
@@ -162,8 +166,8 @@ class ExactState:
         Cost: O(observations² × rows), in blocks of bounded memory.
         """
         means, variances = [], []
-        for start in range(0, max(len(rows), 1), CHUNK):
-            found = self.look(rows.take(slice(start, start + CHUNK)))
+        for part in self._parts(rows):
+            found = self.look(part)
             means.append(found.mean.cpu())
             variances.append(found.variance.cpu())
         return torch.cat(means), torch.cat(variances)
@@ -174,9 +178,15 @@ class ExactState:
 
         Cost: O(observations × rows), in blocks of bounded memory.
         """
-        starts = range(0, max(len(rows), 1), CHUNK)
-        parts = (rows.take(slice(start, start + CHUNK)).to(self.device) for start in starts)
-        return torch.cat([self._against(part)[0].cpu() for part in parts])
+        return torch.cat([self._against(part.to(self.device))[0].cpu() for part in self._parts(rows)])
+
+    def _parts(self, rows: Rows) -> Iterator[Rows]:
+        """Rows in lots that are looked at together; one empty lot where there are none."""
+        size = CHUNK
+        if self.device.type == "cpu":
+            size = min(CHUNK, max(IN_CACHE // max(len(self.data), 1), 1))
+        for start in range(0, max(len(rows), 1), size):
+            yield rows.take(slice(start, start + size))
 
     @torch.no_grad()
     def covariance(self, rows: Rows, others: Rows) -> Tensor:
