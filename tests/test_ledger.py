@@ -89,6 +89,18 @@ def test_a_ledger_that_an_editor_of_windows_has_saved_goes_on(tmp_path):
     assert [event["event"] for event in read_ledger(path).events] == ["a", "b"]
 
 
+@pytest.mark.parametrize("blank", [b"\n", b"\n\n\n", b"  ", b"\r\n\n  "])
+def test_blank_lines_at_the_end_of_a_ledger_carry_nothing(tmp_path, blank):
+    path = tmp_path / "ledger.jsonl"
+    with Ledger(path) as ledger:
+        ledger.append({"n": 1})
+    path.write_bytes(path.read_bytes() + blank)
+    with Ledger(path) as ledger:
+        ledger.append({"n": 2})
+    record = read_ledger(path)
+    assert record.events == ({"n": 1}, {"n": 2}) and record.torn == ""
+
+
 def test_a_file_that_is_no_ledger_is_not_overwritten(tmp_path):
     path = tmp_path / "other.jsonl"
     path.write_text('{"a": 1}\n')

@@ -296,21 +296,21 @@ def _parse(path: Path, content: bytes) -> LedgerRecord:
     lines = content.split(b"\n")
     end = lines.pop()
     torn = ""
-    if end:
+    if end.strip():
         # A JSON object is complete only with its closing brace: then merely the line break is missing.
         if _is_object(end):
             lines.append(end)
         else:
             torn = end.decode(errors="replace")
     for number, line in enumerate(lines, start=1):
-        if not _is_object(line):
+        if line.strip() and not _is_object(line):
             raise BudgetError(
                 f"line {number} of the ledger {path} is damaged ({line[:60]!r}); only the last line may be "
                 "incomplete. Restore the file from a copy, or start a new ledger",
                 path=str(path),
                 line=number,
             )
-    values = [_decode(line) for line in lines]
+    values = [_decode(line) for line in lines if line.strip()]
     if not values or values[0].get("schema") != SCHEMA or values[0].get("version") != VERSION:
         raise BudgetError(
             f"{path} is not a ledger of version {VERSION}: its first line must hold the schema {SCHEMA!r}; "
