@@ -324,7 +324,11 @@ class FunctionalExpert:
                 seen = Prefix(passed, residual - levels[i])
             expected = location[i], variance[i], deviation
             views = outlooks_of(self.basis, self.deviations, v[i], seen, *expected)
-            out.append(drifts.applied(views, i, v[i], np.nan if seen is None else float(seen.v[-1])))
+            if seen is None or not drifts.ends[i]:
+                out.append(drifts.applied(views, i, v[i], np.nan))
+                continue
+            unseen = outlooks_of(self.basis, self.deviations, v[i], None, *expected)
+            out.append(drifts.applied(views, i, v[i], float(seen.v[-1]), unseen))
         return out
 
     @cached_property

@@ -61,7 +61,9 @@ class Drifts:
     ends: Array
     known: Array
 
-    def applied(self, views: Sequence[Outlook], i: int, v: Array, last: float) -> list[Outlook]:
+    def applied(
+        self, views: Sequence[Outlook], i: int, v: Array, last: float, unseen: Sequence[Outlook] = ()
+    ) -> list[Outlook]:
         """Outlooks of one run with its drift.
 
         Args:
@@ -69,12 +71,26 @@ class Drifts:
             i: Position of the run.
             v: Progress of the asked points, (points,).
             last: That of its own last point; NaN for a new run.
+            unseen: Its outlooks had nothing been seen of it: what was seen leaves no more doubt than these.
         """
         begin = float(np.fmax(self.known[i], last))
         if not self.ends[i] or not np.isfinite(begin):
             return list(views)
         ahead = np.clip((v - begin) / max(1 - begin, 1e-3), 0.0, 1.0)
-        return [view.drifting(self.ends[i] * ahead) for view in views]
+        drift = self.ends[i] * ahead
+        if unseen:
+            room = np.maximum(_variance(unseen) - _variance(views), 0.0)
+            drift = np.minimum(drift, np.sqrt(room))
+        return [view.drifting(drift) for view in views]
+
+
+def _variance(views: Sequence[Outlook]) -> Array:
+    """Variance of what several outlooks say together, (points,)."""
+    weights = np.array([view.weight for view in views])
+    weights = weights / weights.sum()
+    centres = np.stack([view.centre for view in views])
+    within = np.stack([view.shared_variance + view.own_variance for view in views])
+    return weights @ (within + (centres - weights @ centres) ** 2)
 
 
 def drifts_of(places: Places, size: Array, beginnings: Beginnings) -> Drifts:
