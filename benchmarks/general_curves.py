@@ -291,8 +291,8 @@ def cells(line: dict[str, Any]) -> list[object]:
     ]
 
 
-def by_data_set(lines: list[dict[str, Any]]) -> list[list[object]]:
-    """Geometric mean ratio, worst ratio and mean coverage of each data set."""
+def by_data_set(lines: list[dict[str, Any]]) -> list[tuple[str, int, float, float, float]]:
+    """Name, tasks, geometric mean ratio, worst ratio and mean coverage of each data set."""
     rows = []
     for name in dict.fromkeys(line["name"] for line in lines):
         mine = [line for line in lines if line["name"] == name and "ours" in line]
@@ -301,23 +301,17 @@ def by_data_set(lines: list[dict[str, Any]]) -> list[list[object]]:
         ratios = [line["ours"]["mae"] / line["peers"][line["best"]] for line in mine]
         cover = [line["ours"].get("coverage90", np.nan) for line in mine]
         rows.append(
-            [
-                name,
-                len(mine),
-                f"{np.exp(np.mean(np.log(ratios))):.2f}",
-                f"{max(ratios):.2f}",
-                f"{np.mean(cover):.2f}",
-            ]
+            (name, len(mine), float(np.exp(np.mean(np.log(ratios)))), max(ratios), float(np.mean(cover)))
         )
     return rows
 
 
-def headline(lines: list[dict[str, Any]], summary: list[list[Any]]) -> str:
+def headline(lines: list[dict[str, Any]], summary: list[tuple[str, int, float, float, float]]) -> str:
     """What the table says, by task and by data set."""
     good = [line for line in lines if "ours" in line]
     ratios = np.array([line["ours"]["mae"] / line["peers"][line["best"]] for line in good])
     cover = np.array([line["ours"].get("coverage90", np.nan) for line in good])
-    means, covers = (np.array([float(row[i]) for row in summary]) for i in (2, 4))
+    means, covers = (np.array([row[i] for row in summary]) for i in (2, 4))
     absent = len(all_tasks()) - len(good)
     return " ".join(
         [
@@ -351,13 +345,16 @@ def main() -> None:
     head = ["data set", "task", "train / test", "best peer", "which", "ours", "ratio", "cover 90", "fit s"]
     head.append("version")
     summary = by_data_set(lines)
+    sets = [
+        [name, n, f"{mean:.3f}", f"{worst:.2f}", f"{cover:.2f}"] for name, n, mean, worst, cover in summary
+    ]
     write_page(
         "general_curves" if not chosen.only else "general_curves_part",
         "Curves and finals of public data sets: MAE beside the best of ten peers",
         [
             headline(lines, summary),
             markdown(head, [cells(line) for line in lines]),
-            markdown(["data set", "tasks", "mean ratio", "worst ratio", "mean coverage"], summary),
+            markdown(["data set", "tasks", "mean ratio", "worst ratio", "mean coverage"], sets),
             f"Peers: {', '.join(PEER_NAMES)}; the best of those that apply, chosen on the test rows, so that "
             "the ratio favours the peers. Logs beyond "
             f"{MOST_TRAIN} training runs, {MOST_TEST} test runs or {MOST_POINTS} points a run are thinned by "
