@@ -98,7 +98,8 @@ def test_blank_lines_at_the_end_of_a_ledger_carry_nothing(tmp_path, blank):
     with Ledger(path) as ledger:
         ledger.append({"n": 2})
     record = read_ledger(path)
-    assert record.events == ({"n": 1}, {"n": 2}) and record.torn == ""
+    assert record.events == ({"n": 1}, {"n": 2})
+    assert record.torn == ""
 
 
 def test_a_file_that_is_no_ledger_is_not_overwritten(tmp_path):
