@@ -324,11 +324,11 @@ class FunctionalExpert:
                 seen = Prefix(passed, residual - levels[i])
             expected = location[i], variance[i], deviation
             views = outlooks_of(self.basis, self.deviations, v[i], seen, *expected)
-            if seen is None or not drifts.ends[i]:
-                out.append(drifts.applied(views, i, v[i], np.nan))
-                continue
-            unseen = outlooks_of(self.basis, self.deviations, v[i], None, *expected)
-            out.append(drifts.applied(views, i, v[i], float(seen.v[-1]), unseen))
+            last, unseen = np.nan, []
+            if seen is not None and drifts.ends[i]:
+                last = float(seen.v[-1])
+                unseen = outlooks_of(self.basis, self.deviations, v[i], None, *expected)
+            out.append(drifts.applied(views, i, v[i], last, unseen))
         return out
 
     @cached_property

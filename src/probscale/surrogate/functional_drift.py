@@ -20,9 +20,8 @@ share of what size shifts their ends by: nothing tells how shapes differ between
 
 DRIFT_LARGER = 0.3
 """The same for sizes beyond those of which runs have come far, as a share of what their ends gain on these.
-With
-beginnings of the largest training sizes shown, log density is better by .7 nats on nanochat and the same on
-misfitting; with .5 and .8 by 1.2 and 1.6 on nanochat, with .6 worse by .05 on misfitting."""
+With beginnings of the largest training sizes shown, log density is better by .7 nats on nanochat and the same
+on misfitting; with .5 and .8 by 1.2 and 1.6 on nanochat, with .6 worse by .05 on misfitting."""
 
 
 @dataclass(frozen=True)
