@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from probscale.errors import ConfigError, MissingExtraError
 from probscale.integrations.growing import QUICK, GrowingSurrogate
-from probscale.integrations.proposals import as_text, check_candidates, mixed, scores, shares
+from probscale.integrations.proposals import as_text, check_proposing, mixed, scores, shares
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, FitOptions
 
@@ -169,9 +169,7 @@ class ProbscaleSampler(BaseSampler):
         explore: float = 0.25,
         seed: int = 0,
     ) -> None:
-        if not 0 <= explore < 1:
-            raise ConfigError(f"explore is {explore}; give a share from 0 to below 1", explore=explore)
-        check_candidates(candidates)
+        check_proposing(candidates, explore)
         self.model = model or TrialModel(seed=seed)
         self.candidates, self.explore = candidates, explore
         self._proposed = 0

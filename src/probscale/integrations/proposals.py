@@ -31,10 +31,12 @@ def shares(count: int, best: Sized) -> tuple[int, int]:
     return count - near, near
 
 
-def check_candidates(count: int) -> None:
-    """Raises ConfigError where a searcher has no candidate to score."""
-    if count < 1:
-        raise ConfigError(f"candidates is {count}; give at least 1", candidates=count)
+def check_proposing(candidates: int, explore: float) -> None:
+    """Raises ConfigError where a searcher has no candidate to score, or scores none of its proposals."""
+    if candidates < 1:
+        raise ConfigError(f"candidates is {candidates}; give at least 1", candidates=candidates)
+    if not 0 <= explore < 1:
+        raise ConfigError(f"explore is {explore}; give a share from 0 to below 1", explore=explore)
 
 
 def kind_of(value: Any) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from probscale.errors import ConfigError, MissingExtraError
-from probscale.integrations.proposals import check_candidates, mixed, shares
+from probscale.integrations.proposals import check_proposing, mixed, shares
 from probscale.integrations.ray_model import TuneModel, describes, plain
 from probscale.integrations.ray_space import TunePool, TuneSpace, nested
 
@@ -77,9 +77,7 @@ class ProbscaleSearch(Searcher):
     ) -> None:
         if find_spec("ray") is None:
             raise MissingExtraError("ray", type(self).__name__)
-        check_candidates(candidates)
-        if not 0 <= explore < 1:
-            raise ConfigError(f"explore is {explore}; give a share from 0 to below 1", explore=explore)
+        check_proposing(candidates, explore)
         super().__init__(metric=metric, mode=mode)
         model.aim(metric, mode)
         self.model = model
