@@ -373,7 +373,11 @@ def test_loop_killed_at_random_pays_once_and_ends_alike(whole, small_log, tmp_pa
     [
         ({"budget": 0.0}, BudgetError, "positive"),
         ({"runner": 3}, BudgetError, "runner"),
-        ({"batch": 0}, ConfigError, "batch"),
+        ({"batch": 0}, ConfigError, "batch is 0; .* at least 1"),
+        ({"batch": 1.5}, ConfigError, "batch is 1.5"),
+        ({"retries": -1}, ConfigError, "retries is -1; .* at least 0"),
+        ({"growth": 0.5}, ConfigError, "growth is 0.5"),
+        ({"growth": float("nan")}, ConfigError, "growth is nan"),
         ({"timeout": 0.0}, BudgetError, "timeout"),
         ({"criterion": "frontal"}, ConfigError, "frontier"),
         ({"criterion": "target"}, ConfigError, "targets="),

@@ -223,12 +223,27 @@ def test_pool_beyond_one_posterior_is_thinned_and_says_so(small_surrogate, flops
         ({"depths": "half"}, "full"),
         ({"allowed": {"width": [1]}}, "width"),
         ({"allowed": {"depth": [99.0]}}, "relax"),
-        ({"criterion": lambda situation: np.zeros(3)}, "one value each"),
     ],
 )
 def test_refusals_name_the_remedy(arguments, message, small_surrogate, big_pool, flops):
     with pytest.raises(ConfigError, match=message):
         suggest(small_surrogate, big_pool, **{"cost": flops} | arguments)
+
+
+@pytest.mark.parametrize("asked", [suggest, score_actions])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"criterion": lambda situation: np.zeros(3)}, "shape \\(3,\\) for .* one value each"),
+        ({"overhead": -0.1}, "overhead is -0.1"),
+        ({"overhead": np.nan}, "overhead is nan"),
+        ({"overhead": np.inf}, "overhead is inf"),
+        ({"cost_power": np.nan}, "cost_power is nan"),
+    ],
+)
+def test_scores_that_would_be_none_are_refused(asked, arguments, message, small_surrogate, big_pool, flops):
+    with pytest.raises(ConfigError, match=message):
+        asked(small_surrogate, big_pool, cost=flops, **arguments)
 
 
 def test_an_answer_is_a_pool_again(small_surrogate, big_pool, flops):
@@ -276,12 +291,6 @@ def test_whole_runs_are_chosen_alike_whatever_a_start_costs(small_surrogate, big
     asked = {"cost": flops, "depths": "full", "seed": 0}
     cheap, dear = (suggest(small_surrogate, big_pool, 4, overhead=o, **asked) for o in (0.0, 0.5))
     assert cheap.index.equals(dear.index)
-
-
-@pytest.mark.parametrize("overhead", [-0.1, np.nan, np.inf])
-def test_an_overhead_that_is_no_share_is_refused(overhead, small_surrogate, big_pool, flops):
-    with pytest.raises(ConfigError, match="overhead is"):
-        suggest(small_surrogate, big_pool, cost=flops, overhead=overhead)
 
 
 def test_a_pool_that_costs_nothing_is_refused_in_words(small_surrogate, big_pool):

@@ -51,6 +51,14 @@ def test_the_best_size_is_that_of_the_known_law(isoflops):
         assert best == SIZES[truth.argmin()]
 
 
+def test_a_plain_function_is_a_cost(isoflops, surrogate):
+    found = fit_isoflops(
+        surrogate, compute=[1e18, 1e19], cost=lambda configs, at: 6 * configs[["N"]].to_numpy() * at
+    )
+    np.testing.assert_allclose(found.at, isoflops.at, rtol=1e-8)
+    np.testing.assert_allclose(found.loss.mean, isoflops.loss.mean, rtol=1e-4)
+
+
 def test_runs_outside_the_observed_axis_are_left_out_or_marked(isoflops, surrogate):
     known = np.isfinite(isoflops.loss.mean)
     assert not known[isoflops.at < TOKENS[0] * 0.999].any()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field, replace
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +175,13 @@ class ActiveLoop:
                 f"budget is {self.budget!r}; it must be a positive number in the unit of the cost"
             )
         check_runner(self.runner)
-        if self.batch < 1 or self.retries < 0 or self.growth < 1:
-            raise ConfigError("batch must be at least 1, retries at least 0 and growth at least 1")
+        for name, value, least in (("batch", self.batch, 1), ("retries", self.retries, 0)):
+            if not isinstance(value, Integral) or value < least:
+                raise ConfigError(f"{name} is {value!r}; pass a whole number of at least {least}")
+        if not self.growth >= 1:
+            raise ConfigError(
+                f"growth is {self.growth!r}; pass a factor of at least 1 by which the log grows between fits"
+            )
         self._value()
 
     def _value(self) -> Value:

@@ -208,13 +208,12 @@ def score_actions(
         One row per legal action: the row of the pool, until, score and cost.
 
     Raises:
-        ConfigError: for an unknown criterion or an empty pool.
+        ConfigError: for an unknown criterion, an empty pool, or an overhead or power that is none.
     """
     value = find_criterion(criterion, aimed=targets is not None)
     compared = _compared(surrogate, pool, Constraints(), cost, at, depths, compute, targets, samples, seed)
-    situation = compared.situation
-    table, effort = situation.actions.table, np.maximum(situation.actions.effort(overhead), 1e-300)
-    table["score"] = np.asarray(value(situation)) / effort**cost_power
+    table = compared.situation.actions.table
+    table["score"] = scored(compared.situation, value, cost_power, overhead)
     table = table.iloc[np.argsort(compared.places[table["config"].to_numpy()], kind="stable")]
     told = {name: table[name].to_numpy() for name in ("until", "score", "cost")}
     return compared.answer(table["config"].tolist(), **told)
@@ -305,6 +304,25 @@ def situation_of(
     )
 
 
+def scored(situation: Situation, value: Value, cost_power: float, overhead: float) -> Array:
+    """Value per cost of each legal action, (actions,).
+
+    Raises:
+        ConfigError: for a power or overhead that is none, or a criterion that does not give one value per
+            action.
+    """
+    if not (np.isfinite(overhead) and overhead >= 0):
+        raise ConfigError(f"overhead is {overhead}; pass a share of a whole run's price, such as {OVERHEAD}")
+    if not np.isfinite(cost_power):
+        raise ConfigError(f"cost_power is {cost_power}; pass 1 to divide by cost, or 0 to ignore it")
+    worth = np.asarray(value(situation), dtype=np.float64)
+    count = int(situation.actions.legal.sum())
+    if worth.shape != (count,):
+        raise ConfigError(f"the criterion gave shape {worth.shape} for {count} actions; give one value each")
+    # An increment that is free (a cost model may round to zero) is worth any value.
+    return worth / np.maximum(situation.actions.effort(overhead), 1e-300) ** cost_power
+
+
 def greedy(
     situation: Situation,
     value: Value,
@@ -316,23 +334,15 @@ def greedy(
     """Actions chosen one after another, each as if the ones before were done; together within a budget.
 
     Raises:
-        ConfigError: for a negative overhead, or a criterion that does not give one value per action.
+        ConfigError: as `scored` does.
     """
-    if not (np.isfinite(overhead) and overhead >= 0):
-        raise ConfigError(f"overhead is {overhead}; pass a share of a whole run's price, such as {OVERHEAD}")
     for _ in range(int(n)):
         situation = replace(situation, actions=situation.actions.within(budget))
         config, point = np.nonzero(situation.actions.legal)
         if not len(config):
             return
         price = situation.actions.total[config, point] - situation.actions.paid[config]
-        worth = np.asarray(value(situation), dtype=np.float64)
-        if worth.shape != config.shape:
-            raise ConfigError(
-                f"the criterion gave shape {worth.shape} for {len(config)} actions; give one value each"
-            )
-        # An increment that is free (a cost model may round to zero) is worth any value.
-        score = worth / np.maximum(situation.actions.effort(overhead), 1e-300) ** cost_power
+        score = scored(situation, value, cost_power, overhead)
         best = int(np.argmax(np.where(np.isfinite(score), score, -np.inf)))
         choice = Choice(int(config[best]), int(point[best]), float(score[best]), float(price[best]))
         yield choice

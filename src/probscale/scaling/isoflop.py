@@ -106,7 +106,7 @@ def fit_isoflops(
 
     Source: Hoffmann et al. 2022, approach 2.
     """
-    roles = surrogate.log.roles
+    roles, cost = surrogate.log.roles, as_cost(cost)
     frame = _pool(surrogate, pool)
     levels = np.unique(np.atleast_1d(np.asarray(compute, dtype=np.float64)))
     if not (np.isfinite(levels) & (levels > 0)).all() or frame.shape[0] * len(levels) > MOST_CELLS:
@@ -114,7 +114,7 @@ def fit_isoflops(
             f"compute has {len(levels)} levels for {len(frame)} configurations; accepted are positive "
             f"levels, at most {MOST_CELLS:,} levels × configurations; a few levels are enough"
         )
-    at = as_cost(cost).axis_at(frame, np.tile(levels, (len(frame), 1)))
+    at = cost.axis_at(frame, np.tile(levels, (len(frame), 1)))
     draws = _draws(surrogate, frame, at, samples, seed)
     axis = surrogate.log.points[roles.axis].to_numpy(dtype=np.float64)
     furthest = REACH * axis.max() if until is None else float(until)
