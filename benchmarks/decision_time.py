@@ -35,16 +35,6 @@ BEFORE = (
     "`ActiveLoop` on two outputs took 20.4 s of processor for 33 turns and three fits, and takes 6.2 s: "
     "fits begin where they ended, .3 s instead of 6 s each after the first."
 )
-TRIED = (
-    "The longest steps of active learning are those in which the points have tripled: how far forecasts "
-    "beyond the observed sizes stray is then learnt anew on up to three folds, each fitted from scratch, "
-    "three quarters of the step. Rounds in which parameters are fitted stay above .05 s: a dozen "
-    "evaluations on 200 points, the law alone before, weights and factor of all points after. Tried and "
-    "left: hurried fits on 140 points instead of 200 foretell the ends of 20 pools of other sweeps "
-    "(translation, nanochat) as well (MAE of ln(loss) .245 against .246, NLPD 26.06 against 26.14), and "
-    "take 5 % less. Folds that stop once five iterations gain less than half a unit take a quarter less and "
-    "have factors within 5 % of the others': left, since the longest step stays long."
-)
 SINCE = (
     "Since then derivatives of laws are written out. Beside the code before that (a8f0ad1), in the same hour "
     "at a load of ten: rounds with fits .130 to .113 s from one epoch on and .166 to .148 from eight, all "
@@ -145,7 +135,7 @@ def main() -> None:
     )
     header = ["decision", "how many", "mean s", "median s", "largest s"]
     beside = markdown(["decision", "mean s before", "now", "largest s before", "now"], BESIDE)
-    page = [note, markdown(header, rows), BEFORE, beside, SINCE, TRIED]
+    page = [note, markdown(header, rows), BEFORE, beside, SINCE]
     write_page("decision_time", "Time of a decision", page)
 
 

@@ -178,15 +178,6 @@ PLANT = (
 )
 
 
-TRIED = (
-    "The squared error of a ridge head on the same projection, in place of the log density, on training "
-    "parts alone: of 64 planted sentences, kept-out ones reached a log density of 0.37 at best against 0.62; "
-    "on modded_nanogpt it lost less (after five epochs -2.25 against -2.67, from -2.26), on lcdb as much "
-    "(-8.07 against -8.06, from -7.71). "
-    "Learning rates of 0.0003 and 0.001 learnt more slowly on planted sentences."
-)
-
-
 def main() -> None:
     """Builds the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -220,7 +211,6 @@ def main() -> None:
         SEEN,
     ]
     parts += [markdown(head, tables["fresh"]), "## A planted cause", PLANT, markdown(head, tables["planted"])]
-    parts += ["## What was tried", TRIED]
     write_page("lora", "What fine-tuning the language model is worth", parts)
 
 

@@ -60,12 +60,6 @@ FOUND = (
     "place of 11.6."
 )
 
-TRIED = (
-    "Judged on 72 fits of finals and left: more optimism (plus .10: coverage .90 in place of .89, log "
-    "density lower by .006), wide noise alone with the same optimism (lower by .02), wide runs of at most "
-    "four or three times the spread (lower by .01 and .02), separate factors on latent and noise variance "
-    "(higher by .004, for one more parameter)."
-)
 
 LUCK = (
     "What was luck: chinchilla_epoch covers .80 on the reported split, and covered .93 here before the "
@@ -139,7 +133,6 @@ def main() -> None:
             "Before: the same splits at commit c8d1200.",
             markdown(head, [line(*row) for row in wanted]),
             FOUND,
-            TRIED,
             LUCK,
         ],
     )

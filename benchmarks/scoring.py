@@ -21,6 +21,9 @@ from peers import PEERS, VERSION, Forecast
 from tasks import Task
 
 RESULTS = Path(__file__).resolve().parent / "results"
+NOTES = "## Notes"
+"""Heading of the part of a page that is written by hand and outlives the next run of its script."""
+MADE = "Written by `benchmarks/"
 Scores = dict[str, dict[str, float]]
 
 
@@ -175,14 +178,22 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def write_page(name: str, title: str, parts: Iterable[str]) -> Path:
-    """Writes results/NAME.md and prints it."""
-    made = f"Written by `benchmarks/{Path(sys.argv[0]).name}`. Machine: {environment()}."
-    text = "\n\n".join([f"# {title}", *parts, made]) + "\n"
+    """Writes results/NAME.md and prints it; what the page says under `NOTES` is kept as it stands."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.md"
-    path.write_text(text)
+    made = f"{MADE}{Path(sys.argv[0]).name}`. Machine: {environment()}."
+    kept = notes(path.read_text("utf-8")) if path.exists() else ""
+    text = "\n\n".join([f"# {title}", *parts, *filter(None, [kept]), made]) + "\n"
+    path.write_text(text, encoding="utf-8")
     print(text)
     return path
+
+
+def notes(page: str) -> str:
+    """The part of a page that is written by hand: from the heading `NOTES` to the line on how it was made."""
+    _, heading, rest = page.partition(f"\n{NOTES}\n")
+    text, *_ = rest.partition("\n" + MADE)
+    return f"{NOTES}\n{text}".strip() if heading else ""
 
 
 def number(value: float | None) -> str:

@@ -54,34 +54,6 @@ TOOLS = ("Optuna", "Ray Tune")
 REPEATS = 20
 """Random searches behind a mean."""
 
-TRIED = (
-    "## What was tried\n\n"
-    "Fits of a growing study that begin at the parameters of the last fit, the first being of five trials: "
-    "regret of Optuna studies on problems 20 to 79 .0352 in place of .0229 (difference .0123 ± .0067), on "
-    "those shown .0360 in place of .0286; of Ray Tune, whose search makes no random proposals, .0424 in "
-    "place of .0528 (difference -.0104 ± .0123: not told apart). Forecasts say it more surely than regrets, "
-    "of which a few problems decide: of 40 other configurations on problems 20 to 49, the ends foretold "
-    "after 8, 12 and 18 trials have rank correlations of .40, .50 and .70 so, and .49, .68 and .72 from "
-    "scratch (standard errors of the differences .03, .06 and .01), errors of the logarithm of .171, .161 "
-    "and .139, and .166, .144 and .136. Fits took as long either way. One suggestion of four at random in "
-    "Ray Tune's search, as in Optuna's (`ProbscaleSearch(explore=0.25)`), on 129 problems not shown (20 to "
-    "79 and 100 to 168; Tune played in one process, two trials at a time): regret .0704 in place of .0965, "
-    "most of it on a few problems (difference .0261 ± .0298), better on 52, worse on 51, equal on 26; "
-    "medians .0327 and .0303, reports 62 and 64. Not told apart, so that it is an option and off. Fits "
-    "weigh points against outliers four times; once until now, and in the table of Ray Tune still (Optuna "
-    "on the problems shown: regret .0286 then). Chosen on problems 100 and up: of 40 other configurations "
-    "on 28 problems, ends foretold after 10, 18 and 40 random trials have the same rank correlations (.58, "
-    ".70, .79; differences at most .006) and errors, and log densities higher by .05 ± .03, .07 ± .03 and "
-    ".14 ± .03 (after 6 trials lower by .07 ± .03); on 14 LCBench problems .01 lower, each time within 1.7 "
-    "standard errors. Where one of twenty trials of a parabola goes wrong, errors fall from .074 to .032, "
-    "in seven of seven such logs. Regrets on 21 problems .0223 in place of .0255 (difference -.0033 ± "
-    ".0033, better on 9, worse on 7). A fit takes twice as long, a suggestion with a hundred trials as long "
-    "as before: it conditions far more often than it fits. Tried and no better: 30 iterations in place of "
-    "15; fits that stop where little is gained (.0316 in place of .0289 on 11); fits anew with each point "
-    "(.0483 in place of .0381 on 6, nine times as long) or after a tenth more points (.0279 and .0346 on "
-    "7). Candidates of Ray's search reflected at the ends of a range, as Optuna's are, in place of clipped: "
-    ".0932 and .0763 on eight problems (difference .0169 ± .0182), so that they are clipped as before."
-)
 
 Outcome = tuple[dict[str, Any], int]
 
@@ -282,7 +254,7 @@ def main() -> None:
     write_page(
         "tune_twins",
         "Tuning beside random search",
-        [about, *(part(rows, tool) for tool in rows["tool"].unique()), TRIED],
+        [about, *(part(rows, tool) for tool in rows["tool"].unique())],
     )
 
 
