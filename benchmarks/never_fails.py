@@ -130,9 +130,9 @@ def main() -> None:
         if name not in loaded:
             loaded[name] = POOL[name]()
         frame, roles = sub_log(*loaded[name], rng)
-        start = time.perf_counter()
+        start = time.process_time()
         failure, unreported = attempt(frame, roles, index)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         counts = rows[name]
         rows[name] = [counts[0] + 1, counts[1] + (failure is not None), counts[2] + len(unreported), 0.0]
         rows[name][3] = max(counts[3], seconds)
@@ -147,7 +147,7 @@ def main() -> None:
     total = [sum(r[i] for r in rows.values()) for i in range(3)]
     table = [[n, *map(int, r[:3]), f"{r[3]:.1f}"] for n, r in rows.items()]
     table.append(["all", *map(int, total), ""])
-    head = ["source", "fits tried", "failed", "unreported warnings", "slowest s"]
+    head = ["source", "fits tried", "failed", "unreported warnings", "slowest, CPU s"]
     parts = [markdown(head, table), "\n".join(problems) or "No failure and no unreported warning."]
     parts.append(
         "Warnings of unknown columns are those of queries: runs that are asked tell a column that is empty "

@@ -64,6 +64,21 @@ def test_active_games_of_a_log(sweep, invoke, roles, tmp_path):
     assert picture.read_text().startswith("<?xml")
 
 
+@pytest.mark.parametrize("game", ["budget", "active"])
+def test_a_store_answers_for_its_own_log_alone(game, sweep, invoke, roles, tmp_path):
+    """Both logs are called "log" in tables: games of one had been shown as those of the other."""
+    other = tmp_path / "other.csv"
+    table = pd.read_csv(sweep)
+    table.assign(loss=table["loss"] + 0.5).to_csv(other, index=False)
+    strategy = {"budget": "uniform", "active": "random full runs"}[game]
+    given = [*roles, "--strategy", strategy, "--seeds", "1", "--store", tmp_path / "store.jsonl", "-q"]
+    assert invoke("replay", game, sweep, *given, "-o", tmp_path / "a.csv").exit_code == 0
+    again = invoke("replay", game, other, *given, "-o", tmp_path / "b.csv")
+    assert again.exit_code == 2
+    assert "of their own" in again.output or "of its own" in again.output
+    assert not (tmp_path / "b.csv").exists()
+
+
 def test_tasks_of_a_log_hold_its_own_points(log):
     task = active_task(log, COST)
     known = {

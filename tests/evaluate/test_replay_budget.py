@@ -1,6 +1,8 @@
 """The replay of budgets: its protocol against a second, plain implementation of halving on the same curves."""
 
 import math
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -186,6 +188,19 @@ def test_replays_are_paired_and_resume(tmp_path):
     ]
     row = again[(again.seed == 1)].set_index("strategy")["output"]
     assert row[["halving, eta 2", "uniform"]].tolist() == direct
+
+
+def test_games_of_other_runs_of_the_same_name_are_refused(tmp_path):
+    options = {"settings": [(4, 1e19)], "seeds": range(1), "ledger": tmp_path / "games.jsonl"}
+    played = replay_budgets([family()], {"uniform": spender("uniform")}, **options)
+    assert "runs digest" not in played
+    for change in ({"outputs": family().outputs + 1.0}, {"price": 2 * family().price}):
+        with pytest.raises(BudgetError, match=r"other runs, or at other costs.*file of their own"):
+            replay_budgets([replace(family(), **change)], {"uniform": spender("uniform")}, **options)
+    lines = (tmp_path / "games.jsonl").read_text()
+    (tmp_path / "games.jsonl").write_text(re.sub(',"runs digest":"[0-9a-f]+"', "", lines))
+    older = replay_budgets([family()], {"uniform": spender("uniform")}, **options)
+    pd.testing.assert_frame_equal(older, played)
 
 
 def test_names_with_commas_are_listed_apart_and_the_nearest_first():

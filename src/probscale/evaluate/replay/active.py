@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from probscale.design.actions import Actions
 from probscale.design.cells import joint_cells
 from probscale.design.criteria import Situation, find_criterion
+from probscale.digest import curves_digest
 from probscale.envelope import Crossings, area_between, best_of, crossings, line_through
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, fit_surrogate
@@ -76,6 +77,12 @@ class ActiveTask:
         """Slope and intercept of the true law."""
         slope, intercept = line_through(np.log(self.levels), self.frontier)
         return float(slope), float(intercept)
+
+    @property
+    def digest(self) -> str:
+        """What tells this game from one on other runs."""
+        stops = np.broadcast_to(self.depths, self.at.shape)
+        return curves_digest(self.configs, self.at, self.truth, self.compute, self.price, stops, self.levels)
 
     def actions(self) -> Actions:
         """Legal actions before anything is paid."""

@@ -81,7 +81,7 @@ def replay_strategies(
 
     Raises:
         ConfigError: for an unknown game or strategy.
-        BudgetError: if the store belongs to other settings.
+        BudgetError: if the store belongs to other settings or other runs.
     """
     load = partial(find_game, game, path)
     options = {"store": store, "workers": workers, "growth": growth, "progress": progress}
@@ -110,14 +110,19 @@ def replay_loaded(
         workers: Processes.
         growth: See `replay_active`.
         progress: Show a progress bar.
+
+    Raises:
+        ConfigError: for an unknown strategy.
+        BudgetError: if the store belongs to other settings or other runs.
     """
-    _, known = load()
+    task, known = load()
     named = {strategy.name: strategy for strategy in known}
     unknown = [name for name in strategies or () if name not in named]
     if unknown:
         raise ConfigError(f"{game} has no strategy {unknown[0]!r}; {listed(unknown[0], list(named))}")
     wanted = [(name, int(seed)) for seed in seeds for name in strategies or named]
-    ledger = None if store is None else Ledger(store, settings={"game": game, "growth": growth})
+    settings = {"game": game, "growth": growth, "runs": task.digest}
+    ledger = None if store is None else Ledger(store, settings=settings, former={"runs": None})
     done: dict[tuple[str, int], list[dict[str, Any]]] = {}
     try:
         if ledger is not None:

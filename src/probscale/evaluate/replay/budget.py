@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from probscale.digest import curves_digest
 from probscale.errors import BudgetError
 from probscale.ledger import Ledger
 
@@ -60,6 +61,11 @@ class BudgetTask:
     price: Array
     params: str | None = None
     law: tuple[tuple[float, float], tuple[float, float]] | None = None
+
+    @property
+    def digest(self) -> str:
+        """What tells these runs from others."""
+        return curves_digest(self.configs, self.at, self.outputs, self.price)
 
     def subset(self, runs: NDArray[np.intp]) -> BudgetTask:
         """The task over some of its runs."""
@@ -255,8 +261,11 @@ def replay_budgets(
 
     Returns:
         One row per game: task, runs, total, seed, strategy and the fields of `play`.
+
+    Raises:
+        BudgetError: if the ledger holds games of other runs under the name of a task.
     """
-    seeds = list(seeds)
+    tasks, seeds = list(tasks), list(seeds)
     games = [
         (task, name, runs, total, seed)
         for task in tasks
@@ -267,19 +276,40 @@ def replay_budgets(
     book = None if ledger is None else Ledger(ledger, settings={"replay": "budget"})
     try:
         rows = [] if book is None else [event for event in book.events() if "strategy" in event]
+        digests = {task.name: task.digest for task in tasks}
+        _check_same_runs(rows, digests, ledger)
         done = {_key(row) for row in rows}
         wanted = {(task.name, runs, total, seed, name) for task, name, runs, total, seed in games}
         missing = [game for game in games if (game[0].name, *game[2:], game[1]) not in done]
         for row in _played(missing, spenders, executor):
             if book is not None:
-                book.append(row)
+                book.append(row | {_RUNS: digests[row["task"]]})
             rows.append(row)
             if progress is not None:
                 progress(f"{row['task']} {row['strategy']} seed {row['seed']}: regret {row['regret']:.4f}")
     finally:
         if book is not None:
             book.close()
-    return pd.DataFrame([row for row in rows if _key(row) in wanted])
+    kept = [row for row in rows if _key(row) in wanted]
+    return pd.DataFrame([{name: row[name] for name in row if name != _RUNS} for row in kept])
+
+
+_RUNS = "runs digest"
+
+
+def _check_same_runs(
+    rows: Iterable[Mapping[str, Any]], digests: Mapping[str, str], ledger: str | Path | None
+) -> None:
+    """Refuse games that were played on other runs of the same name; what older files hold is taken."""
+    for row in rows:
+        mine = digests.get(row["task"])
+        if mine is not None and row.get(_RUNS, mine) != mine:
+            raise BudgetError(
+                f"the games in {ledger} were played on other runs, or at other costs, than those given as "
+                f"{row['task']!r} now; give these a file of their own",
+                path=str(ledger),
+                task=row["task"],
+            )
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
