@@ -14,22 +14,18 @@ import argparse
 import functools
 import hashlib
 import tempfile
-import warnings
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from scoring import markdown
 from sources import data_root, read
 
 import probscale
-from probscale.budget.bench import drive
-from probscale.budget.registry import strategy_named
 from probscale.evaluate.replay.budget import ReplayBench, Spender, gain_table, gains, replay_budgets
 from probscale.evaluate.replay.budget_tasks import gemstones_task, lcbench_task, nanogpt_task
+from probscale.evaluate.replay.spenders import SIZED, SPENDERS, StrategySpender
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, fit_surrogate, load_surrogate
 
@@ -48,25 +44,6 @@ LCBENCH = [
 ]
 EARLIER_RUNS = 24
 EARLIER_EPOCHS = (1, 2, 3, 5, 8, 13, 24, 52)
-STRATEGIES = {
-    "halving, eta 2": ("halving", 2.0),
-    "halving, eta 3": ("halving", 3.0),
-    "uniform": ("uniform", 2.0),
-    "hyperband": ("hyperband", 3.0),
-    "asha, eta 2": ("asha", 2.0),
-    "asha, eta 3": ("asha", 3.0),
-    "one_random": ("one_random", 2.0),
-    "one_chinchilla": ("one_chinchilla", 2.0),
-    "halving_power": ("halving_power", 2.0),
-    "halving_ensemble": ("halving_ensemble", 2.0),
-    "halving_coregional": ("halving_coregional", 2.0),
-    "halving_joint": ("halving_joint", 2.0),
-    "early_commitment": ("early_commitment", 2.0),
-    "expected_improvement": ("expected_improvement", 2.0),
-    "size_prior": ("size_prior", 2.0),
-    "surrogate": ("surrogate", 2.0),
-    "surrogate, warm": ("surrogate", 2.0),
-}
 PLAIN = [
     "halving, eta 2",
     "halving, eta 3",
@@ -76,16 +53,6 @@ PLAIN = [
     "asha, eta 3",
     "one_random",
 ]
-
-
-def spend(name: str, eta: float, bench: ReplayBench, seed: int, *, warm: bool = False) -> None:
-    """Play one strategy, with `warm` from a surrogate of the other data sets."""
-    torch.set_num_threads(1)
-    generator = np.random.default_rng([seed, 1])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        surrogate = earlier_surrogate(str(bench.configs["dataset"].iloc[0])) if warm else None
-        drive(bench, strategy_named(name)(bench, generator, surrogate, eta))
 
 
 @functools.cache
@@ -120,6 +87,14 @@ def earlier_surrogate(held_out: str) -> CurveSurrogate:
     return surrogate
 
 
+def of_other_sets(bench: ReplayBench) -> CurveSurrogate:
+    """Surrogate of the data sets that a game is not played on."""
+    return earlier_surrogate(str(bench.configs["dataset"].iloc[0]))
+
+
+WARM = {"surrogate, warm": StrategySpender("surrogate", earlier=of_other_sets)}
+
+
 def suite(name: str, budgets: list[float] | None, sets: list[str]) -> tuple[list, list[tuple[int, float]]]:
     """Tasks and settings."""
     if name == "nano":
@@ -148,14 +123,9 @@ def main() -> None:
         raise SystemExit(f"the development data is not at {data_root()}; set PROBSCALE_DATA")
     tasks, settings = suite(arguments.suite, arguments.budgets, arguments.sets)
     sized = tasks[0].params is not None
-    names = arguments.strategies or [
-        name
-        for name in STRATEGIES
-        if (sized or name not in ("one_chinchilla", "size_prior")) and (not sized or "warm" not in name)
-    ]
-    spenders: dict[str, Spender] = {
-        name: partial(spend, *STRATEGIES[name], warm="warm" in name) for name in names
-    }
+    known = SPENDERS | ({} if sized else WARM)
+    names = arguments.strategies or [name for name in known if sized or name not in SIZED]
+    spenders: dict[str, Spender] = {name: known[name] for name in names}
     ledger = arguments.ledger or RESULTS / f"ba_{arguments.suite}.jsonl"
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     options = {"settings": settings, "seeds": seeds, "ledger": ledger}

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from probscale.errors import ConfigError
 from probscale.evaluate.replay.active import ActiveTask, Strategy, replay_active
 from probscale.evaluate.replay.active_tasks import (
-    GEMSTONES_STRATEGIES,
-    NANOGPT_STRATEGIES,
+    ANY_DEPTH_STRATEGIES,
+    WHOLE_RUN_STRATEGIES,
     gemstones_task,
     nanogpt_task,
 )
@@ -29,7 +29,7 @@ from probscale.running import computing_workers
 
 Array = NDArray[np.float64]
 
-GAMES = {"AL-N": (nanogpt_task, NANOGPT_STRATEGIES), "AL-G": (gemstones_task, GEMSTONES_STRATEGIES)}
+GAMES = {"AL-N": (nanogpt_task, WHOLE_RUN_STRATEGIES), "AL-G": (gemstones_task, ANY_DEPTH_STRATEGIES)}
 
 Load: TypeAlias = Callable[[], tuple[ActiveTask, tuple[Strategy, ...]]]
 

@@ -104,7 +104,7 @@ def gemstones_task(path: str | Path) -> ActiveTask:
     )
 
 
-NANOGPT_STRATEGIES = (
+WHOLE_RUN_STRATEGIES = (
     Strategy("random", "random", 0.0),
     Strategy("random ∝ 1/cost", "random", 1.0),
     Strategy("cheapest", "cheapest"),
@@ -117,7 +117,7 @@ NANOGPT_STRATEGIES = (
     Strategy("survey, then law / cost", "survey, then law"),
 )
 
-GEMSTONES_STRATEGIES = (
+ANY_DEPTH_STRATEGIES = (
     Strategy("random full runs", "random", 0.0, full=True),
     Strategy("random any depth ∝ 1/cost", "random", 1.0),
     Strategy("cheapest next action", "cheapest"),

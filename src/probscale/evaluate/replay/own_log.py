@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from probscale.cost import CostModel
 from probscale.errors import ConfigError
 from probscale.evaluate.replay.active import ActiveTask, Strategy
-from probscale.evaluate.replay.active_tasks import GEMSTONES_STRATEGIES, NANOGPT_STRATEGIES
+from probscale.evaluate.replay.active_tasks import ANY_DEPTH_STRATEGIES, WHOLE_RUN_STRATEGIES
 from probscale.evaluate.replay.budget import BudgetTask, finite_outputs
 from probscale.runs import RunLog
 
@@ -94,9 +94,8 @@ class LogGame:
     def __call__(self) -> tuple[ActiveTask, tuple[Strategy, ...]]:
         """Task and strategies: whole runs where a prefix is no shorter run, any depth otherwise."""
         whole = self.log.roles.horizon is not None
-        return active_task(
-            self.log, self.cost, self.name
-        ), NANOGPT_STRATEGIES if whole else GEMSTONES_STRATEGIES
+        strategies = WHOLE_RUN_STRATEGIES if whole else ANY_DEPTH_STRATEGIES
+        return active_task(self.log, self.cost, self.name), strategies
 
 
 def active_task(log: RunLog, cost: CostModel, name: str = "log") -> ActiveTask:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from probscale.errors import ConfigError, ProbscaleError
 
+LONGEST = 120
+"""Characters of a reason that are shown."""
+
 
 @contextmanager
 def published(game: str, path: str | Path) -> Iterator[None]:
@@ -27,13 +30,10 @@ def published(game: str, path: str | Path) -> Iterator[None]:
     # What a foreign file lacks shows in as many ways: columns, numbers, rows of one length.
     except (LookupError, ValueError, TypeError, ArithmeticError, OSError) as error:
         lacks = f"no column {error.args[0]!r}" if isinstance(error, KeyError) and error.args else str(error)
-        reason = lacks if len(lacks) < MOST_WORDS else f"{lacks[:MOST_WORDS]} ..."
+        reason = lacks if len(lacks) < LONGEST else f"{lacks[:LONGEST]} ..."
         raise ConfigError(
             f"{str(path)!r} is not the published log of {game} ({reason}); give that file, or replay "
             'a log of your own as the game "active" or "budget"',
             game=game,
             path=str(path),
         ) from error
-
-
-MOST_WORDS = 120

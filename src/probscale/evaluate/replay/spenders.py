@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from probscale.budget.registry import strategy_named
 from probscale.errors import ConfigError
 from probscale.evaluate.replay.budget import ReplayBench
 from probscale.spelling import close_names, did_you_mean
+from probscale.surrogate import CurveSurrogate
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,12 @@ class StrategySpender:
     Attributes:
         strategy: Its name.
         eta: One in eta runs goes on, where there are rungs.
+        earlier: Gives the surrogate of earlier runs that a game begins with; none by default.
     """
 
     strategy: str
     eta: float = 2.0
+    earlier: Callable[[ReplayBench], CurveSurrogate] | None = None
 
     def __call__(self, bench: ReplayBench, seed: int) -> None:
         """Play one game."""
@@ -34,7 +37,8 @@ class StrategySpender:
         generator = np.random.default_rng([seed, 1])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            drive(bench, strategy_named(self.strategy)(bench, generator, None, self.eta))
+            surrogate = None if self.earlier is None else self.earlier(bench)
+            drive(bench, strategy_named(self.strategy)(bench, generator, surrogate, self.eta))
 
 
 SPENDERS = {
