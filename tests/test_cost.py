@@ -203,6 +203,11 @@ def nan_cost():
             ConfigError,
             "no column 'depth'.*layers",
         ),
+        (lambda: FlopsCost("N", attention=("N", "N"))(CONFIGS, 1), ConfigError, "three columns or numbers"),
+        (lambda: FlopsCost("N", attention="N")(CONFIGS, 1), ConfigError, "three columns or numbers"),
+        (lambda: FlopsCost("N")(CONFIGS, "far"), ConfigError, "got 'far'"),
+        (lambda: FlopsCost("N")(None, 1), ConfigError, "got NoneType"),
+        (lambda: MoneyCost(FlopsCost("N"), 2.0), ConfigError, "ThroughputCost"),
         (
             lambda: FlopsCost("N")([{"N": 1.0}, {"N": None}], 1),
             ConfigError,
@@ -264,6 +269,11 @@ def nan_cost():
 def test_what_has_no_cost_is_refused_with_the_remedy(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_money_is_that_of_a_plain_function_of_seconds():
+    money = MoneyCost(lambda configs, at: 2.0 * at, device_hour=3.0)
+    np.testing.assert_allclose(money(CONFIGS, [1800.0]), 3.0)
 
 
 def test_the_examples_in_the_documentation_run():

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from probscale.errors import ConfigError
+
 Array = NDArray[np.float64]
 
 
@@ -66,6 +68,21 @@ class Crossings:
         np.add.at(out, (rows, self.left), weights * (1 - self.share))
         np.add.at(out, (rows, self.right), weights * self.share)
         return out
+
+
+def given_levels(compute: ArrayLike) -> Array:
+    """Levels of compute as a user gives them, (levels,).
+
+    Raises:
+        ConfigError: unless they are positive, finite numbers, at least one.
+    """
+    try:
+        levels = np.atleast_1d(np.asarray(compute, dtype=np.float64))
+    except (TypeError, ValueError):
+        levels = np.empty(0)
+    if levels.ndim != 1 or not len(levels) or not (np.isfinite(levels) & (levels > 0)).all():
+        raise ConfigError("compute must hold positive levels of cost, such as np.geomspace(1e18, 1e20, 50)")
+    return levels
 
 
 def crossings(cost: Array, levels: ArrayLike, *, nearest: bool = False) -> Crossings:

@@ -100,6 +100,10 @@ def test_refusals_are_those_of_allocate():
         ps.plan_budget(POOL, total=1.0, cost=COST, strategy="grid")
     with pytest.raises(BudgetError, match="at least 2"):
         ps.plan_budget(POOL, total=1.0, cost=COST, worlds=1)
+    with pytest.raises(BudgetError, match=r"worlds is 2\.5"):
+        ps.plan_budget(POOL, total=1.0, cost=COST, worlds=2.5)
+    with pytest.raises(BudgetError, match="seed is -1"):
+        ps.plan_budget(POOL, total=1.0, cost=COST, seed=-1)
 
 
 @pytest.mark.parametrize("axis", ["step", "kept", "game"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from botorch.acquisition import LogExpectedImprovement
 
 import probscale as ps
 from probscale.design import CRITERIA, Situation, acquisition, after_survey, suggest
@@ -221,6 +222,20 @@ def test_pool_beyond_one_posterior_is_thinned_and_says_so(small_surrogate, flops
         ({"at": [2e9, 1e9]}, "rising"),
         ({"depths": [3.3e9]}, "no point of the grid"),
         ({"depths": "half"}, "full"),
+        ({"depths": []}, "depths is empty"),
+        ({"allowed": {"depth": 8.0}}, r"pass a list of values, \[8.0\]"),
+        ({"allowed": ["depth"]}, "allowed is a list; pass a dict"),
+        ({"where": "depth < 9"}, "pass a function of the pool"),
+        ({"where": lambda pool: pool["depth"].where(pool["depth"] < 8)}, "where gave nan for row 9"),
+        ({"max_cost": np.nan}, "max_cost is nan"),
+        ({"budget": "all"}, "budget is 'all'"),
+        ({"compute": [0.0, 1e18]}, "positive levels"),
+        (
+            {"criterion": LogExpectedImprovement},
+            r"pass an acquisition function of BoTorch as .*acquisition\(lambda",
+        ),
+        ({"criterion": lambda now: np.full(now.actions.legal.sum(), np.nan)}, "no number for any action"),
+        ({"seed": -1}, "seed is -1"),
         ({"allowed": {"width": [1]}}, "width"),
         ({"allowed": {"depth": [99.0]}}, "relax"),
     ],
@@ -253,6 +268,30 @@ def test_an_answer_is_a_pool_again(small_surrogate, big_pool, flops):
         again = suggest(small_surrogate, chosen.reset_index(drop=True), cost=flops, n=1)
     plain = chosen.reset_index(drop=True).drop(columns=["until", "score", "cost"])
     pd.testing.assert_frame_equal(again, suggest(small_surrogate, plain, cost=flops, n=1))
+
+
+def test_few_rows_that_may_be_trained_are_not_thinned_away(small_surrogate, flops):
+    """The lot that makes a large pool small knows which rows it must not miss."""
+    pool = pd.DataFrame({"N": np.geomspace(1e6, 1e9, 2_000), "depth": 8.0, "gpus": np.arange(2_000)})
+    chosen = suggest(small_surrogate, pool, 3, cost=flops, allowed={"gpus": [7, 1_100, 1_999]}, depths="full")
+    assert set(chosen["gpus"]) == {7, 1_100, 1_999}
+    cheap = suggest(small_surrogate, pool, 1, cost=flops, max_cost=flops(pool, STEPS[0])[0])
+    assert cheap["gpus"].tolist() == [0]
+
+
+def test_truth_values_are_read_by_their_labels(small_surrogate, big_pool, flops):
+    pool = big_pool.iloc[ORDER]
+    chosen = suggest(
+        small_surrogate, pool, 4, cost=flops, where=lambda rows: (rows["depth"] > 4).sort_index()
+    )
+    assert (chosen["depth"] > 4).all()
+
+
+def test_what_is_no_surrogate_or_acquisition_is_refused(small_log, big_pool, flops):
+    with pytest.raises(ConfigError, match="suggest needs a fitted surrogate, got RunLog"):
+        suggest(small_log, big_pool, cost=flops)
+    with pytest.raises(ConfigError, match="pass a function of the model and the situation"):
+        acquisition(LogExpectedImprovement)
 
 
 def test_reserved_columns_are_refused(small_surrogate, big_pool, flops):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from probscale.errors import LawError
+from probscale.errors import ConfigError, LawError
 from probscale.laws import available_laws, find_law, fit_law
 
 TRUTH = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
@@ -177,6 +177,12 @@ def test_importing_the_laws_loads_neither_torch_nor_pandas():
         ({"prior": {"alpha": (0.3, 0.0)}}, "prior spread of alpha is 0.0"),
         ({"prior": {"alpha": (-0.3, 0.1)}}, "alpha = -0.3 lies outside"),
         ({"delta": 0.0}, "delta is 0.0; pass a positive number"),
+        ({"delta": "small"}, "delta is 'small'; pass a positive number"),
+        (
+            {"prior": {"alpha": 0.3}},
+            r"the prior of alpha is 0.3; pass its median and spread, such as \(0.3, 0.3\)",
+        ),
+        ({"fixed": {"alpha": "low"}}, "fixed alpha is 'low'; pass a number"),
         ({"weights": np.ones(3)}, "weights has 3 entries for 80 points"),
         ({"groups": np.ones(3)}, "groups has 3 entries for 80 points"),
     ],
@@ -216,6 +222,53 @@ def test_levels_outside_zero_and_one_are_refused(fit):
             fit.predict(params=1e9, tokens=1e10, interval=level)
     with pytest.raises(LawError, match="has no spread"):
         fit.bootstrap(1)
+
+
+def test_what_is_no_number_of_things_or_seed_is_refused(fit):
+    with pytest.raises(LawError, match="pass a probability inside"):
+        fit.interval("most")
+    for arguments, message in [
+        ({"restarts": -1}, "restarts is -1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": "a"}, "seed is 'a'"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            fit.bootstrap(5, **arguments)
+    with pytest.raises(LawError, match="has no spread"):
+        fit.bootstrap(2.5)
+    with pytest.raises(ConfigError, match="n is -1"):
+        fit.sample(-1)
+    with pytest.raises(ConfigError, match="starts is 0"):
+        fit_law("chinchilla", **_data(), starts=0)
+
+
+def test_points_of_one_run_have_no_bootstrap():
+    """Resamples of one run are all alike, and their spread of zero is not that of the parameters."""
+    fit = fit_law("chinchilla", **_data(), groups=np.zeros(PARAMS.size))
+    with pytest.raises(LawError, match="80 points are of one run"):
+        fit.bootstrap(10)
+
+
+def test_restarts_find_lower_ends_of_resamples_and_lose_none():
+    """A broken power law has several minima; what each resample weighs is drawn from its seed."""
+    x = np.geomspace(1, 1e6, 24)
+    clean = 0.5 + 3 * x**-0.3 * (1 + (x / 1e3) ** 5) ** -0.08
+    loss = clean * np.exp(np.random.default_rng(0).normal(scale=0.05, size=24))
+    fit = fit_law("bnsl", x=x, loss=loss)
+    ends = {}
+    for restarts in (0, 4):
+        rows = zip(
+            np.random.SeedSequence(1).spawn(8), fit.bootstrap(8, seed=1, restarts=restarts).rows, strict=True
+        )
+        ends[restarts] = []
+        for child, row in rows:
+            counts = np.bincount(np.random.default_rng(child).integers(0, 24, 24), minlength=24)
+            size = np.abs(np.log(fit.law.evaluate(row, x=x)) - np.log(loss))
+            losses = np.where(size <= fit.delta, size**2 / 2, fit.delta * (size - fit.delta / 2))
+            ends[restarts].append(counts @ losses)
+    gain = np.array(ends[0]) - np.array(ends[4])
+    assert gain.min() > -1e-9
+    assert gain.max() > 1e-4
 
 
 def test_predictions_outside_the_domain_of_a_law_are_refused():

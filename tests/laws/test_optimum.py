@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
 
-from probscale.errors import LawError
+from probscale.errors import ConfigError, LawError
 from probscale.laws import (
     envelope_allocation,
     find_law,
@@ -162,6 +162,55 @@ def test_the_envelope_of_curves_finds_the_exponent_of_the_law():
     assert found.params_exponent == pytest.approx(EXPONENT, abs=0.02)
     truth = find_law("chinchilla").optimum(CHINCHILLA, np.array([1e21])).params
     np.testing.assert_allclose(found.params([1e21]), truth, rtol=0.2)
+
+
+def test_bins_are_the_budgets_and_the_seed_that_of_the_resamples():
+    sizes, tokens = np.geomspace(1e7, 2e10, 12), np.geomspace(1e8, 1e13, 60)
+    params, seen = np.repeat(sizes, 60), np.tile(tokens, 12)
+    loss = find_law("chinchilla").formula(CHINCHILLA, params=params, tokens=seen)
+    given = {
+        "run": np.repeat(np.arange(12), 60),
+        "params": params,
+        "tokens": seen,
+        "loss": loss,
+        "resamples": 10,
+    }
+    few, many = (envelope_allocation(**given, bins=bins, seed=0) for bins in (10, 60))
+    flops = 6 * params * seen
+    budgets = np.geomspace(flops.min(), flops.max(), 12)[1:-1]
+    assert set(few.points["compute"].round(-3)) <= set(budgets.round(-3))
+    assert 3 < len(few.points) <= 10 < len(many.points)
+    same, other = (envelope_allocation(**given, bins=10, seed=seed) for seed in (0, 1))
+    np.testing.assert_array_equal(few.draws, same.draws)
+    assert not np.array_equal(few.draws, other.draws)
+    assert few.params_exponent == other.params_exponent
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bins": 1}, "bins is 1"),
+        ({"resamples": -1}, "resamples is -1"),
+        ({"seed": "a"}, "seed is 'a'"),
+        ({"run": [0, 1]}, "run has 2 entries for 8 points"),
+    ],
+)
+def test_what_no_envelope_can_be_made_of_is_refused(change, message):
+    given = {"run": np.repeat([0, 1], 4), "params": np.repeat([1e7, 1e8], 4)}
+    given |= {"tokens": np.tile(np.geomspace(1e8, 1e9, 4), 2), "loss": np.linspace(4, 3, 8)}
+    with pytest.raises((LawError, ConfigError), match=message):
+        envelope_allocation(**given | change)
+
+
+def test_an_allocation_without_resamples_has_no_interval():
+    params = np.tile(np.geomspace(1e8, 1e9, 5), 2)
+    compute = np.repeat([1e19, 1e20], 5)
+    loss = 2 + np.log(params / np.repeat([2e8, 4e8], 5)) ** 2
+    found = isoflop_allocation(compute=compute, params=params, loss=loss, resamples=0)
+    with pytest.raises(LawError, match="ask for resamples"):
+        found.interval()
+    with pytest.raises(LawError, match="interval level is 2"):
+        found.interval(2)
 
 
 def test_budgets_without_an_inner_minimum_are_refused():

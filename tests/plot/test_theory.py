@@ -39,6 +39,14 @@ def test_phase_diagram_colours_each_cell_by_its_phase(ax):
     assert {text.get_text() for text in ax.texts} >= set(theory.PHASES)
 
 
+def test_named_points_take_the_place_of_the_examples(ax):
+    plot_phase_diagram(ax=ax, points={"ours": (0.6, 0.9)})
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [line.get_xydata().tolist() for line in dots] == [[[1.2, 1.8]]]
+    assert "ours" in {text.get_text() for text in ax.texts}
+    assert not {text.get_text() for text in ax.texts} & set(theory.PHASES)
+
+
 def test_nothing_to_draw_is_refused(ax):
     with pytest.raises(ConfigError, match="curves is empty"):
         plot_frontier({}, ax=ax)

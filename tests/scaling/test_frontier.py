@@ -10,7 +10,7 @@ import pytest
 import probscale as ps
 from probscale.errors import ConfigError, ExtrapolationWarning, MisfitWarning, ShapeError
 from probscale.scaling import fit_frontier
-from probscale.scaling.frontier import _warn_bent
+from probscale.scaling.doubts import warn_bent
 from probscale.scaling.law_posterior import fit_laws
 from probscale.surrogate import FitOptions
 
@@ -182,7 +182,10 @@ def test_extrapolation_warns_by_how_much(surrogate):
 
 def test_runs_end_where_until_says(surrogate):
     pool = pd.DataFrame({"N": SIZES})
-    found = fit_frontier(surrogate, pool, compute=COMPUTE, cost=COST, until=1e9)
+    with pytest.warns(
+        MisfitWarning, match=r"4 of the 12 levels of compute are more than any run .*\(6e\+18\)"
+    ):
+        found = fit_frontier(surrogate, pool, compute=COMPUTE, cost=COST, until=1e9)
     assert (found.optimum.axis.values <= 1e9 * (1 + 1e-9)).all()
     assert (found.loss.mean >= true_frontier()[0] - 0.01).all()
 
@@ -220,7 +223,8 @@ def test_planned_ends_follow_the_compute(planned):
 
 def test_a_given_planned_end_is_kept(planned):
     pool = pd.DataFrame({"N": [1e7, 1e8], "D": [1e10, 1e10]})
-    found = fit_frontier(planned, pool, compute=COMPUTE, cost=COST)
+    with pytest.warns(MisfitWarning, match=r"any run of the pool costs \(6e\+18\): the frontier stays level"):
+        found = fit_frontier(planned, pool, compute=COMPUTE, cost=COST)
     assert np.isnan(found.loss.mean[COMPUTE < 6e17]).all()
     assert np.isfinite(found.loss.mean[COMPUTE >= 6e17]).all()
     later = COMPUTE >= 6e18
@@ -228,17 +232,35 @@ def test_a_given_planned_end_is_kept(planned):
     assert np.isfinite(found.law.mean["slope"])
 
 
+def test_runs_planned_beyond_until_are_left_out(planned):
+    pool = pd.DataFrame({"N": [1e7, 1e8, 1e8], "D": [1e9, 1e9, 1e10]})
+    levels = np.geomspace(6e16, 6e17, 6)
+    found = fit_frontier(planned, pool, compute=levels, cost=COST, until=2e9)
+    np.testing.assert_allclose(found.optimum.axis.values[:, -1], 1e9)
+    alone = fit_frontier(planned, pool.iloc[:2], compute=levels, cost=COST)
+    np.testing.assert_allclose(found.loss.mean, alone.loss.mean, rtol=2e-3)
+    with pytest.raises(
+        ConfigError, match=r"planned to go beyond until=5e\+08; the first to end does so at 1e\+09"
+    ):
+        fit_frontier(planned, pool, compute=levels, cost=COST, until=5e8)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"compute": [1e19, 1e18, 1e20]}, "rising"),
+        ({"compute": [1e19, 1e18, 1e20]}, "must rise"),
         ({"compute": [1e18, 1e19]}, "at least three"),
         ({"compute": [-1.0, 1e18, 1e19]}, "positive"),
         ({"pool": []}, "empty"),
         ({"pool": 3}, "pool is a int; pass a DataFrame"),
         ({"pool": "runs.csv"}, "pool is a str; pass a DataFrame"),
         ({"compute": np.geomspace(1, 100, 5)}, "cheapest"),
-        ({"samples": 0}, "at least one draw"),
+        ({"compute": "all"}, "positive levels"),
+        ({"samples": 1}, "samples is 1; pass a whole number of at least 2"),
+        ({"samples": 2.5}, "samples is 2.5"),
+        ({"seed": -1}, "seed is -1"),
+        ({"until": 0.0}, "until is 0.0"),
+        ({"until": "1e9"}, "until is '1e9'"),
     ],
 )
 def test_refusals_name_the_remedy(arguments, message, surrogate):
@@ -254,6 +276,18 @@ def test_questions_outside_the_frontier_are_refused(surrogate, frontier):
         frontier.smallest_budget(2.0, 1.0)
     with pytest.raises(ShapeError, match="one value per level"):
         frontier.frmse([1.0, 2.0])
+    with pytest.raises(ConfigError, match="strictly between"):
+        frontier.smallest_budget(2.0, "most")
+    with pytest.raises(ConfigError, match="target is nan"):
+        frontier.prob_reach(np.nan)
+    with pytest.raises(ConfigError, match="slope and intercept"):
+        frontier.abc({"slope": -0.1})
+    with pytest.raises(ConfigError, match="two rising amounts"):
+        frontier.abc({"slope": -0.1, "intercept": 3.0}, span=(1e20, 1e15))
+    with pytest.raises(ConfigError, match="losses are all positive"):
+        frontier.frmse(-frontier.loss.mean)
+    with pytest.raises(ConfigError, match="fit_frontier needs a fitted surrogate, got str"):
+        fit_frontier("runs", pd.DataFrame({"N": SIZES}), compute=COMPUTE, cost=COST)
     plain = fit_frontier(surrogate, pd.DataFrame({"N": SIZES}), compute=COMPUTE, cost=COST, samples=16)
     with pytest.raises(ConfigError, match="no target"):
         plain.prob_reach()
@@ -267,13 +301,13 @@ def test_a_law_whose_limit_is_passed_already_is_called_a_misfit(goal, name):
     draws = draws * np.exp(1e-3 * np.random.default_rng(0).standard_normal((16, 12)))
     values = draws if goal == "min" else 10 - draws
     with pytest.warns(MisfitWarning, match=f"has a {name} of"):
-        _warn_bent(fit_laws(compute, values, goal=goal), values)
+        warn_bent(fit_laws(compute, values, goal=goal), values)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         late = values[:, 7:]
-        _warn_bent(fit_laws(compute[7:], late, goal=goal), late)
+        warn_bent(fit_laws(compute[7:], late, goal=goal), late)
         flat = np.full((4, 5), 2.0)
-        _warn_bent(fit_laws(compute[:5], flat, goal=goal), flat)
+        warn_bent(fit_laws(compute[:5], flat, goal=goal), flat)
 
 
 def test_a_pool_that_reaches_too_few_levels_is_refused_with_the_remedy():

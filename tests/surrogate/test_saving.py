@@ -30,6 +30,16 @@ def test_predictions_survive_a_round_trip(surrogate, file, new):
     assert loaded.report == surrogate.report
 
 
+def test_the_device_of_a_loaded_surrogate_is_that_asked_for(file, new):
+    loaded = ps.load_surrogate(file, device="cpu")
+    plain = ps.load_surrogate(file)
+    np.testing.assert_array_equal(
+        loaded.predict(new.configs, new.at).mean, plain.predict(new.configs, new.at).mean
+    )
+    with pytest.raises(ConfigError, match="abacus"):
+        ps.load_surrogate(file, device="abacus")
+
+
 def test_a_loaded_surrogate_can_go_on_learning(surrogate, file, log, new):
     frame = log.to_frame().drop(columns="diverged").head(8).assign(run="replicate")
     more = ps.RunLog.from_frame(frame, **log.roles.arguments())

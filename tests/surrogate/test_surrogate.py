@@ -226,6 +226,14 @@ def test_best_is_the_smallest_expected_loss_and_its_odds_add_up(surrogate, new):
     assert found.config["task"] == new.configs["task"].iloc[found.position]
 
 
+def test_the_seed_of_the_best_is_that_of_its_odds(surrogate, new):
+    one, same, other = (surrogate.best(new.configs, 1e10, within=0.05, seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(one.table, same.table)
+    assert one.position == other.position
+    assert one.mean == other.mean
+    assert not np.array_equal(one.table["prob_best"], other.table["prob_best"])
+
+
 def test_the_best_configuration_keeps_its_whole_numbers():
     log = RunLog.from_frame(
         pd.DataFrame({"run": list("aabb"), "step": [1, 2, 1, 2], "loss": [3.0, 2.0, 2.5, 1.9]}).assign(

@@ -125,8 +125,11 @@ def test_feature_frontier_is_below_every_run():
     ("arguments", "words"),
     [
         ({"kind": "other"}, "kind must be"),
-        ({"n_runs": 0}, "n_runs must be"),
-        ({"points": 1}, "points at least 2"),
+        ({"n_runs": 0}, "n_runs is 0"),
+        ({"points": 1}, "points is 1; pass a whole number of at least 2"),
+        ({"n_runs": 2.5}, "n_runs is 2.5"),
+        ({"start": 1.0}, "start is 1.0"),
+        ({"seed": -1}, "seed is -1"),
         ({"tasks": [(1.0, 1.0)]}, "is their number"),
         ({"tasks": 0}, "tasks must be"),
         ({"kind": "plrf", "tasks": 2}, "are pairs"),

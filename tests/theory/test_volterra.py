@@ -217,3 +217,28 @@ def test_an_unstable_rate_may_be_asked_for(kind):
         ask(1.0, 0.7, **given)
     first, last = np.atleast_2d(ask(1.0, 0.7, **given, check_stability=False)).mean(axis=0)
     assert last > 10 * first
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: theory.expected_loss(1.0, 1.0, params=100, steps=[3], ratio=0.9), "ratio is 0.9"),
+        (lambda: theory.expected_loss(1.0, 1.0, params=100, steps="all"), "steps must be numbers; got 'all'"),
+        (
+            lambda: theory.expected_loss(1.0, 1.0, params="big", steps=[1]),
+            "whole number from 1 to 1e9; got 'big'",
+        ),
+        (
+            lambda: theory.expected_loss(1.0, 1.0, params=100, steps=[1], learning_rate="x"),
+            "learning_rate must be numbers",
+        ),
+        (lambda: theory.frontier(1.0, 0.7, compute=[]), "compute must be finite, positive and rising"),
+        (lambda: theory.simulate_sgd(1.0, 1.0, params=10**6, steps=5), r"4e\+12 entries.*expected_loss"),
+        (lambda: theory.sample_features(10**6), "too many to draw"),
+        (lambda: theory.simulate_sgd(1.0, 1.0, params=10, steps=5, seeds=1.5), "seeds is 1.5"),
+        (lambda: theory.simulate_sgd(1.0, 1.0, params=10, steps=5, seed=-1), "seed is -1"),
+    ],
+)
+def test_what_the_model_does_not_take_is_refused_in_words(call, words):
+    with pytest.raises(ConfigError, match=words):
+        call()

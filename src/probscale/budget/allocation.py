@@ -226,7 +226,7 @@ def _concluded(bench: LiveBench, ledger: Ledger, output: str, unit: str, *, kept
     if not np.isfinite(best).any():
         if ledger.events() and ledger.events()[-1]["event"] != "finished":
             ledger.append({"event": "finished", "run": None, "spent": float(bench.spent.sum())})
-        raise _nothing_found(bench, ledger, output)
+        raise _nothing_found(bench, output, path=ledger.path if kept else None)
     row = int(np.argmin(best))
     winner = BestRun(dict(bench.visible[row]), float(sign * best[row]))
     spent = float(bench.spent.sum())
@@ -255,13 +255,13 @@ def _concluded(bench: LiveBench, ledger: Ledger, output: str, unit: str, *, kept
     )
 
 
-def _nothing_found(bench: LiveBench, ledger: Ledger, output: str) -> BudgetError:
+def _nothing_found(bench: LiveBench, output: str, *, path: Path | None) -> BudgetError:
     """Why there is no best run."""
     problems = [run.problem for run in bench.runs if run.problem]
     diverged = sum(run.status == "diverged" for run in bench.runs)
     begun = int((bench.spent > 0).sum())
     if problems:
-        why = f"the first failure: {problems[0]}. See {ledger.path}"
+        why = f"the first failure: {problems[0]}" + ("" if path is None else f". See {path}")
     elif diverged:
         why = f"{diverged} of {begun} runs that began diverged: the last {output} was not finite"
     elif begun:

@@ -56,10 +56,20 @@ def check_options(runner: object, goal: str, seed: int, retries: int) -> None:
     """
     if goal not in ("min", "max"):
         raise BudgetError(f'goal is {goal!r}; accepted are "min" and "max"', goal=goal)
-    for name, value in (("seed", seed), ("retries", retries)):
-        if not isinstance(value, Integral) or value < 0:
-            raise BudgetError(f"{name} is {value!r}; pass a whole number of at least 0", **{name: value})
+    check_seed(seed)
+    if not isinstance(retries, Integral) or retries < 0:
+        raise BudgetError(f"retries is {retries!r}; pass a whole number of at least 0", retries=retries)
     check_runner(runner)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what is no seed.
+
+    Raises:
+        BudgetError: then.
+    """
+    if not isinstance(seed, Integral) or seed < 0:
+        raise BudgetError(f"seed is {seed!r}; pass a whole number of at least 0", seed=seed)
 
 
 def check_surrogate(surrogate: CurveSurrogate | None) -> None:

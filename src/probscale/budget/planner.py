@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,14 @@ import pandas as pd
 from probscale.budget.bench import drive
 from probscale.budget.forecast import first_point
 from probscale.budget.history import cost_column
-from probscale.budget.intake import check_budget, check_earlier, params_column, per_run, read_pool
+from probscale.budget.intake import (
+    check_budget,
+    check_earlier,
+    check_seed,
+    params_column,
+    per_run,
+    read_pool,
+)
 from probscale.budget.paid import Paid, read_paid
 from probscale.budget.registry import Maker, StrategyMaker, strategy_named
 from probscale.budget.rungs import check_eta
@@ -129,10 +137,12 @@ def plan_budget(
     check_eta(eta)
     check_earlier(surrogate, configs, axis=axis, output=None, goal=None, horizon=horizon)
     maker = strategy_named(strategy)
-    if worlds < 2:
+    if not isinstance(worlds, Integral) or worlds < 2:
         raise BudgetError(
-            f"worlds is {worlds}; probabilities need at least 2 imagined outcomes", worlds=worlds
+            f"worlds is {worlds!r}; probabilities need a whole number of imagined outcomes, at least 2",
+            worlds=worlds,
         )
+    check_seed(seed)
     params = params_column(cost, configs)
     last = per_run(configs, horizon, "horizon", np.inf)
     paid = None

@@ -47,6 +47,10 @@ class FlopsCost(CostModel):
             per_token = per_token + self.per_param_token * extra
         if self.attention is not None:
             names = ("layers", "width", "context")
+            if isinstance(self.attention, str) or len(self.attention) != len(names):
+                raise ConfigError(
+                    f"attention is {self.attention!r}; pass three columns or numbers: layers, width, context"
+                )
             sizes = [positive(configs, size, name) for size, name in zip(self.attention, names, strict=True)]
             per_token = per_token + 12.0 * sizes[0] * sizes[1] * sizes[2]
         tokens = at * positive(configs, self.tokens_per_axis, "tokens_per_axis")[:, None]
@@ -107,6 +111,15 @@ class MoneyCost(CostModel):
     device_hour: Quantity
     devices: Quantity = 1.0
     unit: str = "money"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seconds", as_cost(self.seconds))
+        if self.seconds.unit == "FLOPs":
+            raise ConfigError(
+                "seconds is a cost in FLOPs; divide it by the rate of the device first: "
+                "MoneyCost(ThroughputCost(flops, flops_per_second=...), device_hour=...)",
+                unit=self.seconds.unit,
+            )
 
     def total(self, configs: pd.DataFrame, at: np.ndarray) -> np.ndarray:  # noqa: D102
         price = positive(configs, self.device_hour, "device_hour", zero=True)

@@ -203,7 +203,8 @@ def _bisected(price: Callable[[np.ndarray], np.ndarray], wanted: np.ndarray, gue
 def _table(configs: Configs) -> pd.DataFrame:
     if isinstance(configs, pd.DataFrame):
         return configs
-    if isinstance(configs, Mapping) or not all(isinstance(row, Mapping) for row in configs):
+    rows = isinstance(configs, Sequence) and not isinstance(configs, str)
+    if not rows or not all(isinstance(row, Mapping) for row in configs):
         raise ConfigError(
             f"configurations must be a DataFrame or a list of dicts, got {type(configs).__name__}; "
             "wrap a single one in a list"
@@ -212,7 +213,10 @@ def _table(configs: Configs) -> pd.DataFrame:
 
 
 def _axis_values(values: ArrayLike, name: str) -> np.ndarray:
-    places = np.asarray(values, dtype=np.float64)
+    try:
+        places = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name} must hold finite axis values of at least 0, got {values!r}") from error
     bad = ~(np.isfinite(places) & (places >= 0))
     if bad.any():
         raise ConfigError(f"{name} must hold finite axis values of at least 0, got {places[bad].flat[0]:g}")

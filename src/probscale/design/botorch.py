@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from probscale.design.criteria import Situation, Value
+from probscale.errors import ConfigError
 
 Array = NDArray[np.float64]
 
@@ -76,12 +77,21 @@ def acquisition(
         logarithm: The function gives logarithms, as LogExpectedImprovement does; they are raised, so that
             values can be divided by costs.
 
+    Raises:
+        ConfigError: for what is no function, such as the class of an acquisition function.
+
     >>> from botorch.acquisition import LogExpectedImprovement
     >>> criterion = acquisition(
     ...     lambda model, now: LogExpectedImprovement(model, best_f=model.goal_sign * now.incumbent),
     ...     logarithm=True,
     ... )
     """
+    if isinstance(make, type) or not callable(make):
+        raise ConfigError(
+            f"make is {make!r}; pass a function of the model and the situation that returns an acquisition "
+            "function, such as lambda model, situation: UpperConfidenceBound(model, beta=2.0)",
+            make=make,
+        )
 
     def value(situation: Situation) -> Array:
         function = make(CellModel(situation), situation)

@@ -217,6 +217,13 @@ def find_criterion(criterion: str | Value, *, aimed: bool = True) -> Value:
     """
     if criterion == "target" and not aimed:
         raise ConfigError('the criterion "target" needs targets=, the configurations whose end matters')
+    if isinstance(criterion, type) or hasattr(criterion, "model"):
+        raise ConfigError(
+            f"criterion is {criterion!r}; pass an acquisition function of BoTorch as "
+            "probscale.design.acquisition(lambda model, situation: LogExpectedImprovement(model, "
+            "best_f=model.goal_sign * situation.incumbent), logarithm=True)",
+            criterion=criterion,
+        )
     if not isinstance(criterion, str) and callable(criterion):
         return criterion
     name = criterion if isinstance(criterion, str) else repr(criterion)

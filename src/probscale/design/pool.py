@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from numbers import Real
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -45,11 +46,31 @@ class Constraints:
     allowed: Mapping[str, Collection[Any]] | None = None
     where: Callable[[pd.DataFrame], Any] | None = None
 
+    def __post_init__(self) -> None:
+        limit_of(self.max_cost, "max_cost")
+        if self.where is not None and not callable(self.where):
+            raise ConfigError(
+                f"where is {self.where!r}; pass a function of the pool, such as "
+                "lambda pool: pool['memory'] < 80",
+                where=self.where,
+            )
+        if self.allowed is not None and not isinstance(self.allowed, Mapping):
+            raise ConfigError(
+                f"allowed is a {type(self.allowed).__name__}; pass a dict of columns and the values each "
+                "may take"
+            )
+        for name, values in (self.allowed or {}).items():
+            if isinstance(values, str) or not isinstance(values, Iterable):
+                raise ConfigError(
+                    f"allowed gives {values!r} for {name!r}; pass a list of values, [{values!r}]", column=name
+                )
+
     def mask(self, pool: pd.DataFrame) -> NDArray[np.bool_]:
         """Which rows of a pool may be trained.
 
         Raises:
-            ConfigError: for an unknown column, a mask of the wrong length, or when no row is left.
+            ConfigError: for an unknown column, a mask of the wrong length or with missing values, or when no
+                row is left.
         """
         keep = np.ones(len(pool), dtype=bool)
         for name, values in (self.allowed or {}).items():
@@ -57,13 +78,48 @@ class Constraints:
                 raise ConfigError(f"allowed names {name!r}, which the pool does not have", column=name)
             keep &= pool[name].isin(list(values)).to_numpy()
         if self.where is not None:
-            given = np.asarray(self.where(pool), dtype=bool)
-            if given.shape != (len(pool),):
-                raise ConfigError(f"where gave shape {given.shape}; the pool has {len(pool)} rows, one each")
-            keep &= given
+            keep &= _truths(self.where(pool), pool.index)
         if not keep.any():
             raise ConfigError("no configuration of the pool meets the constraints; relax allowed= or where=")
         return keep
+
+
+def limit_of(value: float | None, name: str) -> float:
+    """A limit on costs; None is none, infinity.
+
+    Raises:
+        ConfigError: for what is no number.
+    """
+    if value is None:
+        return np.inf
+    if not isinstance(value, Real) or np.isnan(float(value)):
+        raise ConfigError(
+            f"{name} is {value!r}; pass a number in the unit of the cost, or None for no limit",
+            **{name: value},
+        )
+    return float(value)
+
+
+def _truths(given: Any, index: pd.Index) -> NDArray[np.bool_]:
+    """Truth values of the rows of a pool; a series in another order is read by its labels.
+
+    Raises:
+        ConfigError: if there is not one for each row, or one is missing.
+    """
+    if isinstance(given, pd.Series) and index.is_unique and len(given) == len(index):
+        labels = cast(pd.Index, given.index)
+        given = given.reindex(index) if labels.isin(index).all() and labels.is_unique else given
+    values = np.asarray(given)
+    if values.shape != (len(index),):
+        raise ConfigError(f"where gave shape {values.shape}; the pool has {len(index)} rows, one each")
+    missing = np.flatnonzero(pd.isna(values))
+    if len(missing):
+        raise ConfigError(
+            f"where gave {values[missing[0]]} for row {missing[0]} of the pool; give True or False for each, "
+            "for example with .fillna(False)",
+            row=int(missing[0]),
+        )
+    return values.astype(bool)
 
 
 def read_pool(pool: Configs, log: RunLog) -> pd.DataFrame:
@@ -143,6 +199,8 @@ def depths_of(grid: Array, log: RunLog, depths: Depths | None) -> NDArray[np.boo
         mask[:, -1 if depths == "full" else slice(None)] = True
         return mask
     wanted = np.asarray(depths, dtype=np.float64).ravel()
+    if not len(wanted):
+        raise ConfigError('depths is empty; pass "full", "any" or at least one axis value')
     close = np.isclose(grid[:, :, None], wanted, rtol=1e-9, atol=0.0)
     if not close.any(axis=(0, 1)).all():
         absent = wanted[~close.any(axis=(0, 1))][0]
@@ -172,17 +230,27 @@ def actions_of(
     reached = progress_of(frame, log)
     total = cost(frame, grid)
     paid = cost(frame, reached[:, None])[:, 0]
-    dearest = np.inf if constraints.max_cost is None else float(constraints.max_cost)
+    dearest = limit_of(constraints.max_cost, "max_cost")
     return Actions(grid, total, reached, paid, depths, constraints.mask(frame), dearest)
 
 
-def thinned(order: NDArray[np.intp], points: int, keep: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
+def thinned(
+    order: NDArray[np.intp],
+    points: int,
+    *,
+    keep: NDArray[np.bool_],
+    legal: NDArray[np.bool_],
+    seed: int,
+) -> NDArray[np.intp]:
     """Rows of a pool that fit into one joint covariance: those to keep, then others at random.
+
+    Where few rows may be trained, the lot could miss them; at least half of the places are for these.
 
     Args:
         order: Rows in an order that follows from what they hold, in which the lot is drawn.
         points: Points of the grid.
         keep: Rows to keep.
+        legal: Rows that may be trained.
         seed: Seed of the lot.
     """
     most = max(MOST_CELLS // points, 1)
@@ -190,4 +258,9 @@ def thinned(order: NDArray[np.intp], points: int, keep: NDArray[np.bool_], seed:
         return np.arange(len(order))
     drawn = np.random.default_rng(seed).permutation(order)
     drawn = drawn[np.argsort(~keep[drawn], kind="stable")]
-    return np.sort(drawn[:most])
+    chosen, rest = drawn[:most], drawn[most:]
+    lacking = min((most + 1) // 2, int(legal.sum())) - int(legal[chosen].sum())
+    if lacking > 0:
+        leaving = np.flatnonzero(~legal[chosen])[-lacking:]
+        chosen = np.r_[np.delete(chosen, leaving), rest[legal[rest]][:lacking]]
+    return np.sort(chosen)

@@ -22,15 +22,17 @@ from probscale.design.pool import (
     depths_of,
     grid_of,
     known_columns,
+    limit_of,
     progress_of,
     read_pool,
     thinned,
 )
-from probscale.envelope import crossings
+from probscale.envelope import crossings, given_levels
 from probscale.errors import ConfigError
 from probscale.runs.order import table_order
 from probscale.runs.pools import Configs
 from probscale.surrogate import CurveSurrogate
+from probscale.surrogate.curves import check_fitted
 
 Array = NDArray[np.float64]
 
@@ -150,11 +152,11 @@ def suggest(
     if not isinstance(n, Integral) or n < 1:
         raise ConfigError(f"n is {n!r}; ask for at least one action, by a whole number", n=n)
     value = find_criterion(criterion, aimed=targets is not None)
-    left = np.inf if budget is None else float(budget)
+    left = limit_of(budget, "budget")
     compared = _compared(
         surrogate,
         pool,
-        Constraints(min(left, np.inf if max_cost is None else float(max_cost)), allowed, where),
+        Constraints(min(left, limit_of(max_cost, "max_cost")), allowed, where),
         cost,
         at,
         depths,
@@ -232,18 +234,21 @@ def _compared(
     seed: int,
 ) -> Compared:
     """The rows of a pool that are compared, and what is believed about them."""
+    check_fitted(surrogate, "suggest")
     log, cost = surrogate.log, as_cost(cost)
     frame = read_pool(pool, log)
     grid = grid_of(frame, log, at)
     order = table_order(frame, log.roles.run, grid)
-    kept = thinned(order, grid.shape[1], progress_of(frame, log) > 0, seed)
-    thin, stops = frame.iloc[kept], depths_of(grid[kept], log, depths)
     # Costs and constraints may be functions that know the pool by its rows.
-    actions = actions_of(thin, log, cost, grid=grid[kept], depths=stops, constraints=constraints)
-    if not actions.legal.any():
+    actions = actions_of(
+        frame, log, cost, grid=grid, depths=depths_of(grid, log, depths), constraints=constraints
+    )
+    legal = np.asarray(actions.legal.any(axis=1))
+    if not legal.any():
         raise ConfigError(nothing_left(actions))
+    kept = thinned(order, grid.shape[1], keep=progress_of(frame, log) > 0, legal=legal, seed=seed)
     places = order[np.isin(order, kept)]
-    rows, actions = frame.iloc[places], actions.ordered(np.searchsorted(kept, places))
+    rows, actions = frame.iloc[places], actions.ordered(places)
     situation = situation_of(
         surrogate, rows, actions, compute=compute, targets=targets, samples=samples, seed=seed
     )
@@ -288,7 +293,7 @@ def situation_of(
         grid = np.concatenate([grid, ends * grid.max(axis=0) / grid.max()])
         actions = actions.padded(grid)
     cells, curves = joint_cells(surrogate, asked, grid)
-    levels = default_levels(actions.total[:pool_size]) if compute is None else np.asarray(compute, np.float64)
+    levels = default_levels(actions.total[:pool_size]) if compute is None else given_levels(compute)
     aimed = np.zeros(grid.shape, dtype=bool)
     aimed[pool_size:, -1] = True
     return Situation(
@@ -319,6 +324,8 @@ def scored(situation: Situation, value: Value, cost_power: float, overhead: floa
     count = int(situation.actions.legal.sum())
     if worth.shape != (count,):
         raise ConfigError(f"the criterion gave shape {worth.shape} for {count} actions; give one value each")
+    if np.isnan(worth).all():
+        raise ConfigError("the criterion gave no number for any action; see what it does with the situation")
     # An increment that is free (a cost model may round to zero) is worth any value.
     return worth / np.maximum(situation.actions.effort(overhead), 1e-300) ** cost_power
 

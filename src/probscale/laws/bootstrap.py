@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from probscale.errors import LawError
 from probscale.laws.inputs import read_array
 from probscale.laws.law import Optimum
 from probscale.laws.result import LawFit, LawPrediction, check_level, defined_output
+from probscale.randomness import count_of, generator_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,9 +91,16 @@ def run_bootstrap(fit: LawFit, n: int, seed: int, restarts: int, executor: Execu
     """Refit to `n` resamples; see `LawFit.bootstrap`."""
     import pandas as pd
 
-    if n < 2:
+    if not isinstance(n, Integral) or n < 2:
         raise LawError(f"a bootstrap of {n} resamples has no spread; pass n of 2 or more, usually 300", n=n)
-    seeds = np.random.SeedSequence(seed).spawn(n)
+    if not fit.groups.any():
+        raise LawError(
+            f"all {fit.n} points are of one run, so resampled runs are all alike; pass several runs, "
+            "or leave out groups=, which resamples points"
+        )
+    restarts = count_of(restarts, "restarts", 0)
+    generator_of(seed)
+    seeds = np.random.SeedSequence(seed).spawn(int(n))
     chunks = [seeds[i : i + CHUNK] for i in range(0, n, CHUNK)]
     work = partial(_refit, fit, restarts)
     parts = executor.map(work, chunks) if executor is not None else map(work, chunks)

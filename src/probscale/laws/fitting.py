@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,15 @@ def fit_law(
 
 def _read_prior(law: Law, prior: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
     _check_known(law, "prior", prior)
-    law.check_values({name: float(median) for name, (median, _) in prior.items()}, partial=True)
-    return {name: (float(m), _positive(f"prior spread of {name}", s)) for name, (m, s) in prior.items()}
+    for name, given in prior.items():
+        if np.shape(given) != (2,):
+            raise LawError(
+                f"the prior of {name} is {given!r}; pass its median and spread, such as ({given!r}, 0.3)",
+                law=law.name,
+            )
+    medians = {name: _number(f"prior median of {name}", median) for name, (median, _) in prior.items()}
+    law.check_values(medians, partial=True)
+    return {name: (m, _positive(f"prior spread of {name}", prior[name][1])) for name, m in medians.items()}
 
 
 def _check_known(law: Law, argument: str, names: Iterable[str]) -> None:
@@ -115,8 +123,8 @@ def _check_known(law: Law, argument: str, names: Iterable[str]) -> None:
 
 
 def _read_fixed(law: Law, fixed: Mapping[str, float] | None) -> dict[str, float]:
-    held = {name: float(value) for name, value in (fixed or {}).items()}
-    _check_known(law, "fixed", held)
+    _check_known(law, "fixed", fixed or {})
+    held = {name: _number(f"fixed {name}", value) for name, value in (fixed or {}).items()}
     if len(held) == len(law.names):
         raise LawError(
             f"every parameter of law {law.name!r} is fixed, so nothing is left to fit; call "
@@ -142,8 +150,14 @@ def _flat(law: Law, inputs: Mapping[str, Any], shape: tuple[int, ...]) -> dict[s
     return flat
 
 
+def _number(name: str, value: float) -> float:
+    if not isinstance(value, Real):
+        raise LawError(f"{name} is {value!r}; pass a number", value=value)
+    return float(value)
+
+
 def _positive(name: str, value: float) -> float:
-    if not value > 0:
+    if not (isinstance(value, Real) and value > 0):
         raise LawError(
             f"{name} is {value!r}; pass a positive number (math.inf for least squares)", value=value
         )

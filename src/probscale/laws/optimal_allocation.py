@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from probscale.errors import LawError
 from probscale.laws.inputs import read_array, read_inputs
+from probscale.laws.result import check_level
+from probscale.randomness import count_of, generator_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +50,16 @@ class OptimalAllocation:
         return self.tokens_coefficient * read_array("compute", compute) ** self.tokens_exponent
 
     def interval(self, level: float = 0.9) -> tuple[float, float]:
-        """Percentile bootstrap interval of `params_exponent`."""
+        """Percentile bootstrap interval of `params_exponent`.
+
+        Raises:
+            LawError: if `level` is not in (0, 1), or no resample had an exponent.
+        """
+        level = check_level(level)
+        if not len(self.draws):
+            raise LawError(
+                "no resample of the runs has an exponent, so it has no interval; ask for resamples"
+            )
         lower, upper = np.quantile(self.draws, [(1 - level) / 2, (1 + level) / 2])
         return float(lower), float(upper)
 
@@ -84,7 +95,12 @@ def envelope_allocation(
         ("params", "tokens", "loss"),
         {"params": params, "tokens": tokens, "loss": loss},
     )
+    bins, resamples = count_of(bins, "bins", 2), count_of(resamples, "resamples", 0)
     labels, code = np.unique(np.asarray(run).ravel(), return_inverse=True)
+    if code.size != data["loss"].size:
+        raise LawError(
+            f"run has {code.size} entries for {data['loss'].size} points; pass one label per point"
+        )
     flops = 6 * data["params"] * data["tokens"]
     budgets = np.geomspace(flops.min(), flops.max(), bins + 2)[1:-1]
     losses, sizes = np.full((labels.size, bins), np.nan), np.empty(labels.size)
@@ -96,7 +112,7 @@ def envelope_allocation(
             np.log(budgets), np.log(flops[rows]), np.log(data["loss"][rows]), left=np.nan, right=np.nan
         )
         losses[i] = np.exp(curve)
-    rng = np.random.default_rng(seed)
+    rng = generator_of(seed)
     picks = [np.arange(labels.size), *rng.integers(0, labels.size, (resamples, labels.size))]
     fronts = [_envelope(losses[pick], sizes[pick], budgets) for pick in picks]
     return _allocation(fronts)
@@ -142,11 +158,12 @@ def isoflop_allocation(
         ("compute", "params", "loss"),
         {"compute": compute, "params": params, "loss": loss},
     )
+    resamples = count_of(resamples, "resamples", 0)
     order = np.argsort(data["compute"])
     flops, size, loss_ = (data[name].ravel()[order] for name in ("compute", "params", "loss"))
     budget = np.concatenate([[0], np.cumsum(np.diff(np.log(flops)) > 0.01)])
     sets = [np.flatnonzero(budget == i) for i in range(int(budget[-1]) + 1)]
-    rng = np.random.default_rng(seed)
+    rng = generator_of(seed)
     fronts = [_vertices([(flops[rows], size[rows], loss_[rows]) for rows in sets])]
     for _ in range(resamples):
         drawn = [rows[rng.integers(0, rows.size, rows.size)] for rows in sets]

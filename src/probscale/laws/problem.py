@@ -13,6 +13,7 @@ from probscale.errors import FitError
 from probscale.laws.coordinates import Coordinates
 from probscale.laws.huber import Minimum, Quadratic, huber, minimize_huber
 from probscale.laws.law import Law
+from probscale.randomness import count_of, generator_of
 
 __all__ = ["Problem"]
 
@@ -105,9 +106,10 @@ class Problem:
         A quarter of the starts are random grid cells, the rest the best cells that are not neighbours.
 
         Raises:
+            ConfigError: for what is no number of starts, or no seed.
             FitError: if the law is undefined at every start.
         """
-        minima = self.descend(self._chosen_starts(starts, np.random.default_rng(seed)))
+        minima = self.descend(self._chosen_starts(count_of(starts, "starts"), generator_of(seed)))
         if not minima or not np.isfinite(minima[0].objective):
             raise FitError(
                 f"law {self.law.name!r} could not be fitted: it is undefined at every start; check the units "

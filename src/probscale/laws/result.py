@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -17,6 +18,7 @@ from probscale.laws.inputs import read_array
 from probscale.laws.laplace import laplace_covariance, spread_of
 from probscale.laws.law import Law, Optimum
 from probscale.laws.problem import Problem
+from probscale.randomness import count_of, generator_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,8 +161,8 @@ class LawFit:
                 "points, or fix some parameters",
                 points=self.n,
             )
-        draws = np.random.default_rng(seed).multivariate_normal(
-            self.point, self.covariance, size=n, method="eigh"
+        draws = generator_of(seed).multivariate_normal(
+            self.point, self.covariance, size=count_of(n, "n"), method="eigh"
         )
         return [self.problem.coordinates.values(draw) for draw in draws]
 
@@ -226,6 +228,10 @@ class LawFit:
             restarts: Further starts per resample.
             executor: Where to run them; in this process by default.
 
+        Raises:
+            LawError: for fewer than two resamples, or points that are all of one run.
+            ConfigError: for what is no number of restarts, or no seed.
+
         Cost: O(n × (1 + restarts)) descents of about a millisecond per 240 points.
 
         Source: Efron 1979.
@@ -272,7 +278,7 @@ def check_level(level: float) -> float:
     Raises:
         LawError: otherwise.
     """
-    if not 0 < level < 1:
+    if not (isinstance(level, Real) and 0 < level < 1):
         raise LawError(
             f"interval level is {level!r}; pass a probability inside (0, 1), such as 0.9", level=level
         )

@@ -21,6 +21,7 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
+from numbers import Real
 from typing import Any
 
 from probscale.errors import BudgetError
@@ -45,8 +46,8 @@ class Workers:
     def __init__(
         self, runner: Runner, executor: Executor | Callable[[], Executor] | None, timeout: float | None
     ) -> None:
-        if timeout is not None and not timeout > 0:
-            raise BudgetError(f"timeout is {timeout}; pass positive seconds, or None for no limit")
+        if timeout is not None and not (isinstance(timeout, Real) and timeout > 0):
+            raise BudgetError(f"timeout is {timeout!r}; pass positive seconds, or None for no limit")
         if not (executor is None or isinstance(executor, Executor) or callable(executor)):
             raise BudgetError(
                 f"executor is a {type(executor).__name__}; pass a concurrent.futures.Executor, a function "

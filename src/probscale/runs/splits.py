@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from probscale.errors import RunLogError
+from probscale.randomness import generator_of
 from probscale.runs.checks import column_of, show
 from probscale.runs.log import RunLog
 from probscale.runs.order import canonical_order
@@ -49,7 +50,7 @@ def split_by_run(log: RunLog, fraction: float = 0.2, *, seed: int) -> Split:
         raise RunLogError("a log with a single run cannot be split by run; split_by_prefix can split it")
     held = min(math.ceil(fraction * log.n_runs), log.n_runs - 1)
     test = np.zeros(log.n_runs, dtype=bool)
-    test[np.random.default_rng(seed).permutation(canonical_order(log))[:held]] = True
+    test[generator_of(seed).permutation(canonical_order(log))[:held]] = True
     return Split(log.select(~test), log.select(test))
 
 
@@ -155,7 +156,7 @@ def split_by_level(
                 f"n={n!r} of {len(present)} values of {level!r}; it must leave one on each side"
             )
         ordered = sorted(present)
-        held = [ordered[i] for i in np.random.default_rng(seed).permutation(len(present))[:n]]
+        held = [ordered[i] for i in generator_of(seed).permutation(len(present))[:n]]
     else:
         held = [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
         unknown = [value for value in held if value not in present]

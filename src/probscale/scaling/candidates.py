@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from probscale.cost import CostModel
+from probscale.errors import ConfigError
 from probscale.runs import RunLog
 from probscale.runs.pools import Configs, pool_table
 
@@ -76,10 +78,14 @@ def candidates_of(
         until: Largest axis value of a run.
 
     Raises:
-        ConfigError: if the pool is empty.
+        ConfigError: if the pool is empty, or `until` leaves none of it.
     """
     frame = _observed(log) if pool is None else pool_table(pool)
     horizon = log.roles.horizon
+    if until is not None and not (isinstance(until, Real) and until > 0):
+        raise ConfigError(
+            f"until is {until!r}; pass a positive value of {log.roles.axis}, or None", until=until
+        )
     limit = np.full(len(frame), np.inf if until is None else float(until))
     if pool is None:
         last = log.points.groupby(log.roles.run, sort=False)[log.roles.axis].last()
@@ -87,6 +93,12 @@ def candidates_of(
     known = frame[[name for name in frame if name in {log.roles.run, *log.roles.described}]]
     if horizon is not None and (pool is None or horizon in frame):
         ends = limit if pool is None else frame[horizon].to_numpy(dtype=np.float64)
+        if (ends > limit * (1 + 1e-9)).all():
+            raise ConfigError(
+                f"every configuration of the pool is planned to go beyond until={until:g}; the first to end "
+                f"does so at {ends.min():g}",
+                until=until,
+            )
         at = ends[:, None]
         return Candidates(frame, known, at, cost(frame, at), apart=False)
     count = int(np.clip(MOST_CELLS // len(frame), FEWEST_POINTS, MOST_POINTS))

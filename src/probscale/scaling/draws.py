@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probscale.errors import ConfigError
+from probscale.randomness import generator_of
 from probscale.surrogate.posterior import check_probability, ends_of
 
 Array = NDArray[np.float64]
@@ -78,4 +79,4 @@ def chosen_draws(available: int, n: int, seed: int) -> NDArray[np.intp]:
     """
     if n < 1:
         raise ConfigError(f"n is {n}; ask for at least one draw", n=n)
-    return np.random.default_rng(seed).choice(available, n, replace=n > available)
+    return generator_of(seed).choice(available, n, replace=n > available)

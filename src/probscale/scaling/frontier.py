@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probscale.cost import CostModel, as_cost
-from probscale.envelope import area_between, best_of, crossings, line_through
-from probscale.errors import ConfigError, ExtrapolationWarning, MisfitWarning, ShapeError
+from probscale.envelope import area_between, best_of, crossings, given_levels, line_through
+from probscale.errors import ConfigError, ShapeError
+from probscale.randomness import count_of
 from probscale.runs import RunLog
 from probscale.runs.order import canonical_order, table_order
 from probscale.runs.pools import Configs
 from probscale.scaling.candidates import Candidates, candidates_of
+from probscale.scaling.doubts import warn_bent, warn_beyond, warn_level
 from probscale.scaling.draws import Draws
 from probscale.scaling.law_posterior import LawPosterior, fit_laws
 from probscale.scaling.optimum import OptimumPosterior
 from probscale.surrogate import CurveSurrogate, fit_surrogate
+from probscale.surrogate.curves import check_fitted
 from probscale.surrogate.population import population_level
 
 Array = NDArray[np.float64]
@@ -31,12 +34,6 @@ LEVELS, DECADES = 40, 2.0
 
 FEWEST_LEVELS = 3
 """Levels of compute from which a law is fitted."""
-
-PASSED = 0.005
-"""Share of the fall of a frontier by which the floor of its law may lie above its end."""
-
-TOLERATED = 1.05
-"""Factor beyond the observed scales below which nothing is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +91,7 @@ class Frontier:
         Raises:
             ConfigError: if there is no target, or the probability is not strictly between 0 and 1.
         """
-        if not 0 < probability < 1:
+        if not (isinstance(probability, Real) and 0 < probability < 1):
             raise ConfigError(f"probability is {probability}; pass one strictly between 0 and 1, such as 0.9")
         chance = self._chances(target)
         reached = np.flatnonzero(chance >= probability)
@@ -119,14 +116,21 @@ class Frontier:
 
         Raises:
             ShapeError: if `truth` does not match the levels.
+            ConfigError: if it is no frontier or line, or the span does not rise.
         """
         if isinstance(truth, Mapping):
+            if not {"slope", "intercept"} <= set(truth):
+                raise ConfigError(
+                    f"truth has {', '.join(map(str, truth))}; pass slope and intercept of a line"
+                )
             line = float(truth["slope"]), float(truth["intercept"])
         else:
             true = self._linear(self._matching(truth))
             slope, intercept = line_through(np.log(self.compute), true)
             line = float(slope), float(intercept)
-        low, high = span or (float(self.compute[0]), float(self.compute[-1]))
+        low, high = (float(self.compute[0]), float(self.compute[-1])) if span is None else span
+        if not 0 < low < high < math.inf:
+            raise ConfigError(f"span is {span}; pass two rising amounts of compute", span=span)
         mean = self.law.mean
         return area_between((mean["slope"], mean["intercept"]), line, (math.log(low), math.log(high)))
 
@@ -138,6 +142,7 @@ class Frontier:
 
         Raises:
             ShapeError: if `truth` does not match the levels.
+            ConfigError: if it holds outputs that cannot be.
         """
         believed = self._linear(self.loss.values).mean(axis=0)
         return float(np.sqrt(np.nanmean((believed - self._linear(self._matching(truth))) ** 2)))
@@ -153,6 +158,8 @@ class Frontier:
         wanted = self.target if target is None else target
         if wanted is None:
             raise ConfigError("there is no target; pass target=, here or to fit_frontier")
+        if not isinstance(wanted, Real) or math.isnan(wanted):
+            raise ConfigError(f"target is {wanted!r}; pass an output to reach, such as 2.5", target=wanted)
         sign = 1.0 if self.goal == "min" else -1.0
         values = np.where(np.isnan(self.loss.values), np.inf, sign * self.loss.values)
         return (np.minimum.accumulate(values, axis=1) <= sign * wanted).mean(axis=0)
@@ -161,12 +168,17 @@ class Frontier:
         return np.log(values) if self.law.logarithmic else values
 
     def _matching(self, truth: ArrayLike) -> Array:
-        values = np.asarray(truth, dtype=np.float64)
+        try:
+            values = np.asarray(truth, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"truth is {truth!r}; pass one output per level of compute") from error
         if values.shape != self.compute.shape:
             raise ShapeError(
                 f"truth has shape {values.shape}; pass one value per level of compute, {self.compute.shape}",
                 shape=values.shape,
             )
+        if self.law.logarithmic and (values <= 0).any():
+            raise ConfigError(f"truth has a loss of {values.min():g}; the frontier's losses are all positive")
         return values
 
 
@@ -193,7 +205,8 @@ def fit_frontier(
         seed: Seed of the draws.
         samples: Number of joint posterior draws.
         target: Output to reach, remembered for `prob_reach` and `smallest_budget`.
-        until: Largest axis value of a run; a larger budget leaves the rest unspent. By default none.
+        until: Largest axis value of a run; a larger budget leaves the rest unspent, and configurations that
+            are planned to go further are left out. By default none.
         luck: Whether what sets single runs apart takes part: their seeds, and what their configurations do
             that the model does not explain. Without it the best of a pool does not fall as more and more
             alike configurations join, but intervals are too narrow where a model explains little.
@@ -207,7 +220,7 @@ def fit_frontier(
     Warns:
         ExtrapolationWarning: if levels lie beyond the dearest observed run, saying by how much.
         MisfitWarning: if the floor of the law lies above an output that is reached, as where curves are still
-            in their first fall at the lower levels.
+            in their first fall at the lower levels; or if levels are more than any run of the pool costs.
 
     Cost: O((configs × points)³) with up to 2,000 cells; a second for 100 configurations.
 
@@ -225,17 +238,19 @@ def fit_frontier(
     levels = None if compute is None else _levels(compute)
     if isinstance(surrogate, RunLog):
         surrogate = fit_surrogate(surrogate, seed=seed)
+    check_fitted(surrogate, "fit_frontier")
+    samples = count_of(samples, "samples", 2)
     log, cost = surrogate.log, as_cost(cost)
     levels = observed_levels(log, cost) if levels is None else levels
     found = candidates_of(log, pool, cost, levels, until)
-    _warn_beyond(log, found, levels, cost)
+    warn_beyond(log, found, levels, cost)
     believed = surrogate if luck else population_level(surrogate)
     # Curves are drawn in an order of their own, and so are ties decided.
     order = canonical_order(log) if pool is None else table_order(found.pool, log.roles.run, found.at)
     found = found.ordered(order)
     curves = believed.predict(found.asked, found.places).latent()
     draws = found.arranged(curves.sample(samples, seed=seed))
-    begun = found.at >= _first(log) * (1 - 1e-9)
+    begun = (found.at >= _first(log) * (1 - 1e-9)) & (found.at <= (until or math.inf) * (1 + 1e-9))
     # Before the first observed axis value nothing is known; such cells must not look like bargains.
     draws = np.where(begun, draws, np.nan)
     meets = crossings(np.maximum.accumulate(found.cost, axis=1), levels)
@@ -243,7 +258,8 @@ def fit_frontier(
     _check_reached(log, found, cost, levels, best)
     optimum = _optimum(log, found, levels, position, np.isnan(best[0]), order)
     law = fit_laws(levels, best, goal=log.roles.goal, most=curves.bounds[1])
-    _warn_bent(law, best)
+    warn_bent(law, best)
+    warn_level(levels, np.where(begun, found.cost, 0.0))
     return Frontier(levels, Draws(best), law, optimum, log.roles.goal, target)
 
 
@@ -263,14 +279,9 @@ def observed_levels(log: RunLog, cost: CostModel) -> Array:
 
 
 def _levels(compute: ArrayLike) -> Array:
-    levels = np.atleast_1d(np.asarray(compute, dtype=np.float64))
-    if (
-        levels.ndim != 1
-        or not np.isfinite(levels).all()
-        or (levels <= 0).any()
-        or (np.diff(levels) <= 0).any()
-    ):
-        raise ConfigError("compute must hold positive, rising levels, such as np.geomspace(1e18, 1e20, 50)")
+    levels = given_levels(compute)
+    if (np.diff(levels) <= 0).any():
+        raise ConfigError("levels of compute must rise, such as those of np.geomspace(1e18, 1e20, 50)")
     if len(levels) < FEWEST_LEVELS:
         raise ConfigError(f"compute has {len(levels)} level(s); a law needs at least three")
     return levels
@@ -307,41 +318,6 @@ def _optimum(
         axis_name=log.roles.axis,
         ranks=back,
     )
-
-
-def _warn_beyond(log: RunLog, found: Candidates, levels: Array, cost: CostModel) -> None:
-    """Say how far the asked compute and the pool's sizes lie beyond what was observed."""
-    parts = []
-    known = cost.spent(log)
-    used = min(float(levels[-1]), float(found.cost.max()))
-    factor = used / float(known.max())
-    if factor > TOLERATED:
-        parts.append(f"compute up to {used:.3g} is {factor:.3g} times that of the dearest observed run")
-    size = log.roles.params
-    if size is not None and size in found.pool:
-        ratio = float(found.pool[size].max()) / float(log.configs[size].max())
-        if ratio > TOLERATED:
-            parts.append(
-                f"{size} up to {float(found.pool[size].max()):.3g} is {ratio:.3g} times the largest observed"
-            )
-    if parts:
-        warnings.warn(f"the frontier extrapolates: {'; '.join(parts)}", ExtrapolationWarning, stacklevel=3)
-
-
-def _warn_bent(law: LawPosterior, best: Array) -> None:
-    """Say where a law has a limit that is passed already: no law with a limit has that shape."""
-    name = "ceiling" if law.rising else "floor"
-    limit, reached = law.draws[name].values, best[:, np.isfinite(best[0])]
-    end = reached.max(axis=1) if law.rising else reached.min(axis=1)
-    passed = np.median((end - limit if law.rising else limit - end) - PASSED * np.ptp(reached, axis=1))
-    if passed > 1e-6 * np.abs(end).max():
-        warnings.warn(
-            f"the law of the frontier has a {name} of {np.median(limit):.4g}, but {np.median(end):.4g} is "
-            "reached: no power law has this shape. Levels of compute at which runs are still in their first "
-            "fall bend it so; begin `compute` at a higher one, or go by frontier.loss",
-            MisfitWarning,
-            stacklevel=3,
-        )
 
 
 def _first(log: RunLog) -> float:

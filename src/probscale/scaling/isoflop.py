@@ -9,12 +9,13 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probscale.cost import CostModel, as_cost
-from probscale.envelope import best_of
+from probscale.envelope import best_of, given_levels
 from probscale.errors import ConfigError
 from probscale.runs.order import canonical, table_order
 from probscale.runs.pools import Configs, pool_table
 from probscale.scaling.draws import Draws
 from probscale.surrogate import CurveSurrogate
+from probscale.surrogate.curves import check_fitted
 
 Array = NDArray[np.float64]
 
@@ -106,13 +107,14 @@ def fit_isoflops(
 
     Source: Hoffmann et al. 2022, approach 2.
     """
+    check_fitted(surrogate, "fit_isoflops")
     roles, cost = surrogate.log.roles, as_cost(cost)
     frame = _pool(surrogate, pool)
-    levels = np.unique(np.atleast_1d(np.asarray(compute, dtype=np.float64)))
-    if not (np.isfinite(levels) & (levels > 0)).all() or frame.shape[0] * len(levels) > MOST_CELLS:
+    levels = np.unique(given_levels(compute))
+    if len(frame) * len(levels) > MOST_CELLS:
         raise ConfigError(
-            f"compute has {len(levels)} levels for {len(frame)} configurations; accepted are positive "
-            f"levels, at most {MOST_CELLS:,} levels × configurations; a few levels are enough"
+            f"compute has {len(levels)} levels for {len(frame)} configurations; accepted are at most "
+            f"{MOST_CELLS:,} levels × configurations; a few levels are enough"
         )
     at = cost.axis_at(frame, np.tile(levels, (len(frame), 1)))
     draws = _draws(surrogate, frame, at, samples, seed)

@@ -348,6 +348,19 @@ def _places_of(codes: Positions, at: pd.Series, asked: Positions, places: pd.Ser
     return np.where((known[found] == wanted) & (asked >= 0), found, -1)
 
 
+def check_fitted(value: object, verb: str) -> None:
+    """Refuse anything but a fitted surrogate where one is needed.
+
+    Raises:
+        ConfigError: naming what was given.
+    """
+    if not isinstance(value, CurveSurrogate):
+        raise ConfigError(
+            f"{verb} needs a fitted surrogate, got {type(value).__name__}; pass what fit_surrogate or "
+            "load_surrogate returned"
+        )
+
+
 def viewed(log: RunLog, output: str) -> RunLog:
     """The log with another principal output; all points stay where they are."""
     roles = log.roles

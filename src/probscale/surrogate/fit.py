@@ -17,6 +17,7 @@ from probscale.errors import ConfigError
 from probscale.model.devices import find_device
 from probscale.model.fitting import FitOutcome
 from probscale.model.means import LawMean
+from probscale.randomness import generator_of
 from probscale.runs import RunLog
 from probscale.runs.log import check_log
 from probscale.runs.order import canonical
@@ -157,14 +158,11 @@ def fit_surrogate(
     return CurveSurrogate(log, principal, report, experts)
 
 
-def _check_choices(model: str, seed: object) -> None:
+def _check_choices(model: str, seed: int) -> None:
     """Raises for an unknown model, and where NumPy takes no seed."""
     if model not in MODELS:
         raise ConfigError(f"model is {model!r}; choose one of {', '.join(map(repr, MODELS))}", model=model)
-    try:
-        np.random.default_rng(seed)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"seed is {seed!r}; pass a whole number of at least 0", seed=seed) from error
+    generator_of(seed)
 
 
 def _check_start(start: CurveSurrogate | None, log: RunLog) -> None:

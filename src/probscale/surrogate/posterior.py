@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from probscale.errors import ConfigError, ShapeError
 from probscale.model.posterior import CurveBlock
+from probscale.randomness import generator_of
 
 Array = NDArray[np.float64]
 
@@ -192,13 +193,13 @@ class CurvePosterior:
         """Joint draws over configurations and points, (n, configs, points); same seed, same draws.
 
         Raises:
-            ConfigError: if `n` is not a positive whole number.
+            ConfigError: if `n` is not a positive whole number, or the seed is none.
 
         Cost: O((configs × points)³) up to 3,000 points in all, then linear in them.
         """
         if not (isinstance(n, Integral) and n >= 1):
             raise ConfigError(f"n is {n!r}; ask for at least one draw, by a whole number", n=n)
-        generator = np.random.default_rng(seed)
+        generator = generator_of(seed)
         out = np.empty((n, *self.shape))
         for where, block in self.blocks:
             out[:, where] = block.sample(generator, n)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from probscale.errors import ConfigError, ShapeError
+from probscale.randomness import count_of, generator_of
 from probscale.runs import RunLog
 from probscale.theory.spectrum import FloatArray
 
@@ -220,15 +222,13 @@ def simulate_runs(
         >>> log.n_points, round(log.truth.exponents().params, 2)
         (200, 0.51)
     """
-    if not (n_runs >= 1 and points >= 2 and 0 < start < 1):
+    n_runs, points = count_of(n_runs, "n_runs"), count_of(points, "points", 2)
+    if not (isinstance(start, Real) and 0 < start < 1):
         raise ConfigError(
-            "n_runs must be at least 1, points at least 2 and start in (0, 1); "
-            f"got {(n_runs, points, start)}",
-            n_runs=n_runs,
-            points=points,
+            f"start is {start!r}; pass the share of each run at which its first point lies, in (0, 1)",
             start=start,
         )
-    rng = np.random.default_rng(seed)
+    rng = generator_of(seed)
     family = _family(kind, sizes, tasks, rng)
     configs = family.draw(n_runs, rng)
     horizon = configs[family.horizon].to_numpy(dtype=float)

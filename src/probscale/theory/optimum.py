@@ -12,7 +12,14 @@ from scipy.interpolate import RectBivariateSpline
 from probscale.errors import ConfigError
 from probscale.theory.equivalent import equivalent_modes
 from probscale.theory.phases import Exponents, exponents
-from probscale.theory.spectrum import DIM_FACTOR, LARGEST_PARAMS, FloatArray, check_exponents, check_training
+from probscale.theory.spectrum import (
+    DIM_FACTOR,
+    LARGEST_PARAMS,
+    FloatArray,
+    check_exponents,
+    check_training,
+    numbers_of,
+)
 from probscale.theory.volterra import check_rates, integrate, largest_stable_rate, require_stable
 
 Rates = float | Callable[[int], float] | None
@@ -154,9 +161,11 @@ def frontier(
     """
     a, b = check_exponents(a, b)
     check_training(batch, 0.0)
-    budgets = np.atleast_1d(np.asarray(compute, dtype=float))
-    if budgets.ndim != 1 or not (
-        np.isfinite(budgets).all() and (budgets > 0).all() and (np.diff(budgets) > 0).all()
+    budgets = np.atleast_1d(numbers_of(compute, "compute"))
+    if (
+        budgets.ndim != 1
+        or not len(budgets)
+        or not (np.isfinite(budgets).all() and (budgets > 0).all() and (np.diff(budgets) > 0).all())
     ):
         raise ConfigError(f"compute must be finite, positive and rising; got {compute!r}", compute=compute)
     if not (np.isfinite(dim_factor) and dim_factor > 1 and np.isfinite(window) and window > 0):

@@ -9,9 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from probscale.errors import ConfigError, ShapeError
+from probscale.randomness import count_of, generator_of
 from probscale.theory.equivalent import equivalent_modes
 from probscale.theory.spectrum import FloatArray, Modes, check_exponents, check_sizes, check_training
 from probscale.theory.volterra import check_rates, check_steps, largest_stable_rate, recursion, require_stable
+
+MOST_ENTRIES = 2**28
+"""Entries of the largest W that is drawn, 2 GiB."""
 
 
 def sample_features(params: int, *, dim: int | None = None, seed: int = 0) -> FloatArray:
@@ -25,8 +29,24 @@ def sample_features(params: int, *, dim: int | None = None, seed: int = 0) -> Fl
     Raises:
         ConfigError: if the sizes are not accepted.
     """
-    params, dim = check_sizes(params, dim)
-    return np.random.default_rng(seed).normal(size=(dim, params)) / np.sqrt(params)
+    params, dim = _drawable(*check_sizes(params, dim))
+    return generator_of(seed).normal(size=(dim, params)) / np.sqrt(params)
+
+
+def _drawable(params: int, dim: int) -> tuple[int, int]:
+    """Sizes of a W that memory holds.
+
+    Raises:
+        ConfigError: for larger ones.
+    """
+    if params * dim > MOST_ENTRIES:
+        raise ConfigError(
+            f"features of params={params:g} and dim={dim:g} have {params * dim:.2g} entries, too many to "
+            f"draw; accepted are {MOST_ENTRIES:.2g}. expected_loss draws none and takes any size",
+            params=params,
+            dim=dim,
+        )
+    return params, dim
 
 
 def feature_modes(a: float, b: float, features: FloatArray) -> Modes:
@@ -188,15 +208,16 @@ def simulate_sgd(
             f"features must have shape (dim, params={params}); got {np.shape(features)}",
             shape=np.shape(features),
         )
-    record, rng = _recorded(steps), np.random.default_rng(seed)
+    if features is None:
+        _drawable(params, dim)
+    record, rng = _recorded(steps), generator_of(seed)
     modes = (
         equivalent_modes(a, b, params=params, dim=dim) if features is None else feature_modes(a, b, features)
     )
     rates = check_rates(largest_stable_rate(modes, batch) / 2 if learning_rate is None else learning_rate)
     if check_stability:
         require_stable(modes, rates, batch)
-    if not (float(seeds).is_integer() and seeds >= 1):
-        raise ConfigError(f"seeds must be a whole number of runs, at least 1; got {seeds!r}", seeds=seeds)
+    seeds = count_of(seeds, "seeds")
     if rates.ndim and len(rates) < record.max():
         raise ConfigError(
             f"the learning-rate schedule has {len(rates)} entries for {record.max()} steps; give one a step",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from probscale.errors import ConfigError
 
@@ -73,11 +74,11 @@ def check_sizes(params: float, dim: float | None) -> tuple[int, int]:
     Raises:
         ConfigError: if params is not a whole number from 1 to 1e9, or dim does not exceed params.
     """
-    if not (math.isfinite(params) and 1 <= params <= LARGEST_PARAMS and float(params).is_integer()):
+    if not (_whole(params) and 1 <= params <= LARGEST_PARAMS):
         raise ConfigError(f"params must be a whole number from 1 to 1e9; got {params!r}", params=params)
     if dim is None:
         return int(params), DIM_FACTOR * int(params)
-    if not (math.isfinite(dim) and float(dim).is_integer() and dim > params):
+    if not (_whole(dim) and dim > params):
         raise ConfigError(
             f"dim must be a whole number above params={params:g} (4 to 10 times is usual); got {dim!r}",
             dim=dim,
@@ -86,15 +87,31 @@ def check_sizes(params: float, dim: float | None) -> tuple[int, int]:
     return int(params), int(dim)
 
 
+def _whole(value: object) -> bool:
+    return isinstance(value, Real) and float(value).is_integer()
+
+
+def numbers_of(value: ArrayLike, name: str) -> FloatArray:
+    """Numbers that a user gives, as a float array.
+
+    Raises:
+        ConfigError: for what is none.
+    """
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name} must be numbers; got {value!r}", **{name: value}) from error
+
+
 def check_training(batch: float, label_noise: float) -> None:
     """Accept a batch of at least one sample and a non-negative noise level.
 
     Raises:
         ConfigError: otherwise.
     """
-    if not (math.isfinite(batch) and batch >= 1 and float(batch).is_integer()):
+    if not (_whole(batch) and batch >= 1):
         raise ConfigError(f"batch must be a whole number of samples, at least 1; got {batch!r}", batch=batch)
-    if not (math.isfinite(label_noise) and label_noise >= 0):
+    if not (isinstance(label_noise, Real) and math.isfinite(label_noise) and label_noise >= 0):
         raise ConfigError(
             f"label_noise is a standard deviation: finite and not negative; got {label_noise!r}",
             label_noise=label_noise,

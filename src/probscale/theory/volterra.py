@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,7 +12,7 @@ from scipy.optimize import root_scalar
 
 from probscale.errors import ConfigError
 from probscale.theory.equivalent import equivalent_modes
-from probscale.theory.spectrum import FloatArray, Modes, check_training
+from probscale.theory.spectrum import FloatArray, Modes, check_training, numbers_of
 
 _MOST_EXACT_STEPS = 4096
 
@@ -27,7 +28,7 @@ def check_rates(learning_rate: ArrayLike) -> FloatArray:
     Raises:
         ConfigError: unless all are finite and positive (zeros are allowed inside a schedule).
     """
-    rates = np.asarray(learning_rate, dtype=np.float64)
+    rates = numbers_of(learning_rate, "learning_rate")
     low = rates <= 0 if rates.ndim == 0 else rates < 0
     if rates.ndim > 1 or rates.size == 0 or not np.isfinite(rates).all() or bool(np.any(low)):
         raise ConfigError(
@@ -44,7 +45,7 @@ def check_steps(steps: ArrayLike) -> FloatArray:
     Raises:
         ConfigError: unless all are finite and not negative.
     """
-    array = np.asarray(steps, dtype=np.float64)
+    array = numbers_of(steps, "steps")
     if array.size == 0 or not np.isfinite(array).all() or (array < 0).any():
         raise ConfigError(f"steps must be finite and not negative; got {steps!r}", steps=steps)
     return array
@@ -305,6 +306,10 @@ def expected_loss(
     """
     check_training(batch, label_noise)
     wanted = check_steps(steps)
+    if not (isinstance(ratio, Real) and math.isfinite(ratio) and ratio > 1):
+        raise ConfigError(
+            f"ratio is {ratio!r}; pass the growth of the blocks, above 1, such as 1.04", ratio=ratio
+        )
     modes = equivalent_modes(a, b, params=params, dim=dim)
     rates = check_rates(largest_stable_rate(modes, batch) / 2 if learning_rate is None else learning_rate)
     if check_stability:
