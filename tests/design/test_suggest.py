@@ -96,12 +96,21 @@ def test_frontier_criterion_is_the_weighted_drop_on_the_logarithm(now):
     np.testing.assert_allclose(CRITERIA["frontier"](now), now.weighted_reductions(relative))
 
 
-def test_law_criterion_matches_the_spread_of_fitted_lines(now):
-    """The linear functionals, applied to draws of the cells, vary as the criterion's total says."""
-    total = now.reductions(np.zeros((1, now.cells.variance.size)))
-    assert (total == 0).all()
-    everything = CRITERIA["law"](now)
-    assert everything.max() > 0
+@pytest.mark.parametrize("span", [None, (1e14, 1e22)])
+def test_law_criterion_is_the_drop_in_variance_of_lines_fitted_to_the_frontier(span, now):
+    """Each effect of a measurement as a change of the curves: what it does to a fitted line, squared."""
+    now = replace(now, span=span)
+    values, x = CRITERIA["law"](now), np.log(now.levels)
+    low, high = np.log(span) if span else (x[0], x[-1])
+    for position in (0, 17, len(values) - 1):
+        config, point = now.actions.table.loc[position, ["config", "point"]].astype(int)
+        effects = now.cells.whitened(now.actions.block(config, point))
+        changes = now.crossings.at(effects.reshape(-1, *now.cells.shape) * now.cells.elasticity)
+        frontier = np.sum(np.where(now.frontier_weights > 0, changes * now.frontier_weights, 0.0), axis=1)
+        lines = np.polyfit(x, frontier.T, 1)
+        start, middle, end = (np.square(lines[0] * at + lines[1]) for at in (low, (low + high) / 2, high))
+        # Simpson's rule is exact for a squared line.
+        np.testing.assert_allclose(values[position], ((start + 4 * middle + end) / 6).sum(), rtol=1e-6)
 
 
 def test_survey_narrows_the_whole_pool_until_enough_runs_are_known(now):
