@@ -180,6 +180,15 @@ def test_extrapolation_warns_by_how_much(surrogate):
     assert (np.diff(found.loss.std) > 0).any()
 
 
+def test_runs_longer_than_any_observed_are_pointed_out_until_they_end_earlier(surrogate):
+    asked = {"pool": pd.DataFrame({"N": [1e6, 4e6]}), "compute": 6e6 * np.geomspace(1e10, 4e11, 5)}
+    with pytest.warns(ExtrapolationWarning, match=r"of up to 4e\+11 tokens, 4 times the longest.*until="):
+        fit_frontier(surrogate, **asked | {"pool": pd.DataFrame({"N": [1e6]})}, cost=COST)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_frontier(surrogate, **asked, cost=COST, until=TOKENS[-1])
+
+
 def test_runs_end_where_until_says(surrogate):
     pool = pd.DataFrame({"N": SIZES})
     with pytest.warns(

@@ -94,10 +94,11 @@ def plot_local_exponents(frontiers: Sequence[Frontier], *, ax: Axes | None = Non
     markers: dict[str, str] = dict(zip(PHASES, "osD^vPX", strict=True))
     for each in frontiers:
         name = each.asymptotic.phase
-        line = ax.semilogx(
+        line = ax.plot(
             each.params, each.loss_exponent, marker=markers[name], markersize=5, label=name, color=_ink(name)
         )[0]
         ax.axhline(each.asymptotic.loss, color=line.get_color(), linestyle="--", linewidth=1)
+    style.log_scale(ax, "x", np.concatenate([each.params for each in frontiers]))
     ax.set_xlabel("optimal parameters")
     ax.set_ylabel("loss exponent (dashed: closed form)")
     ax.set_title("Local exponents of the frontier")

@@ -12,6 +12,7 @@ from probscale.errors import ExtrapolationWarning, MisfitWarning
 from probscale.runs import RunLog
 from probscale.scaling.candidates import Candidates
 from probscale.scaling.law_posterior import LawPosterior
+from probscale.scaling.optimum import OptimumPosterior
 
 Array = NDArray[np.float64]
 
@@ -22,8 +23,10 @@ TOLERATED = 1.05
 """Factor beyond the observed scales below which nothing is said."""
 
 
-def warn_beyond(log: RunLog, found: Candidates, levels: Array, cost: CostModel) -> None:
-    """Say how far the asked compute and the pool's sizes lie beyond what was observed."""
+def warn_beyond(
+    log: RunLog, found: Candidates, levels: Array, cost: CostModel, optimum: OptimumPosterior
+) -> None:
+    """Say how far compute, the pool's sizes and the lengths of the best runs lie beyond what was observed."""
     parts = []
     known = cost.spent(log)
     used = min(float(levels[-1]), float(found.cost.max()))
@@ -37,6 +40,13 @@ def warn_beyond(log: RunLog, found: Candidates, levels: Array, cost: CostModel) 
             parts.append(
                 f"{size} up to {float(found.pool[size].max()):.3g} is {ratio:.3g} times the largest observed"
             )
+    longest = float(log.points[log.roles.axis].max())
+    length = float(np.nanmax(optimum.axis.quantile(0.5)))
+    if length > TOLERATED * longest:
+        parts.append(
+            f"the best runs are of up to {length:.3g} {log.roles.axis}, {length / longest:.3g} times the "
+            "longest observed (until= ends runs earlier)"
+        )
     if parts:
         warnings.warn(f"the frontier extrapolates: {'; '.join(parts)}", ExtrapolationWarning, stacklevel=3)
 

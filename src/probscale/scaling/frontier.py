@@ -218,7 +218,8 @@ def fit_frontier(
         ConfigError: if levels do not rise, the pool is empty, or reaches fewer than three of the levels.
 
     Warns:
-        ExtrapolationWarning: if levels lie beyond the dearest observed run, saying by how much.
+        ExtrapolationWarning: if levels, sizes of the pool or lengths of the best runs lie beyond what was
+            observed, saying by how much.
         MisfitWarning: if the floor of the law lies above an output that is reached, as where curves are still
             in their first fall at the lower levels; or if levels are more than any run of the pool costs.
 
@@ -243,7 +244,6 @@ def fit_frontier(
     log, cost = surrogate.log, as_cost(cost)
     levels = observed_levels(log, cost) if levels is None else levels
     found = candidates_of(log, pool, cost, levels, until)
-    warn_beyond(log, found, levels, cost)
     believed = surrogate if luck else population_level(surrogate)
     # Curves are drawn in an order of their own, and so are ties decided.
     order = canonical_order(log) if pool is None else table_order(found.pool, log.roles.run, found.at)
@@ -257,6 +257,7 @@ def fit_frontier(
     best, position = best_of(meets.at(draws), log.roles.goal)
     _check_reached(log, found, cost, levels, best)
     optimum = _optimum(log, found, levels, position, np.isnan(best[0]), order)
+    warn_beyond(log, found, levels, cost, optimum)
     law = fit_laws(levels, best, goal=log.roles.goal, most=curves.bounds[1])
     warn_bent(law, best)
     warn_level(levels, np.where(begun, found.cost, 0.0))
