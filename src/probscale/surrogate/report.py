@@ -156,7 +156,7 @@ def _found(e: ExpertReport) -> Iterator[str]:
     if e.takeover is not None:
         yield f"a plane as the mean at first; the law takes over at {e.takeover:.4g}"
     if e.floors:
-        shown = ", ".join(f"{floor} ({share:.0%})" for floor, share in e.floors.items())
+        shown = ", ".join(f"{floor} ({100 * share:.0f} %)" for floor, share in e.floors.items())
         yield f"laws of several floors, mixed: {shown}"
     yield from (f"intervals, {regime}: {_widened(tail)}" for regime, tail in e.tails.items())
     if e.outliers:
@@ -202,7 +202,7 @@ def _widened(tail: dict[str, float]) -> str:
         told.append(f"width × {rest.pop('scale'):.2g}")
     if {"share", "spread"} <= set(rest):
         share, spread = rest.pop("share"), rest.pop("spread")
-        told += [f"and × {spread:.2g} more in {share:.0%} of cases"] * (share >= 0.005)
+        told += [f"and × {spread:.2g} more in {100 * share:.0f} % of cases"] * (share >= 0.005)
     return ", ".join([*told, *(f"{name} {value:.2g}" for name, value in rest.items())])
 
 
