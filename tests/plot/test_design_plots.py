@@ -80,6 +80,17 @@ def test_rungs_span_what_their_runs_are_trained_to(ax, plan):
     assert ax.get_xlabel() == "trained to (tokens)"
 
 
+def test_a_mean_of_nearly_one_run_is_one_run(ax, plan):
+    import dataclasses
+
+    part = plan.rungs.iloc[[0, 0]].assign(runs=[1.04, 1.6]).reset_index(drop=True)
+    plot.plot_rungs(dataclasses.replace(plan, rungs=part), ax=ax)
+    assert [label.get_text().split(maxsplit=3)[-1] for label in ax.get_yticklabels()] == [
+        "3\n1 run",
+        "3\n1.6 runs",
+    ]
+
+
 def test_a_plan_without_rungs_is_refused(ax, plan):
     import dataclasses
 

@@ -80,6 +80,11 @@ class ExpertReport:
     learnt: int | None = None
     doubted: tuple[str, ...] = ()
 
+    @property
+    def outlying(self) -> str:
+        """What outliers are: "point", or "run" with the engine that has one row for each."""
+        return "run" if self.engine.startswith("functional") else "point"
+
 
 @dataclass(frozen=True)
 class FitReport:
@@ -161,7 +166,7 @@ def _found(e: ExpertReport) -> Iterator[str]:
     yield from (f"intervals, {regime}: {_widened(tail)}" for regime, tail in e.tails.items())
     if e.outliers:
         runs = f" ({listed(e.doubted, MOST_NAMED)})" if e.doubted else ""
-        yield f"points taken for outliers: {e.outliers}{runs}"
+        yield f"{e.outlying}s taken for outliers: {e.outliers}{runs}"
     if e.diverged:
         yield f"runs set apart as diverged: {e.diverged}"
     if e.kept:
