@@ -35,6 +35,10 @@ def test_too_few_sizes_leave_no_fold(sizes):
     assert scale_folds(np.log(np.repeat(sizes, 5))) == []
 
 
+def test_no_points_make_no_folds():
+    assert scale_folds(np.empty(0)) == []
+
+
 def test_curves_of_few_sizes_leave_doubt_that_grows_beyond_them():
     log = ps.simulate_runs("law", n_runs=24, points=6, seed=2)
     surrogate = ps.fit_surrogate(log, embedder=None, seed=0)

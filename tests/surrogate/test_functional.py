@@ -214,7 +214,8 @@ def test_how_a_begun_run_of_a_new_size_goes_on_is_less_sure_the_further_ahead(on
     drifting = known.predict(asked, at)
     draws = drifting.latent().sample(4000, seed=0)
     assert draws.std(0) == pytest.approx(drifting.latent().std, rel=0.15)
-    monkeypatch.setattr("probscale.surrogate.functional_drift.DRIFT", 0.0)
+    for name in ("DRIFT_GAIN", "DRIFT_SIZE"):
+        monkeypatch.setattr(f"probscale.surrogate.functional_drift.{name}", 0.0)
     widened = drifting.std / known.predict(asked, at).std
     assert widened[:, :9] == pytest.approx(np.ones((3, 9)))
     assert (widened[:, 9:] > 1).all()

@@ -197,6 +197,27 @@ def test_without_a_planned_end_any_point_counts():
     assert only(fit(frame, roles)).largest[0] == pytest.approx(np.log(2.5e8))
 
 
+def without_drift(monkeypatch):
+    for name in ("DRIFT_GAIN", "DRIFT_SIZE"):
+        monkeypatch.setattr(f"probscale.surrogate.functional_drift.{name}", 0.0)
+
+
+def drift_of(surrogate, configs, at, monkeypatch):
+    """Standard deviations that drifts add at points, modelled scale."""
+    expert = only(surrogate)
+
+    def spread(of):
+        parts = of.block(configs, np.full(len(configs), -1.0), at).components
+        centre = sum(part.weight * part.location for part in parts)
+        own = [part.variance + part.noise + (part.location - centre) ** 2 for part in parts]
+        return sum(part.weight * each for part, each in zip(parts, own, strict=True))
+
+    added = spread(expert)
+    with monkeypatch.context() as patch:
+        without_drift(patch)
+        return np.sqrt(np.maximum(added - spread(expert), 0.0))
+
+
 def test_what_beginnings_of_a_larger_size_promise_is_less_sure_the_further_ahead(
     fitted, monkeypatch, tmp_path
 ):
@@ -210,7 +231,7 @@ def test_what_beginnings_of_a_larger_size_promise_is_less_sure_the_further_ahead
     known.save(tmp_path / "known")
     again = ps.load_surrogate(tmp_path / "known").predict(asked["new"], at)
     assert again.std == pytest.approx(drifting["new"].std, rel=1e-10)
-    monkeypatch.setattr("probscale.surrogate.functional_drift.DRIFT_LARGER", 0.0)
+    without_drift(monkeypatch)
     for name, configs in asked.items():
         widened = drifting[name].std / known.predict(configs, at).std
         assert widened[:, :2] == pytest.approx(np.ones((6, 2)))
@@ -219,13 +240,45 @@ def test_what_beginnings_of_a_larger_size_promise_is_less_sure_the_further_ahead
             assert (np.diff(widened[:, 4:], axis=1) > -1e-3).mean() > 0.6
 
 
-def test_beginnings_never_leave_more_doubt_than_no_beginning(fitted, monkeypatch):
-    monkeypatch.setattr("probscale.surrogate.functional_drift.DRIFT_LARGER", 50.0)
-    log = ps.RunLog.from_frame(beginning(0.2), **ROLES)
+def test_drift_comes_as_the_gain_of_a_larger_size_does(fitted, monkeypatch):
+    configs, share = new(2.5e8), np.array([0.3, 0.6, 1.0])
+    drift = {
+        seen: drift_of(
+            fitted.condition(ps.RunLog.from_frame(beginning(seen), **ROLES)),
+            configs,
+            np.tile(2_000 * share, (4, 1)),
+            monkeypatch,
+        )
+        for seen in (0.05, 0.5)
+    }
+    assert (drift[0.5][:, 0] < 1e-6).all()
+    assert (drift[0.05][:, 2] > 2 * drift[0.5][:, 2]).all()
+    curve = modelled(fitted, configs)
+    there = np.exp(-(np.array([np.interp(0.5, AT / 2_000, row) for row in curve]) - curve[:, -1]))
+    larger = places(fitted.condition(ps.RunLog.from_frame(beginning(0.5), **ROLES)), configs).larger
+    scale = np.hypot(0.4 * larger.gain, 0.1 * np.log(2.5e8 / 6e7))
+    assert drift[0.5][:, 2] == pytest.approx(scale * (1 - there), rel=0.25)
+
+
+def test_two_sizes_leave_doubt_about_what_follows_beginnings_of_a_third(monkeypatch):
+    known = fit(table(SIZES[:2])).condition(ps.RunLog.from_frame(beginning(0.1), **ROLES))
+    drifting = known.predict(new(2.5e8), AT).std
+    without_drift(monkeypatch)
+    assert (drifting[:, -1] > 1.02 * known.predict(new(2.5e8), AT).std[:, -1]).all()
+
+
+def test_a_beginning_never_leaves_more_doubt_than_no_beginning(fitted, monkeypatch):
+    monkeypatch.setattr("probscale.surrogate.functional_drift.DRIFT_SIZE", 50.0)
+    first = BEGUN["run"] == BEGUN["run"].iloc[0]
+    log, others = (
+        ps.RunLog.from_frame(rows[rows["step"] <= 0.2 * rows["horizon"]], **ROLES)
+        for rows in (BEGUN[first], BEGUN[~first])
+    )
     at = np.linspace(0.3, 1.0, 8) * log.configs["horizon"].to_numpy()[:, None]
-    begun = fitted.condition(log).predict(log.configs.reset_index(), at)
-    unseen = fitted.predict(log.configs.reset_index(drop=True), at)
-    assert (begun.std < 1.5 * unseen.std).all()
+    for before in (fitted, fitted.condition(others)):
+        begun = before.condition(log).predict(log.configs.reset_index(), at)
+        unseen = before.predict(log.configs.reset_index(drop=True), at)
+        assert begun.std == pytest.approx(unseen.std, rel=0.1)
 
 
 def test_one_run_that_comes_to_its_end_ends_the_drift_of_its_size(fitted, monkeypatch):
@@ -233,5 +286,5 @@ def test_one_run_that_comes_to_its_end_ends_the_drift_of_its_size(fitted, monkey
     frame = BEGUN[ended | (BEGUN["step"] <= 0.2 * BEGUN["horizon"])]
     known = fitted.condition(ps.RunLog.from_frame(frame, **ROLES))
     drifting = known.predict(new(2.5e8), AT).std
-    monkeypatch.setattr("probscale.surrogate.functional_drift.DRIFT_LARGER", 0.0)
+    without_drift(monkeypatch)
     assert known.predict(new(2.5e8), AT).std == pytest.approx(drifting, rel=1e-12)

@@ -98,8 +98,7 @@ StrategyName = Annotated[
         "one_chinchilla.",
     ),
 ]
-ETA_HELP = 'One in eta runs goes on, where there are rungs; one in two where "surrogate" goes by size.'
-Eta = Annotated[float, typer.Option("--eta", help=ETA_HELP)]
+Eta = Annotated[float, typer.Option("--eta", help="One in eta runs goes on, where there are rungs.")]
 Ends = Annotated[
     str | None,
     typer.Option(

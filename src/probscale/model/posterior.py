@@ -70,6 +70,11 @@ class Tail:
     share: float | Array = 0.0
     spread: float | Array = 1.0
 
+    @property
+    def variance(self) -> Array:
+        """Factor on all variances, runs that stray more among them; of the shape of the factors."""
+        return np.square(self.scale) * (1 + self.share * (np.square(self.spread) - 1))
+
     def widths(self, generator: np.random.Generator, n: int, configs: int) -> Array:
         """Factors on the deviations of drawn runs, (n, configs, 1)."""
         return np.where(generator.random((n, configs, 1)) < self.share, self.spread, 1.0)

@@ -41,10 +41,10 @@ def scale_folds(size: Array) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Positions to learn from and positions to ask for: larger sizes from smaller ones, largest first.
 
     Args:
-        size: Logarithm of the model size of each point, (points,).
+        size: Logarithm of the model size of each point, (points,); without any there are no folds.
     """
     folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
-    top = float(size.max())
+    top = float(size.max(initial=-np.inf))
     while len(folds) < MOST_FOLDS:
         smaller = size < top - np.log(WINDOW) - 1e-6
         if smaller.sum() < FEWEST_LEFT or np.ptp(size[smaller]) < 0.2:

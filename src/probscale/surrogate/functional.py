@@ -30,7 +30,7 @@ from probscale.model.telling import told_by
 from probscale.model.transforms import LogFloor, OutputTransform
 from probscale.runs import RunLog
 from probscale.surrogate.beyond import MARGIN, exceeds
-from probscale.surrogate.functional_drift import Beginnings, drifts_of
+from probscale.surrogate.functional_drift import Beginnings, Drifts, courses_of, drift_ends
 from probscale.surrogate.functional_places import Alike, Larger, Places
 from probscale.surrogate.known_points import points_of, spikes_of
 from probscale.surrogate.rows import rows_of
@@ -238,7 +238,7 @@ class FunctionalExpert:
         fixed = self._fixed(places, self.levels(rows), at)
         v = self.clock.read(at.ravel(), np.repeat(horizons, at.shape[1])).reshape(at.shape)
         tail = self._tail_for(rows, v, runs, horizons)
-        views = Outlooks(rows, self.scores, self._outlooks(rows, places, runs, v), fixed, tail)
+        views = Outlooks(rows, self.scores, self._outlooks(rows, places, runs, v, tail), fixed, tail)
         diverges = None if self.divergence is None else self.divergence.probability(rows)
         return CurveBlock(self.transform, views.components(), tail, prob_diverge=diverges, draws=views)
 
@@ -312,10 +312,12 @@ class FunctionalExpert:
         location, variance = self.scores.without(codes, location, variance)
         return location - self._first_shift(rows), variance
 
-    def _outlooks(self, rows: Rows, places: Places, runs: Array, v: Array) -> list[list[Outlook]]:
+    def _outlooks(self, rows: Rows, places: Places, runs: Array, v: Array, tail: Tail) -> list[list[Outlook]]:
         location, variance = self._expected(rows, runs)
         deviation, levels = self.scores.deviation(), self.levels(rows)
-        drifts = drifts_of(places, rows.size.numpy(), self._beginnings)
+        drifts = self._drifts(rows, places, runs, location)
+        fresh = self._tail_for(rows, v, np.full(len(runs), -1.0), places.horizons)
+        wider = fresh.variance / np.square(tail.scale)
         out = []
         for i, run in enumerate(runs):
             seen = None
@@ -328,8 +330,18 @@ class FunctionalExpert:
             if seen is not None and drifts.ends[i]:
                 last = float(seen.v[-1])
                 unseen = outlooks_of(self.basis, self.deviations, v[i], None, *expected)
-            out.append(drifts.applied(views, i, v[i], last, unseen))
+            out.append(drifts.applied(views, i, v[i], last, unseen, wider[i]))
         return out
+
+    def _drifts(self, rows: Rows, places: Places, runs: Array, location: Array) -> Drifts:
+        """How far configurations may drift, given the scores that are expected of them."""
+        size = rows.size.numpy()
+        known = self._beginnings.known(size, runs)
+        beyond = size - self.largest[0] if isinstance(self.transform, LogFloor) else np.zeros(len(size))
+        ends = drift_ends(places, beyond)
+        begun = np.isfinite(known) | np.isin(runs, list(self.observed))
+        which = np.flatnonzero(begun & (ends > 0))
+        return Drifts(ends, known, courses_of(places, self.baseline, self.basis, location, which))
 
     @cached_property
     def _beginnings(self) -> Beginnings:
@@ -338,7 +350,7 @@ class FunctionalExpert:
         where = np.flatnonzero(rows.size.numpy() > self.largest[0] + MARGIN)
         last = np.array([self.observed[code].at[-1] for code in members[where]])
         ends = np.exp(rows.progress.numpy()[where])
-        return Beginnings(rows.size.numpy()[where], self.clock.read(last, ends))
+        return Beginnings(members[where], rows.size.numpy()[where], self.clock.read(last, ends))
 
     def _fixed(self, places: Places, levels: Array, at: Array) -> Array:
         """Level plus baseline, (configs, points)."""
