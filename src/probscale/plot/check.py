@@ -131,10 +131,14 @@ def _panel(ax: Axes, part: pd.DataFrame, log: RunLog | None) -> None:
     if log is not None:
         run = log.points[log.roles.run] == part["run"].iloc[0]
         seen = log.points[run & (log.points[log.roles.axis] < at.min())]
-        shown.append(seen[log.roles.axis].to_numpy(dtype=np.float64))
-        ax.plot(shown[-1], seen[log.output], color=style.INK, lw=1.5, label="seen")
+        before, reached = (seen[name].to_numpy(dtype=np.float64) for name in (log.roles.axis, log.output))
         # What was seen may fall much further than what was to be foretold, whose bands nobody would see.
-        ahead = np.concatenate([*bands[0.9], truth, seen[log.output].iloc[-1:]])
-        ax.set_ylim(*style.padded(ahead))
+        low, high = style.padded(np.concatenate([*bands[0.9], truth, reached[-1:]]))
+        ax.set_ylim(low, high)
+        # Of what lies outside, the last point alone leads the eye in.
+        outside = np.flatnonzero((reached < low) | (reached > high))
+        first = outside[-1] if len(outside) else 0
+        ax.plot(before[first:], reached[first:], color=style.INK, lw=1.5, label="seen")
+        shown.append(before[first:])
     style.log_scale(ax, "x", np.concatenate(shown), least=20.0)
     style.finish(ax)
