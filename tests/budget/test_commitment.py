@@ -1,13 +1,14 @@
 """What strategies that forecast decide, by forecasters whose opinion is known."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import probscale as ps
-from probscale.budget.commitment import default_strategy, expected_improvement, size_prior
+from probscale.budget.commitment import Commitment, default_strategy, expected_improvement, size_prior
 from probscale.budget.worlds import WorldBench, imagined
 from probscale.cost import as_cost
 
@@ -66,9 +67,14 @@ def test_the_forecast_decides_near_the_favoured_size_and_the_prior_far_from_it(b
     assert sum(commit.prob_best.values()) == pytest.approx(1.0)
 
 
-def test_where_sizes_repeat_runs_near_the_favoured_one_compete():
+@pytest.mark.parametrize(
+    "strategy",
+    [size_prior, partial(default_strategy, settings=Commitment(eta=4.0))],
+    ids=["named", "default"],
+)
+def test_where_sizes_repeat_runs_near_the_favoured_one_compete_and_one_in_two_goes_on(strategy):
     sizes = FAVOURED * np.repeat([1 / 12, 1.0, 1.3, 12.0], 4)
-    decisions = played(game(sizes), size_prior, forecaster=Sure(6))
+    decisions = played(game(sizes), strategy, forecaster=Sure(6))
     assert [decision.kind for decision in decisions] == ["rung 1 of 3", "rung 2 of 3", "rung 3 of 3"]
     assert set(decisions[0].kept) == set(range(4, 12))
     assert 6 in decisions[-1].kept

@@ -43,7 +43,7 @@ def test_frontier_of_a_pool_from_a_saved_surrogate(home, invoke, tmp_path):
     table = pd.read_parquet(out)
     np.testing.assert_allclose(table["compute"], np.geomspace(1e16, 4e17, 8))
     assert set(table["config"]) <= {0, 1, 2, 3}
-    assert "no budget up to 4e+17 FLOPs makes that 90% probable" in result.output
+    assert "no budget up to 4e+17 FLOPs makes that 90 % probable" in result.output
 
 
 def test_levels_that_no_configuration_meets_are_counted_not_shown(home, invoke, tmp_path):

@@ -182,7 +182,7 @@ def test_columns_that_are_hardly_ever_given_are_dropped():
     rare = np.full(100, np.nan)
     rare[0] = 1.0
     features = fitted({"rare": rare, "lr": RNG.uniform(size=100)})
-    assert features.dropped["rare"] == "missing in 99% of the runs"
+    assert features.dropped["rare"] == "missing in 99 % of the runs"
 
 
 def test_columns_not_asked_for_count_as_missing():

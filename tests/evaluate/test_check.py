@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import probscale as ps
-from probscale.errors import ConfigError
+from probscale.errors import ConfigError, RunLogError
 from probscale.evaluate import CheckReport, check
 from probscale.evaluate.baselines import forecasts_of_continuations, forecasts_of_new_runs, power_law
 from probscale.evaluate.calibration import padded
@@ -262,12 +262,19 @@ def test_thinning_keeps_the_first_and_the_last_point(log):
         ({"regimes": ()}, 'pass "auto"'),
         ({"regimes": "unseen source"}, "one level, which is checked as 'unseen level'"),
         ({"folds": 0}, "at least one refit"),
+        ({"folds": 1.5}, "folds is 1.5"),
+        ({"seed": -1}, "seed is -1"),
         ({"most_runs": 3}, "at least 6"),
     ],
 )
 def test_bad_requests_are_refused_with_what_is_accepted(log, arguments, words):
     with pytest.raises(ConfigError, match=words):
         check(log, embedder=None, **arguments)
+
+
+def test_what_is_no_log_is_refused():
+    with pytest.raises(RunLogError, match="check needs a RunLog, got str"):
+        check("runs.csv")
 
 
 def test_regimes_the_log_cannot_tell_about_are_refused():

@@ -218,6 +218,19 @@ def test_scores_refuse_shapes_that_do_not_match(curves):
         interval_score(np.zeros(1), np.zeros(1), np.ones(1), 90)
 
 
+def test_points_that_cannot_be_pooled_are_refused_in_words(curves, truth):
+    points = score_points(curves, truth)
+    for ask in (pooled, reliability):
+        with pytest.raises(ConfigError, match="there are no points to score"):
+            ask(points.head(0))
+    with pytest.raises(ConfigError, match="no column 'regime'; they have run, at, truth"):
+        pooled(points, by="regime")
+    with pytest.raises(ConfigError, match="no column 'task'"):
+        pooled(points, cluster="task")
+    with pytest.raises(ConfigError, match=r"shares is \[90\]"):
+        reliability(points, [90])
+
+
 def test_pooled_scores_are_means_of_what_was_scored():
     points = _forecasts(6, 5, shared=0.3, seed=3, width=1.3)
     points["lower_90"] -= 0.2

@@ -192,6 +192,16 @@ def test_wrong_settings_are_refused():
         TrialModel(startup=1)
     with pytest.raises(ConfigError, match="between 0 and 1"):
         ProbscalePruner(threshold=2.0)
+    with pytest.raises(ConfigError, match="interval is 0; pass a whole number of at least 1"):
+        ProbscalePruner(interval=0)
+    with pytest.raises(ConfigError, match="warmup is -1"):
+        ProbscalePruner(warmup=-1)
+    with pytest.raises(ConfigError, match="model is a str; pass a TrialModel"):
+        ProbscaleSampler("shared")
+    with pytest.raises(ConfigError, match="seed is 'a'"):
+        ProbscaleSampler(seed="a")
+    with pytest.raises(ConfigError, match="candidates is 'many'"):
+        ProbscaleSampler(candidates="many")
     study = optuna.create_study(directions=["minimize", "minimize"])
     with pytest.raises(ConfigError, match="one objective"):
         TrialModel().surrogate(study)

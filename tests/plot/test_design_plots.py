@@ -80,6 +80,17 @@ def test_rungs_span_what_their_runs_are_trained_to(ax, plan):
     assert ax.get_xlabel() == "trained to (tokens)"
 
 
+def test_a_mean_of_nearly_one_run_is_one_run(ax, plan):
+    import dataclasses
+
+    part = plan.rungs.iloc[[0, 0]].assign(runs=[1.04, 1.6]).reset_index(drop=True)
+    plot.plot_rungs(dataclasses.replace(plan, rungs=part), ax=ax)
+    assert [label.get_text().split(maxsplit=3)[-1] for label in ax.get_yticklabels()] == [
+        "3\n1 run",
+        "3\n1.6 runs",
+    ]
+
+
 def test_a_plan_without_rungs_is_refused(ax, plan):
     import dataclasses
 
@@ -129,3 +140,19 @@ def test_gains_name_their_marks_and_nothing_is_refused(ax):
         plot.plot_gains(table.iloc[:0], ax=ax)
     with pytest.raises(ConfigError, match="no game"):
         plot.plot_learning(pd.DataFrame({"strategy": [], "seed": [], "spent": [], "abc": []}), ax=ax)
+
+
+def test_learning_is_the_mean_over_seeds_and_what_has_vanished_does_not_fill_the_picture(ax):
+    rows = [
+        ("a", 0, 0.1, 1.0),
+        ("a", 0, 0.5, 1e-9),
+        ("a", 1, 0.1, 3.0),
+        ("a", 1, 0.2, 1e-9),
+        ("b", 0, 0.1, 4.0),
+    ]
+    plot.plot_learning(pd.DataFrame(rows, columns=["strategy", "seed", "spent", "abc"]), ax=ax)
+    a, b = (line for line in ax.lines if line.get_label() in ("a", "b"))
+    at, error = a.get_data()
+    expected = np.where(at < 0.2, 2.0, np.where(at < 0.5, 0.5, 4e-3))
+    np.testing.assert_allclose(error, expected)
+    assert set(b.get_ydata()) == {4.0}

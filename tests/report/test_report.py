@@ -264,6 +264,10 @@ def test_files_that_are_no_page_and_empty_pools_are_refused(log, tmp_path):
     surrogate = ps.fit_surrogate(log, embedder=None)
     with pytest.raises(ConfigError, match="pool is empty"):
         write_report(surrogate, tmp_path / "r.html", pool=[])
+    with pytest.raises(ConfigError, match="write_report needs a fitted surrogate, got str"):
+        write_report("runs.csv", tmp_path / "r.html")
+    with pytest.raises(ConfigError, match="cost is 'cheap'; pass a cost model"):
+        write_report(surrogate, tmp_path / "r.html", cost="cheap")
 
 
 def test_where_candidates_come_from_is_said(log, text):

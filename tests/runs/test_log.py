@@ -243,6 +243,13 @@ def test_fraction_means_of_the_horizon_or_of_the_last_point():
     assert "left out 1 runs" in without.truncate(fraction=0.5).notes[-1]
 
 
+def test_limits_that_are_no_numbers_are_refused():
+    with pytest.raises(RunLogError, match="until is 'end'; pass an axis value"):
+        read().truncate("end")
+    with pytest.raises(RunLogError, match="got 'half'"):
+        read().truncate(fraction="half")
+
+
 def test_each_run_may_have_its_own_limit():
     limits = pd.Series({"b": 10, "a": 25, "c": np.inf})
     assert read().truncate(limits).points["step"].tolist() == [10, 20, 10, 10]

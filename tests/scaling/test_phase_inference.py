@@ -21,7 +21,7 @@ def test_samples_without_a_power_law_are_counted_apart():
     assert posterior.most_likely == "Ia"
     params, loss = posterior.frontier_exponents()
     assert params.shape == loss.shape == (2,)
-    assert "none 50.0%" in str(posterior)
+    assert "none 50.0 %" in str(posterior)
 
 
 def test_law_exponents_of_phase_ia_invert_to_the_model():

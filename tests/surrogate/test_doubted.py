@@ -33,7 +33,10 @@ def test_runs_of_outliers_are_named(report):
     (expert,) = report.experts
     assert set(SPOILT) <= set(expert.doubted)
     assert len(expert.doubted) <= expert.outliers
-    assert f"points taken for outliers: {expert.outliers} ({', '.join(expert.doubted[:5])}" in str(report)
+    noun = "run" if expert.engine.startswith("functional") else "point"
+    assert f"\n  {noun}s taken for outliers: {expert.outliers} ({', '.join(expert.doubted[:5])}" in str(
+        report
+    )
 
 
 def test_names_outlive_a_file_and_files_of_before_have_none(report):
@@ -42,7 +45,7 @@ def test_names_outlive_a_file_and_files_of_before_have_none(report):
     for expert in told["experts"]:
         del expert["doubted"]
     assert report_from(told).experts[0].doubted == ()
-    assert f"points taken for outliers: {report.experts[0].outliers}\n" in f"{report_from(told)}\n"
+    assert f"s taken for outliers: {report.experts[0].outliers}\n" in f"{report_from(told)}\n"
 
 
 def test_runs_with_most_such_points_come_first():

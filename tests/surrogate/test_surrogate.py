@@ -140,6 +140,13 @@ def test_what_cannot_be_asked_is_refused(surrogate, new):
         surrogate.predict(new.configs, [-1.0])
     with pytest.raises(ConfigError, match="pass a DataFrame"):
         surrogate.predict(7, new.at)
+    with pytest.raises(ConfigError, match="seed is 'a'"):
+        surrogate.sample_outputs(new.configs, new.at, 2, seed="a")
+    for within in (-0.1, np.nan, "near"):
+        with pytest.raises(ConfigError, match=f"within is {within!r}; pass a margin"):
+            surrogate.best(new.configs, 1e10, within=within)
+    with pytest.raises((ConfigError, ShapeError), match="at is not an array of numbers"):
+        surrogate.best(new.configs, "end")
 
 
 @pytest.mark.parametrize(

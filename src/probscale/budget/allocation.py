@@ -141,7 +141,7 @@ def allocate(
         seed: Of all random choices.
         goal: "min" or "max".
         surrogate: Surrogate of earlier runs, for strategies that forecast.
-        eta: One in eta runs goes on, for strategies with rungs.
+        eta: One in eta runs goes on, for strategies with rungs; one in two where "surrogate" goes by size.
         horizon: Furthest axis value of a run: a number, or a column of the pool; None sets no end.
         resolution: Step of the axis to whole multiples of which runs are trained (such as tokens in an
             optimiser step): a number, or a column of the pool; None for none.

@@ -296,7 +296,8 @@ def size_prior(
 
     Up to three runs well below the favoured size train to their compute-optimal length: they teach the law
     for a tenth of the budget, where probes of large runs would end before the law begins. Where sizes repeat,
-    that is where other choices matter too, runs near the favoured size compete by early commitment instead.
+    that is where other choices matter too, runs near the favoured size compete by early commitment instead,
+    of which one in two goes on.
 
     Args:
         bench: Runs with sizes, costs in FLOPs.

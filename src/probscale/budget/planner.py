@@ -111,7 +111,7 @@ def plan_budget(
         surrogate: Surrogate of earlier runs, whose posterior the curves are drawn from; without one they are
             power laws with the variation usual between configurations, and probabilities are to be read as
             such.
-        eta: One in eta runs goes on, for strategies with rungs.
+        eta: One in eta runs goes on, for strategies with rungs; one in two where "surrogate" goes by size.
         axis: Name of the progress axis.
         horizon: Furthest axis value of a run: a number, or a column of the pool; None sets no end.
         worlds: Imagined outcomes.

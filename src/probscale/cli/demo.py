@@ -88,7 +88,9 @@ def verdict(table: pd.DataFrame) -> str:
         name = f"{level * 100:.0f}"
         lower, upper = (table[f"{side}_{name}"].to_numpy() for side in ("lower", "upper"))
         inside = (lower <= truth) & (truth <= upper)
-        share = f"{np.count_nonzero(inside):,} of {len(table):,} true points inside ({inside.mean():.0%})"
+        share = (
+            f"{np.count_nonzero(inside):,} of {len(table):,} true points inside ({100 * inside.mean():.0f} %)"
+        )
         lines.append(f"{name} % intervals: {share}")
     error = np.abs(mean - truth)
     last = ~table["run"].duplicated(keep="last").to_numpy()

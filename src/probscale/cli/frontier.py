@@ -264,10 +264,10 @@ def _smallest(aim: dict[str, Any], facts: dict[str, Any]) -> str:
     if aim["smallest budget"] == float("inf"):
         return (
             f"no budget up to {number(facts['compute'][1])} {facts['unit']} makes that "
-            f"{aim['probability asked']:.0%} probable"
+            f"{100 * aim['probability asked']:.0f} % probable"
         )
     return (
-        f"the smallest budget that makes it {aim['probability asked']:.0%} probable: "
+        f"the smallest budget that makes it {100 * aim['probability asked']:.0f} % probable: "
         f"{number(aim['smallest budget'])} {facts['unit']}"
     )
 

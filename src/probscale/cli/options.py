@@ -98,7 +98,8 @@ StrategyName = Annotated[
         "one_chinchilla.",
     ),
 ]
-Eta = Annotated[float, typer.Option("--eta", help="One in eta runs goes on, where there are rungs.")]
+ETA_HELP = 'One in eta runs goes on, where there are rungs; one in two where "surrogate" goes by size.'
+Eta = Annotated[float, typer.Option("--eta", help=ETA_HELP)]
 Ends = Annotated[
     str | None,
     typer.Option(

@@ -107,5 +107,5 @@ def told(found: BudgetPlan) -> str:
         f"{found.strategy} with {number(found.total)} {found.unit}{paid}, over outcomes drawn from "
         f"{found.basis}:\n"
         f"  the run that is best with the whole budget is found with probability {found.prob_best:.2f}; the "
-        f"result is {found.regret:.1%} above it on average"
+        f"result is {100 * found.regret:.1f} % above it on average"
     )

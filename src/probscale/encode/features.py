@@ -162,7 +162,7 @@ def _numeric(
     missing = to_numbers(values)
     share = float(np.mean(~np.isfinite(missing)))
     if share > MOST_MISSING:
-        dropped[name] = f"missing in {share:.0%} of the runs"
+        dropped[name] = f"missing in {100 * share:.0f} % of the runs"
         return None
     marks = share > 0 and not _explained_by_label(~np.isfinite(missing), configs)
     scale = "log" if size else None

@@ -39,6 +39,7 @@ from probscale.encode.text_process import (
 )
 from probscale.encode.tuning_data import Groups, Numbers, Texts, checked_data
 from probscale.errors import ConfigError
+from probscale.randomness import generator_of
 
 Data = Mapping[str, TextTargets]
 
@@ -142,7 +143,7 @@ def fine_tune(
     check_target(target)
     recipe = _checked_recipe(rank, epochs, learning_rate, seed)
     model = _checked_base(base)
-    distinct, data = checked_data(texts, targets, groups, np.random.default_rng(seed))
+    distinct, data = checked_data(texts, targets, groups, generator_of(seed))
     loaded = load_language_model(replace(model.spec, device=device))
     name = (
         "sentence-transformers/all-MiniLM-L6-v2" if isinstance(model, BundledEmbedder) else model.name_or_path
@@ -151,7 +152,7 @@ def fine_tune(
     reader = Reader(replace(loaded, network=adapted), loaded.split(distinct))
     start = [parameter.detach().clone() for parameter in reader.trained]
     count = (3 if len(distinct) < MANY_TEXTS else 1) if choose_epochs else 0
-    folds = list(_folds(data, count, np.random.default_rng(seed)))
+    folds = list(_folds(data, count, generator_of(seed)))
     with tqdm(total=(count + 1) * epochs, desc="fine-tuning", disable=not progress) as bar:
         errors = [_train(reader, start, data, held, recipe, bar) for held in folds]
         judged = np.concatenate(errors, axis=1) if errors else np.zeros((0, 1))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,9 @@ from probscale.evaluate.regimes import (
     thinned_runs,
 )
 from probscale.evaluate.scores import score_points
+from probscale.randomness import generator_of
 from probscale.runs import RunLog
+from probscale.runs.log import check_log
 from probscale.runs.order import canonical
 from probscale.surrogate import CurveSurrogate, fit_surrogate
 from probscale.surrogate.options import FitOptions
@@ -90,12 +93,13 @@ def check(
     Cost: `folds` fits per regime, each a few seconds to a minute.
     """
     start = time.perf_counter()
+    check_log(log, "check")
     _check_numbers(folds, most_runs)
     notes: list[str] = []
     if log.n_runs > most_runs:
         notes.append(f"checked on {most_runs:,} of {log.n_runs:,} runs, drawn at random (seed {seed})")
         everything = np.ones(log.n_runs, dtype=bool)
-        log = canonical(log).select(thinned_runs(everything, most_runs, np.random.default_rng(seed)))
+        log = canonical(log).select(thinned_runs(everything, most_runs, generator_of(seed)))
     chosen = chosen_regimes(log, regimes)
     plan = folds_of(log, chosen, folds=folds, seed=seed)
     job = partial(_score_fold, job=_Job(embedder, seed, options, chosen))
@@ -108,8 +112,8 @@ def check(
 
 
 def _check_numbers(folds: int, most_runs: int) -> None:
-    if folds < 1:
-        raise ConfigError(f"folds is {folds}; at least one refit per regime is needed", folds=folds)
+    if not isinstance(folds, Integral) or folds < 1:
+        raise ConfigError(f"folds is {folds!r}; at least one refit per regime is needed", folds=folds)
     if most_runs < FEWEST_RUNS:
         raise ConfigError(
             f"most_runs is {most_runs}; a check needs at least {FEWEST_RUNS}", most_runs=most_runs

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probscale.errors import ConfigError
+from probscale.randomness import generator_of
 from probscale.runs import RunLog
 from probscale.runs.order import canonical
 from probscale.runs.thinning import evenly
@@ -128,7 +129,7 @@ def folds_of(log: RunLog, regimes: tuple[str, ...], *, folds: int, seed: int) ->
     The runs left out for `in-distribution` serve the prefixes as well: the fit that has not seen them is
     shown their beginnings.
     """
-    generator, log = np.random.default_rng(seed), canonical(log)
+    generator, log = generator_of(seed), canonical(log)
     out: list[Fold] = []
     if IN_DISTRIBUTION in regimes or PREFIX in regimes:
         out += _run_folds(log, folds, PREFIXES if PREFIX in regimes else (), generator)

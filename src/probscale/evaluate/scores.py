@@ -80,8 +80,12 @@ def pooled(
         One row a group: runs, points, mae, bias, huber, crps, nlpd, interval_score (90 %), sharpness (mean
         width of 90 % intervals), coverage_50 ... coverage_95, widen (factor on the width that would make 90 %
         intervals hold 90 %), and `_se` of mae, bias, crps, nlpd and the coverages; NaN for one cluster.
+
+    Raises:
+        ConfigError: without points, or for a column that they do not have.
     """
     keys = [by] if isinstance(by, str) else list(by)
+    _check_points(points, *keys, cluster)
     if not keys:
         return pd.DataFrame([_pooled(points, cluster, delta)], index=pd.Index(["all"]))
     groups = points.groupby(keys if len(keys) > 1 else keys[0], sort=False)
@@ -208,14 +212,31 @@ def reliability(points: pd.DataFrame, shares: ArrayLike | None = None) -> pd.Dat
 
     Returns:
         Columns promised, observed and se (over runs).
+
+    Raises:
+        ConfigError: without points, or for shares that are none.
     """
+    _check_points(points)
     promised = np.linspace(0.05, 0.95, 19) if shares is None else np.asarray(shares, dtype=np.float64)
+    if promised.ndim != 1 or not ((promised > 0) & (promised < 1)).all():
+        raise ConfigError(f"shares is {shares!r}; pass shares strictly between 0 and 1, such as [0.5, 0.9]")
     off = 2 * np.abs(_column(points, "pit") - 0.5)
     codes = pd.factorize(points["run"])[0]
     rows = [clustered_mean((off <= share).astype(np.float64), codes) for share in promised]
     return pd.DataFrame(rows, columns=["observed", "se"]).assign(promised=promised)[
         ["promised", "observed", "se"]
     ]
+
+
+def _check_points(points: pd.DataFrame, *names: str) -> None:
+    if not len(points):
+        raise ConfigError("there are no points to score; pass rows of score_points, at least one")
+    for name in (*names, "run", "pit"):
+        if name not in points:
+            raise ConfigError(
+                f"the points have no column {name!r}; they have {', '.join(map(str, points.columns))}",
+                column=name,
+            )
 
 
 def _column(points: pd.DataFrame, name: str) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from numbers import Integral
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from probscale.errors import ConfigError, MissingExtraError
 from probscale.integrations.growing import QUICK, GrowingSurrogate
 from probscale.integrations.proposals import as_text, check_proposing, mixed, scores, shares
+from probscale.randomness import count_of, generator_of
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, FitOptions
 
@@ -60,9 +62,9 @@ class TrialModel:
     ) -> None:
         if find_spec("optuna") is None:
             raise MissingExtraError("optuna", type(self).__name__)
-        if startup < 3:
+        if not isinstance(startup, Integral) or startup < 3:
             raise ConfigError(
-                f"startup is {startup}; a fit needs at least 3 finished trials", startup=startup
+                f"startup is {startup!r}; a fit needs at least 3 finished trials", startup=startup
             )
         self.startup, self.params = startup, params
         self._growing = GrowingSurrogate(embedder, options, seed)
@@ -141,6 +143,19 @@ def _described(params: Mapping[str, Any], text: set[str]) -> dict[str, Any]:
     return as_text({name: _plain(value) for name, value in params.items()}, text)
 
 
+def _shared(model: object) -> TrialModel:
+    """The model that a sampler or pruner is given.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    if not isinstance(model, TrialModel):
+        raise ConfigError(
+            f"model is a {type(model).__name__}; pass a TrialModel, the same to sampler and pruner, or None"
+        )
+    return model
+
+
 class ProbscaleSampler(BaseSampler):
     """Proposes the candidate with the largest expected improvement at the end of the longest curve seen.
 
@@ -156,7 +171,8 @@ class ProbscaleSampler(BaseSampler):
         seed: Seed of the random parts.
 
     Raises:
-        ConfigError: if `explore` is not a share below one, or there are no candidates.
+        ConfigError: if `explore` is not a share below one, without candidates, or for what is no model or
+            seed.
 
     >>> study = optuna.create_study(sampler=ProbscaleSampler(seed=0))  # doctest: +SKIP
     """
@@ -170,11 +186,11 @@ class ProbscaleSampler(BaseSampler):
         seed: int = 0,
     ) -> None:
         check_proposing(candidates, explore)
-        self.model = model or TrialModel(seed=seed)
+        self.model = TrialModel(seed=seed) if model is None else _shared(model)
         self.candidates, self.explore = candidates, explore
         self._proposed = 0
+        self._generator = generator_of(seed)
         self._random = RandomSampler(seed=seed)
-        self._generator = np.random.default_rng(seed)
         self._space = IntersectionSearchSpace()
 
     def reseed_rng(self) -> None:  # noqa: D102
@@ -274,7 +290,7 @@ class ProbscalePruner(BasePruner):
         interval: Reported values between two checks.
 
     Raises:
-        ConfigError: if the threshold is not in (0, 1).
+        ConfigError: if the threshold is not in (0, 1), or for what is no model or number of values.
     """
 
     def __init__(
@@ -284,7 +300,8 @@ class ProbscalePruner(BasePruner):
             raise ConfigError(
                 f"threshold is {threshold}; give a probability between 0 and 1", threshold=threshold
             )
-        self.model = model or TrialModel()
+        warmup, interval = count_of(warmup, "warmup", 0), count_of(interval, "interval")
+        self.model = TrialModel() if model is None else _shared(model)
         self.threshold, self.warmup, self.interval = threshold, warmup, interval
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:

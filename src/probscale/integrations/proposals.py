@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sized
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,10 @@ def shares(count: int, best: Sized) -> tuple[int, int]:
 
 def check_proposing(candidates: int, explore: float) -> None:
     """Raises ConfigError where a searcher has no candidate to score, or scores none of its proposals."""
-    if candidates < 1:
-        raise ConfigError(f"candidates is {candidates}; give at least 1", candidates=candidates)
-    if not 0 <= explore < 1:
-        raise ConfigError(f"explore is {explore}; give a share from 0 to below 1", explore=explore)
+    if not isinstance(candidates, Integral) or candidates < 1:
+        raise ConfigError(f"candidates is {candidates!r}; give at least 1", candidates=candidates)
+    if not (isinstance(explore, Real) and 0 <= explore < 1):
+        raise ConfigError(f"explore is {explore!r}; give a share from 0 to below 1", explore=explore)
 
 
 def kind_of(value: Any) -> str:

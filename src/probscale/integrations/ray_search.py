@@ -16,6 +16,7 @@ from probscale.errors import ConfigError, MissingExtraError
 from probscale.integrations.proposals import check_proposing, mixed, shares
 from probscale.integrations.ray_model import TuneModel, describes, plain
 from probscale.integrations.ray_space import TunePool, TuneSpace, nested
+from probscale.randomness import generator_of
 
 if TYPE_CHECKING or find_spec("ray") is not None:
     from ray.tune.search import Searcher
@@ -89,7 +90,7 @@ class ProbscaleSearch(Searcher):
         self._used: set[int] = set()
         self._suggested: dict[str, dict[str, Any]] = {}
         self._failed: list[str] = []
-        self._generator = np.random.default_rng(seed)
+        self._generator = generator_of(seed)
 
     def set_search_properties(  # noqa: D102
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any

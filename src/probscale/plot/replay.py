@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHARES = 80
+"""Places along the axis of the price."""
+
+VANISHED = 1e-3
+"""Share of the largest error below which none is drawn: what has all but vanished would fill the picture."""
 
 
 def plot_learning(results: pd.DataFrame, *, measure: str = "abc", ax: Axes | None = None) -> Axes:
@@ -32,14 +36,15 @@ def plot_learning(results: pd.DataFrame, *, measure: str = "abc", ax: Axes | Non
     ax = axes_or_new(ax)
     shares = np.geomspace(max(float(results["spent"].min()), 1e-3), 1.0, SHARES)
     names = list(dict.fromkeys(results["strategy"]))
-    shown = []
-    for name, (colour, dashes, _) in zip(names, wheel(len(names)), strict=True):
+    means = []
+    for name in names:
         games = results[results["strategy"] == name].groupby("seed")
         curves = [_steps(part["spent"].to_numpy(), part[measure].to_numpy(), shares) for _, part in games]
-        mean = np.mean(curves, axis=0)
         # The end, where all is known and errors vanish, says nothing.
-        shown.append(np.maximum(mean[:-1], 1e-6))
-        ax.step(shares[:-1], shown[-1], where="post", color=colour, linestyle=dashes, label=name)
+        means.append(np.mean(curves, axis=0)[:-1])
+    shown = np.maximum(means, VANISHED * np.max(means))
+    for name, mean, (colour, dashes, _) in zip(names, shown, wheel(len(names)), strict=True):
+        ax.step(shares[:-1], mean, where="post", color=colour, linestyle=dashes, label=name)
     log_scale(ax, "x", shares)
     log_scale(ax, "y", shown)
     label = {"abc": "area between the laws", "frmse": "error of the log frontier"}.get(measure, measure)

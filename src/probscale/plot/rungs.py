@@ -74,8 +74,8 @@ def _lines(ax: Axes, rungs: int) -> float:
 
 def _runs(rung: pd.Series, lines: float) -> str:
     """Name and number of runs, below each other where there is room."""
-    count = float(rung["runs"])
-    many = f"{count:.2g} run{'' if count == 1 else 's'}"
+    count = f"{float(rung['runs']):.2g}"
+    many = f"{count} run{'' if count == '1' else 's'}"
     return f"{rung['rung']}\n{many}" if lines >= 2 else f"{rung['rung']}: {many}"
 
 

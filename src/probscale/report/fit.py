@@ -72,9 +72,8 @@ def _facts(subject: Subject) -> Table:
     if pooled.outliers:
         runs = [style.brief(name, LONGEST_PART) for name in pooled.doubted]
         of = f": {listed(runs, SHOWN)}" if runs else ""
-        rows.append(
-            ("outliers", f"{pooled.outliers:,} points{of}", "too far from the rest to be trusted fully")
-        )
+        count = plural(pooled.outliers, pooled.outlying)
+        rows.append(("outliers", f"{count}{of}", "too far from the rest to be trusted fully"))
     rows += [
         (f"width, {regime}", f"× {tail['scale']:.2f}", "factor on intervals, learnt from what was left out")
         for regime, tail in pooled.tails.items()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probscale.cost import CostModel, FlopsCost, RateCost
+from probscale.cost import CostModel, FlopsCost, RateCost, as_cost
 from probscale.runs import RunLog
 from probscale.runs.order import canonical
 from probscale.runs.pools import pool_table
@@ -106,7 +106,7 @@ def subject_of(
     Raises:
         ConfigError: if the pool is empty.
     """
-    price = cost or default_cost(surrogate.log)
+    price = default_cost(surrogate.log) if cost is None else as_cost(cost)
     empty = Subject(surrogate, price, unit, pd.DataFrame(), "given", seed)
     if pool is not None:
         return Subject(surrogate, price, unit, pool_table(pool), "given", seed)

@@ -27,6 +27,7 @@ from probscale.report.subject import Subject, subject_of
 from probscale.report.trust import HARDER, meaning, trust_section
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, fit_surrogate
+from probscale.surrogate.curves import check_fitted
 
 if TYPE_CHECKING:
     from probscale.encode.embedders import Embedder
@@ -89,6 +90,7 @@ def write_report(
     if isinstance(surrogate, RunLog):
         say(f"fitting {surrogate.n_runs:,} runs, {surrogate.n_points:,} points")
         surrogate = fit_surrogate(surrogate, embedder=embedder, seed=seed)
+    check_fitted(surrogate, "write_report")
     subject = subject_of(surrogate, cost=cost, unit=unit, pool=pool, seed=seed)
     sections, found = _sections(subject, embedder, most_runs, total, say)
     heading = title or f"{subject.log.output} of {plural(subject.log.n_runs, 'run')}"

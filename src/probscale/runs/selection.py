@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def limits_of(
             "give either until= (an axis value) or fraction= (of the horizon), not both or neither"
         )
     if fraction is not None:
-        if not 0 < fraction <= 1:
+        if not (isinstance(fraction, Real) and 0 < fraction <= 1):
             raise RunLogError(f"fraction must lie in (0, 1], got {fraction!r}")
         ends = last if horizon is None else configs[horizon].to_numpy(dtype=float)
         return fraction * ends
@@ -88,4 +89,6 @@ def limits_of(
                 "give one for every run, float('inf') to keep a run whole"
             )
         return limits.to_numpy()
-    return np.full(len(configs), float(until))  # type: ignore[arg-type]
+    if not isinstance(until, Real):
+        raise RunLogError(f"until is {until!r}; pass an axis value, or one for each run")
+    return np.full(len(configs), float(until))

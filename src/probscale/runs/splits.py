@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -87,12 +88,16 @@ def split_by_scale(
     if threshold is None:
         distinct = np.unique(scale)
         count = 1 if hold_out is None else hold_out
-        if not 0 < count < len(distinct):
+        if not (isinstance(count, Integral) and 0 < count < len(distinct)):
             raise RunLogError(
                 f"hold_out={count!r} of {len(distinct)} distinct values of {name!r}; it must leave at "
                 "least one value on each side"
             )
-        threshold = float(distinct[-count])
+        threshold = float(distinct[-int(count)])
+    if not isinstance(threshold, Real):
+        raise RunLogError(
+            f"threshold is {threshold!r}; pass a value of {name!r} from which on runs are held out"
+        )
     return _parts(log, scale >= threshold, f"{name} >= {show(threshold)}")
 
 
@@ -172,5 +177,5 @@ def _parts(log: RunLog, test: np.ndarray, rule: str) -> Split:
 
 
 def _check_fraction(fraction: float) -> None:
-    if not 0 < fraction < 1:
+    if not (isinstance(fraction, Real) and 0 < fraction < 1):
         raise RunLogError(f"fraction must lie strictly between 0 and 1, got {fraction!r}")

@@ -48,7 +48,7 @@ class PhasePosterior:
         return np.array([each.params for each in found]), np.array([each.loss for each in found])
 
     def __str__(self) -> str:
-        shown = [f"{name} {p:.1%}" for name, p in self.probabilities.items() if p > 0]
+        shown = [f"{name} {100 * p:.1f} %" for name, p in self.probabilities.items() if p > 0]
         return f"phase: {', '.join(shown)} ({self.a.size} samples)"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,10 +60,14 @@ def best_config(
         seed: Seed of the draws.
 
     Raises:
-        ConfigError: if more than one axis value per configuration is given.
+        ConfigError: if more than one axis value per configuration is given, or a margin that is none.
     """
+    if not (isinstance(within, Real) and within >= 0):
+        raise ConfigError(
+            f"within is {within!r}; pass a margin of at least 0, in units of the output", within=within
+        )
     frame = read_configs(pool, surrogate.log)
-    values = np.asarray(at, dtype=np.float64)
+    values = np.asarray(at)
     if values.ndim == 1 and len(values) == len(frame) and len(frame) > 1:
         values = values[:, None]
     values = read_at(values, len(frame), surrogate.log.roles.axis)

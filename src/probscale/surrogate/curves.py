@@ -15,6 +15,7 @@ from probscale.encode.cache import CachedEmbedder
 from probscale.encode.embedders import Embedder
 from probscale.encode.fields import label
 from probscale.errors import ConfigError, RunLogError
+from probscale.randomness import generator_of
 from probscale.runs import Roles, RunLog
 from probscale.runs.log import check_log
 from probscale.runs.order import canonical
@@ -145,6 +146,7 @@ class CurveSurrogate:
         """
         from probscale.surrogate.outputs import sample_outputs
 
+        generator_of(seed)
         frame = read_configs(configs, self.log)
         values = read_at(at, len(frame), self.log.roles.axis)
         codes, outputs = asked_codes(frame, self.log), (self.log.output, *self.others)

@@ -80,6 +80,11 @@ class ExpertReport:
     learnt: int | None = None
     doubted: tuple[str, ...] = ()
 
+    @property
+    def outlying(self) -> str:
+        """What outliers are: "point", or "run" with the engine that has one row for each."""
+        return "run" if self.engine.startswith("functional") else "point"
+
 
 @dataclass(frozen=True)
 class FitReport:
@@ -156,12 +161,12 @@ def _found(e: ExpertReport) -> Iterator[str]:
     if e.takeover is not None:
         yield f"a plane as the mean at first; the law takes over at {e.takeover:.4g}"
     if e.floors:
-        shown = ", ".join(f"{floor} ({share:.0%})" for floor, share in e.floors.items())
+        shown = ", ".join(f"{floor} ({100 * share:.0f} %)" for floor, share in e.floors.items())
         yield f"laws of several floors, mixed: {shown}"
     yield from (f"intervals, {regime}: {_widened(tail)}" for regime, tail in e.tails.items())
     if e.outliers:
         runs = f" ({listed(e.doubted, MOST_NAMED)})" if e.doubted else ""
-        yield f"points taken for outliers: {e.outliers}{runs}"
+        yield f"{e.outlying}s taken for outliers: {e.outliers}{runs}"
     if e.diverged:
         yield f"runs set apart as diverged: {e.diverged}"
     if e.kept:
@@ -202,7 +207,7 @@ def _widened(tail: dict[str, float]) -> str:
         told.append(f"width × {rest.pop('scale'):.2g}")
     if {"share", "spread"} <= set(rest):
         share, spread = rest.pop("share"), rest.pop("spread")
-        told += [f"and × {spread:.2g} more in {share:.0%} of cases"] * (share >= 0.005)
+        told += [f"and × {spread:.2g} more in {100 * share:.0f} % of cases"] * (share >= 0.005)
     return ", ".join([*told, *(f"{name} {value:.2g}" for name, value in rest.items())])
 
 

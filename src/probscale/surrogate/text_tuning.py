@@ -14,6 +14,7 @@ from probscale.encode.lora import LoraEmbedder, import_peft
 from probscale.encode.tuning import fine_tune
 from probscale.encode.tuning_data import FEWEST_GROUPS
 from probscale.errors import ConfigError
+from probscale.randomness import generator_of
 from probscale.runs import RunLog
 from probscale.runs.log import check_log
 from probscale.runs.order import canonical
@@ -102,7 +103,7 @@ def text_residuals(
     Raises:
         ConfigError: if no field has eight values with a text.
     """
-    generator = np.random.default_rng(seed)
+    generator = generator_of(seed)
     finals = canonical(log.measured(log.output)).finals()
     if finals.n_runs > MOST_RUNS:
         chosen = np.zeros(finals.n_runs, dtype=bool)

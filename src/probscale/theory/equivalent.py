@@ -155,7 +155,7 @@ def equivalent_modes(
     modes, residual = _equivalent(a, b, params, dim, atoms_per_decade)
     if residual > 1e-2:
         warnings.warn(
-            f"the spectrum at a={a:g}, b={b:g}, params={params} was recovered to {residual:.1%} only; "
+            f"the spectrum at a={a:g}, b={b:g}, params={params} was recovered to {100 * residual:.1f} %; "
             "use more atoms_per_decade",
             NumericalWarning,
             stacklevel=2,
