@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probscale.design import ActiveLoop
+from probscale.design import CRITERIA, ActiveLoop
 from probscale.errors import BudgetError, ConfigError
 from probscale.ledger import read_ledger
 
@@ -200,6 +200,29 @@ def test_a_criterion_may_be_a_function_and_targets_may_count(small_log, pool, tr
         options |= {"budget": 4e16, "growth": 9.0, "batch": 2}
         log = loop_of(small_log, pool, Trainer(true_loss), flops, tmp_path / name, **options).run()
         assert log.n_points > small_log.n_points
+
+
+def test_a_large_pool_is_thinned_to_one_joint_posterior_each_turn(small_log, true_loss, flops, tmp_path):
+    """A pool of hundreds would have a covariance of gigabytes; runs once begun stay in sight."""
+    pool = pd.DataFrame({"N": np.geomspace(1e6, 3e6, 400), "depth": 8.0})
+    sizes, begun = [], []
+
+    def surveyed(now):
+        sizes.append(now.cells.shape[0])
+        begun.append(int((now.actions.reached > 0).sum()))
+        return CRITERIA["integrated variance"](now)
+
+    loop = loop_of(
+        small_log, pool, Trainer(true_loss), flops, tmp_path / "l.jsonl", criterion=surveyed, budget=1e16
+    )
+    log = loop.run()
+    assert set(sizes) == {333}
+    assert begun == sorted(begun)
+    assert begun[-1] == log.n_runs - small_log.n_runs - 1
+    again = loop_of(
+        small_log, pool, Trainer(true_loss), flops, tmp_path / "l.jsonl", criterion=surveyed, budget=1e16
+    )
+    assert again.run().equals(log)
 
 
 def test_a_pool_that_names_runs_of_the_log_needs_no_more(small_log, true_loss, flops, tmp_path):

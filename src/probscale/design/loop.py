@@ -18,7 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 from probscale.cost import CostModel, as_cost
 from probscale.design.actions import OVERHEAD, Actions
 from probscale.design.criteria import Value, find_criterion
-from probscale.design.pool import Constraints, Depths, actions_of, depths_of, grid_of, read_pool
+from probscale.design.pool import (
+    Constraints,
+    Depths,
+    actions_of,
+    depths_of,
+    grid_of,
+    read_pool,
+    thinned,
+)
 from probscale.design.progress import Event, Progress
 from probscale.design.suggest import greedy, nothing_left, situation_of
 from probscale.digest import short_digest
@@ -66,7 +74,8 @@ class ActiveLoop:
 
     Attributes:
         log: What is known before; at least three points.
-        pool: Configurations that may be trained; a run column may name runs of the log to continue.
+        pool: Configurations that may be trained; a run column may name runs of the log to continue. Of a pool
+            too large for one joint posterior each turn compares the begun runs and others at random.
         runner: `points, state = runner(config, until, state)`: trains from `state` (None at first) until the
             axis reaches `until`; points are (axis value, output), the state is JSON.
         cost: Cost model.
@@ -216,12 +225,15 @@ class ActiveLoop:
         """Orders of the next turn; empty once nothing more fits into the budget."""
         actions = self._actions(progress)
         left = self.budget - progress.spent
-        if not actions.within(left).legal.any():
+        legal = np.asarray(actions.within(left).legal.any(axis=1))
+        if not legal.any():
             if not progress.turns:
                 raise BudgetError(nothing_left(actions.within(left)), budget=self.budget)
             return []
         seed = self.seed + progress.turns
         order = table_order(progress.pool, self.log.roles.run, actions.at)
+        begun, points = actions.reached > 0, actions.at.shape[1]
+        order = order[np.isin(order, thinned(order, points, keep=begun, legal=legal, seed=seed))]
         pool, actions = progress.pool.iloc[order], actions.ordered(order)
         with expecting_new_values():
             situation = situation_of(surrogate, pool, actions, targets=self.targets, seed=seed)
