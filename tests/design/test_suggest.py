@@ -228,6 +228,13 @@ def test_pool_beyond_one_posterior_is_thinned_and_says_so(small_surrogate, flops
         ({"n": 0}, "at least one"),
         ({"criterion": "frontal"}, "did you mean 'frontier'"),
         ({"criterion": "target"}, "targets="),
+        (
+            {
+                "criterion": "target",
+                "targets": pd.DataFrame({"N": np.geomspace(1e6, 1e9, 400), "depth": 8.0}),
+            },
+            "targets has 400 configurations; at 6 points each at most 333",
+        ),
         ({"at": [2e9, 1e9]}, "rising"),
         ({"depths": [3.3e9]}, "no point of the grid"),
         ({"depths": "half"}, "full"),

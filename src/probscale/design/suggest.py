@@ -16,6 +16,7 @@ from probscale.design.actions import OVERHEAD, Actions
 from probscale.design.cells import joint_cells
 from probscale.design.criteria import Situation, Value, find_criterion
 from probscale.design.pool import (
+    MOST_CELLS,
     Constraints,
     Depths,
     actions_of,
@@ -119,7 +120,7 @@ def suggest(
         overhead: What starting or resuming a run costs besides training, as a share of the price of the whole
             run; it counts in scores, not in the budget.
         compute: Costs at which the frontier matters; by default the last two decades up to the dearest run.
-        targets: Configurations whose end matters to the criterion "target".
+        targets: Configurations whose end matters to the criterion "target"; some 150 at most.
         max_cost: Most that one action may cost.
         budget: Most that all of them may cost together.
         allowed: Column to the values it may take.
@@ -287,6 +288,11 @@ def situation_of(
     grid = actions.at
     if targets is not None:
         extra = known_columns(read_pool(targets, log), log)
+        if len(extra) > (most := MOST_CELLS // grid.shape[1]):
+            raise ConfigError(
+                f"targets has {len(extra):,} configurations; at {grid.shape[1]} points each at most {most} "
+                "fit into one joint posterior. Pass those that matter most, or fewer points with at="
+            )
         extra = extra.iloc[table_order(extra, log.roles.run)]
         ends = grid_of(extra, log, None)[:, -1:]
         asked = pd.concat([asked, extra], ignore_index=True)
