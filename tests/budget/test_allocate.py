@@ -215,6 +215,17 @@ def test_an_allocation_that_found_nothing_says_why(tmp_path, value, message):
         spend(runner, tmp_path, strategy="uniform")
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_failure_is_looked_up_in_a_ledger_only_where_one_is_kept(tmp_path, kept):
+    def broken(config, until, state):
+        raise RuntimeError("out of memory")
+
+    path = tmp_path / "ledger.jsonl" if kept else None
+    with pytest.raises(BudgetError, match="first failure: raised: RuntimeError: out of memory") as refused:
+        ps.allocate(POOL, broken, total=100.0, cost=COST, strategy="halving", ledger=path, retries=0)
+    assert (f"See {path}" in str(refused.value)) if kept else (".jsonl" not in str(refused.value))
+
+
 def test_recorded_costs_pay_for_an_allocation_up_to_their_end(tmp_path):
     rows = [{"id": i, "tokens": at, "cost": POOL[i]["N"] * at} for i in range(6) for at in (10.0, 60.0)]
     cost = TableCost.from_frame(pd.DataFrame(rows), run="id", axis="tokens", cost="cost")
@@ -266,6 +277,7 @@ def test_duplicate_configurations_are_separate_runs(tmp_path):
         ({"pool": [{**POOL[0], "diverged": True}]}, "'diverged'"),
         ({"pool": [{**POOL[0], "shape": {"depth": 2}}]}, "nested values"),
         ({"total": "1e4"}, "positive number"),
+        ({"timeout": "5"}, "timeout is .5.; pass positive seconds"),
         ({"eta": "3"}, "exceed 1"),
         ({"seed": None}, "whole number"),
         ({"retries": -1}, "whole number"),
