@@ -13,23 +13,6 @@ from probscale.errors import BudgetError
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One level of a halving schedule.
-
-    Attributes:
-        runs: Runs trained in it.
-        keep: Runs that go on to the next level.
-        increment: Compute added to each run.
-        until: Compute of each run from its start to the end of the rung, if none is cut short by its end.
-    """
-
-    runs: int
-    keep: int
-    increment: float
-    until: float
-
-
-@dataclass(frozen=True)
 class Bracket:
     """One halving schedule of Hyperband.
 
@@ -84,25 +67,6 @@ def halving_rounds(runs: int, eta: float) -> int:
 def kept(runs: int, eta: float) -> int:
     """Runs kept of `runs`: max(1, ⌊runs / eta⌋)."""
     return max(1, int(runs / check_eta(eta) + 1e-12))
-
-
-def halving(runs: int, total: float, eta: float) -> tuple[Rung, ...]:
-    """Rungs of successive halving: every round spends the same, shared equally over its runs.
-
-    Source: Jamieson and Talwalkar 2016, algorithm 1, in compute rather than in pulls.
-
-    >>> [(rung.runs, rung.keep, rung.until) for rung in halving(8, 24.0, 2)]
-    [(8, 4, 1.0), (4, 2, 3.0), (2, 1, 7.0)]
-    """
-    rounds = halving_rounds(runs, eta)
-    rungs: list[Rung] = []
-    until = 0.0
-    for _ in range(rounds):
-        increment = total / rounds / runs
-        until += increment
-        rungs.append(Rung(runs, kept(runs, eta), increment, until))
-        runs = kept(runs, eta)
-    return tuple(rungs)
 
 
 def hyperband(runs: int, eta: float) -> tuple[Bracket, ...]:
