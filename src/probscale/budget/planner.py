@@ -102,6 +102,10 @@ def plan_budget(
 ) -> BudgetPlan:
     """Play a strategy on imagined curves of the pool, and report what it does.
 
+    Strategies that forecast share one forecaster here, which knows how the imagined curves vary; plans of
+    those that differ in their forecasts alone ("halving_power", "halving_joint") therefore agree. How well
+    each foretells real curves is what a replay says.
+
     Args:
         pool: Configurations, a frame or a list of dicts.
         total: Budget in the unit of `cost`.
