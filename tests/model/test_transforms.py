@@ -101,6 +101,15 @@ def test_the_choice_follows_from_outputs_and_goal():
     assert isinstance(choose_transform(loss, "min", kind="linear"), Affine)
 
 
+@pytest.mark.parametrize(
+    ("typical", "share"), [(1.2, 0.3), (4.0, 0.3), (48**0.5, 0.15), (12.0, 0.0), (1e4, 0.0)]
+)
+def test_the_floor_goes_where_losses_span_decades(typical, share):
+    loss = 1e-3 * np.array([1.0, typical, typical, typical, 2 * typical])
+    assert choose_transform(loss, "min").floor == pytest.approx(share * 1e-3, abs=1e-12)
+    assert choose_transform(loss, "min", share=0.6).floor == pytest.approx(2 * share * 1e-3, abs=1e-12)
+
+
 @pytest.mark.parametrize("output", [np.array([0.0, 0.0, 1.0, 2.0]), np.zeros(3), np.full(4, 3.0)])
 def test_zeros_and_constants_stay_finite(output):
     for goal in ("min", "max"):

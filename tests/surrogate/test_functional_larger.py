@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import probscale as ps
+from probscale.runs import split_by_scale
 from probscale.surrogate.functional import FunctionalExpert
 
 SIZES = (3e6, 1e7, 3e7, 6e7)
@@ -288,3 +289,18 @@ def test_one_run_that_comes_to_its_end_ends_the_drift_of_its_size(fitted, monkey
     drifting = known.predict(new(2.5e8), AT).std
     without_drift(monkeypatch)
     assert known.predict(new(2.5e8), AT).std == pytest.approx(drifting, rel=1e-12)
+
+
+@pytest.mark.parametrize("n_runs", [60, 200])
+def test_ends_of_larger_models_without_a_floor_are_foretold_by_either_engine(n_runs):
+    """Losses of the solvable model fall by decades with size: a floor below the smallest of them is none."""
+    log = ps.simulate_runs("plrf", n_runs=n_runs, points=20, seed=0)
+    smaller, larger = split_by_scale(log, hold_out=1)
+    ends = larger.finals().to_frame()
+    surrogate = ps.fit_surrogate(smaller, embedder=None, seed=0)
+    assert surrogate.report.experts[0].engine.startswith("exact" if n_runs == 60 else "functional")
+    asked = surrogate.predict(larger.configs.reset_index(drop=True), ends["steps"].to_numpy()[:, None])
+    error = np.log(asked.median[:, 0] / ends["loss"])
+    assert np.abs(error).mean() < 0.03
+    lower, upper = asked.interval(0.9)
+    assert ((lower[:, 0] <= ends["loss"]) & (ends["loss"] <= upper[:, 0])).mean() >= 0.8

@@ -21,6 +21,12 @@ FLOOR_SHARE, FINALS_FLOOR_SHARE, PLANE_FLOOR_SHARE = 0.3, 0.0, 0.6
 A law learns the rest of its floor; a plane has none, so there the transform subtracts what published laws
 would."""
 
+WITH_FLOOR, WITHOUT_FLOOR = 4.0, 12.0
+"""Median loss over the smallest one: up to the first, all of that share is subtracted, from the second on
+nothing is, and in between the part that the logarithm says. Losses of language models have 1.1 to 2, for
+cross-entropy they cannot fall far below what they are; where losses span decades, no floor has shown, and the
+next size falls below what smaller ones would leave to it."""
+
 SCORE_OFFSET = 0.02
 """Offset of the logarithm of scores, as a share of the largest."""
 
@@ -284,7 +290,8 @@ def choose_transform(
         goal: "min" or "max".
         kind: "auto", "log" (insist on log(loss - floor)), "score" (logarithm, or log odds where the best is
             known) or "linear".
-        share: Floor of the transform, as a share of the smallest loss.
+        share: Floor of the transform, as a share of the smallest loss; less where losses span decades
+            (`WITH_FLOOR`).
 
     Returns:
         `LogFloor` for losses that are not negative and for scores within [0, 1] or [0, 100], else `Affine`.
@@ -311,7 +318,7 @@ def choose_transform(
         known = None if float(output.max()) < LEAST_SHARE else upper
         return Affine(centre, spread) if goal == "min" else Affine(centre, -spread, known)
     if goal == "min":
-        return LogFloor(_floor(output, share))
+        return LogFloor(_floor(output, share * _floor_shown(output)))
     if upper is None:
         return Affine(centre, -spread)
     return LogFloor(_floor(upper - output, share), upper)
@@ -324,6 +331,16 @@ def _upper(score: Array) -> float | None:
         if score.max() <= upper * (1 + 1e-9):
             return upper
     return None
+
+
+def _floor_shown(loss: Array) -> float:
+    """Part of the usual floor that losses of such a range leave room for."""
+    smallest = float(loss.min())
+    if smallest <= 0:
+        return 1.0
+    span = math.log(float(np.median(loss)) / smallest)
+    full, none = math.log(WITH_FLOOR), math.log(WITHOUT_FLOOR)
+    return float(np.clip((none - span) / (none - full), 0.0, 1.0))
 
 
 def _floor(u: Array, share: float) -> float:
