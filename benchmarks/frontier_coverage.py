@@ -22,6 +22,7 @@ from scoring import markdown, write_page
 
 import probscale as ps
 from probscale.errors import ExtrapolationWarning
+from probscale.scaling.frontier import Frontier
 from probscale.scaling.law_posterior import power_with_limit
 from probscale.theory.law_family import LawConstants, LawFamily
 
@@ -117,20 +118,8 @@ def solvable(seed: int, runs: int) -> dict[str, float | str]:
         warnings.simplefilter("ignore", ExtrapolationWarning)
         asked = pool.drop(columns="spent")
         found = ps.fit_frontier(surrogate, asked, compute=compute, cost=updates, seed=0)
-    slope = float(np.polyfit(np.log(compute), np.log(truth), 1)[0])
-    lower, upper = found.law.interval(0.9)["slope"]
-    inside = np.stack(found.loss.interval(0.9))
-    return {
-        "phase": ps.theory.phase(a, b),
-        "slope": slope,
-        "mean": found.law.mean["slope"],
-        "std": found.law.std["slope"],
-        "covered": float(lower <= slope <= upper),
-        "frontier covered": float(np.mean((inside[0] <= truth) & (truth <= inside[1]))),
-        "frmse": found.frmse(truth),
-        "seed": seed,
-        "seconds": time.process_time() - start,
-    }
+    facts = beside(found, compute, truth) | {"seed": seed, "seconds": time.process_time() - start}
+    return facts | {"phase": ps.theory.phase(a, b)}
 
 
 def updates(configs: pd.DataFrame, at: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -146,17 +135,21 @@ def judged(surrogate: ps.CurveSurrogate, family: LawFamily, *, luck: bool = True
         warnings.simplefilter("ignore", ExtrapolationWarning)
         found = ps.fit_frontier(surrogate, pool, compute=COMPUTE, cost=COST, seed=0, luck=luck)
     truth = pool_frontier(family, pool)
-    slope = float(np.polyfit(np.log(COMPUTE), np.log(truth), 1)[0])
     true_exponent = float(power_with_limit(COMPUTE, truth[None], rising=False)[2][0])
-    lower, upper = found.law.interval(0.9)["slope"]
     low, high = found.law.interval(0.9)["exponent"]
+    return beside(found, COMPUTE, truth) | {"exponent covered": float(low <= true_exponent <= high)}
+
+
+def beside(found: Frontier, compute: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, float]:
+    """A frontier beside the true one: slopes of the log-linear law, and which intervals hold the truth."""
+    slope = float(np.polyfit(np.log(compute), np.log(truth), 1)[0])
+    lower, upper = found.law.interval(0.9)["slope"]
     inside = np.stack(found.loss.interval(0.9))
     return {
         "slope": slope,
         "mean": found.law.mean["slope"],
         "std": found.law.std["slope"],
         "covered": float(lower <= slope <= upper),
-        "exponent covered": float(low <= true_exponent <= high),
         "frontier covered": float(np.mean((inside[0] <= truth) & (truth <= inside[1]))),
         "frmse": found.frmse(truth),
     }

@@ -57,8 +57,7 @@ def check_options(runner: object, goal: str, seed: int, retries: int) -> None:
     if goal not in ("min", "max"):
         raise BudgetError(f'goal is {goal!r}; accepted are "min" and "max"', goal=goal)
     check_seed(seed)
-    if not isinstance(retries, Integral) or retries < 0:
-        raise BudgetError(f"retries is {retries!r}; pass a whole number of at least 0", retries=retries)
+    _check_count(retries, "retries")
     check_runner(runner)
 
 
@@ -68,8 +67,12 @@ def check_seed(seed: int) -> None:
     Raises:
         BudgetError: then.
     """
-    if not isinstance(seed, Integral) or seed < 0:
-        raise BudgetError(f"seed is {seed!r}; pass a whole number of at least 0", seed=seed)
+    _check_count(seed, "seed")
+
+
+def _check_count(value: int, name: str) -> None:
+    if not isinstance(value, Integral) or value < 0:
+        raise BudgetError(f"{name} is {value!r}; pass a whole number of at least 0", **{name: value})
 
 
 def check_surrogate(surrogate: CurveSurrogate | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field, replace
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from probscale.digest import short_digest
 from probscale.encode.embedders import Embedder
 from probscale.errors import BudgetError, ConfigError, expecting_new_values
 from probscale.ledger import Ledger, name_of
+from probscale.randomness import count_of
 from probscale.running import (
     Increment,
     Outcome,
@@ -184,9 +185,8 @@ class ActiveLoop:
                 f"budget is {self.budget!r}; it must be a positive number in the unit of the cost"
             )
         check_runner(self.runner)
-        for name, value, least in (("batch", self.batch, 1), ("retries", self.retries, 0)):
-            if not isinstance(value, Integral) or value < least:
-                raise ConfigError(f"{name} is {value!r}; pass a whole number of at least {least}")
+        count_of(self.batch, "batch")
+        count_of(self.retries, "retries", 0)
         if not self.growth >= 1:
             raise ConfigError(
                 f"growth is {self.growth!r}; pass a factor of at least 1 by which the log grows between fits"

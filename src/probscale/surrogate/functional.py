@@ -316,8 +316,10 @@ class FunctionalExpert:
         location, variance = self._expected(rows, runs)
         deviation, levels = self.scores.deviation(), self.levels(rows)
         drifts = self._drifts(rows, places, runs, location)
-        fresh = self._tail_for(rows, v, np.full(len(runs), -1.0), places.horizons)
-        wider = fresh.variance / np.square(tail.scale)
+        wider = np.ones(v.shape)
+        if drifts.courses:
+            fresh = self._tail_for(rows, v, np.full(len(runs), -1.0), places.horizons)
+            wider = fresh.variance / np.square(tail.scale)
         out = []
         for i, run in enumerate(runs):
             seen = None
