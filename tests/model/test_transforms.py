@@ -77,6 +77,31 @@ def test_moments_are_those_of_quadrature(name, variance):
     np.testing.assert_allclose(transform.second_moment(location, v), w @ (draws - middle) ** 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("variance", [1e-10, 0.01, 0.3, 4.0, 40.0])
+@pytest.mark.parametrize("score", [1.0, 20.0, 80.0])
+def test_moments_of_scores_that_may_reach_zero_are_those_of_draws(score, variance):
+    transform, grid = TRANSFORMS["percent"], np.linspace(-9, 9, 400_001)
+    location, v = transform.forward(np.array([score])), np.array([variance])
+    weight = norm.pdf(grid) / norm.pdf(grid).sum()
+    draws = transform.inverse(location + np.sqrt(variance) * grid)
+    mean, moment = transform.mean(location, v), transform.second_moment(location, v)
+    np.testing.assert_allclose(mean, weight @ draws, rtol=OPTIMISER)
+    np.testing.assert_allclose(moment, weight @ (draws - transform.inverse(location)) ** 2, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("transform", "name"),
+    [
+        (LogFloor(0.0), "log(loss)"),
+        (LogFloor(1.5), "log(loss - 1.5)"),
+        (LogFloor(-0.02, 1.0), "log(1 - score + 0.02)"),
+        (LogFloor(0.0, 100.0), "log(100 - score)"),
+    ],
+)
+def test_a_floor_of_zero_is_not_named(transform, name):
+    assert transform.name == name
+
+
 def test_wide_distributions_keep_finite_moments(name):
     transform = TRANSFORMS[name]
     location, variance = np.array([0.0, 5.0, 900.0]), np.array([50.0, 1e6, 4.0])

@@ -1,5 +1,7 @@
 """Pictures of a check: what they show is what the report holds."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -53,6 +55,16 @@ def test_curves_show_measured_points_and_what_was_seen_of_begun_runs(report, log
             ends = np.append(ahead, lines["seen"][1][-1])
             assert np.ptp(ax.get_ylim()) == pytest.approx(1.1 * np.ptp(ends))
     figure.savefig("/dev/null", format="png")
+
+
+def test_the_legend_shows_bands_as_areas_though_some_panels_have_a_single_point(report, log):
+    last = report.points["regime"] == report.regimes[-1]
+    single = report.points[last].groupby("run", sort=False).tail(1)
+    figure = draw_check_curves(replace(report, points=pd.concat([report.points[~last], single])), log=log)
+    (legend,) = figure.legends
+    handles = dict(zip([text.get_text() for text in legend.get_texts()], legend.legend_handles, strict=True))
+    assert isinstance(handles["90 % interval"], mpl.patches.Rectangle)
+    assert isinstance(handles["50 % interval"], mpl.patches.Rectangle)
 
 
 def test_a_regime_that_was_not_checked_is_refused(report):

@@ -25,10 +25,18 @@ from probscale.plot import style
         (1e-5, "10⁻⁵"),
         (-3e4, "-30k"),
         (9.99e12, "10¹³"),
+        (1.024e-4, "1.02×10⁻⁴"),
     ],
 )
 def test_numbers_read_as_on_a_chart(value, text):
     assert style.compact(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(30, "30"), (134.8, "134.8"), (2.13e18, "2.1×10¹⁸"), (12_345, "1.2×10⁴")]
+)
+def test_small_costs_are_plain_and_those_of_flops_have_powers(value, text):
+    assert style.amount(value) == text
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, ndtr
+from scipy.special import expit, log_ndtr, ndtr
 
 from probscale.errors import RunLogError
 
@@ -32,6 +32,9 @@ SCORE_OFFSET = 0.02
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 """Normal quantities on which moments of bounded outputs are evaluated."""
+
+TINY = 1e-8
+"""Variance below which partial moments of a lognormal would cancel."""
 
 LEAST_SHARE = 0.2
 """Scores that are all below this may be out of a hundred as well as out of one."""
@@ -92,7 +95,8 @@ class LogFloor(OutputTransform):
     @property
     def name(self) -> str:  # noqa: D102
         shown = "loss" if self.upper is None else f"{self.upper:g} - score"
-        return f"log({shown} {'-' if self.floor >= 0 else '+'} {abs(self.floor):.4g})"
+        floor = f" {'-' if self.floor > 0 else '+'} {abs(self.floor):.4g}" if self.floor else ""
+        return f"log({shown}{floor})"
 
     @property
     def rising(self) -> bool:  # noqa: D102
@@ -107,13 +111,36 @@ class LogFloor(OutputTransform):
         return self._from_u(self.floor + np.exp(np.minimum(value, 700.0)))
 
     def mean(self, location: Array, variance: Array) -> Array:  # noqa: D102
-        return self._from_u(self.floor + np.exp(np.minimum(location + _moderate(variance) / 2, 700.0)))
+        if self.upper is None:
+            return self.floor + np.exp(np.minimum(location + _moderate(variance) / 2, 700.0))
+        above, first, _ = self._held(location, variance)
+        return np.clip((self.upper - self.floor) * above - first, 0.0, self.upper - self.floor)
 
     def second_moment(self, location: Array, variance: Array) -> Array:  # noqa: D102
         # E (e^y - e^m)² for y ~ N(m, v), written so that small v does not cancel.
         v = _moderate(variance)
         moment = np.exp(np.minimum(2 * location, 700.0)) * (np.expm1(2 * v) - 2 * np.expm1(v / 2))
-        return moment if self.upper is None else np.minimum(moment, self.upper**2)
+        if self.upper is None:
+            return moment
+        above, first, second = self._held(location, variance)
+        middle = self.inverse(location)
+        g = self.upper - self.floor - middle
+        held = middle**2 * (1.0 - above) + g**2 * above - 2 * g * first + second
+        return np.clip(np.where(variance < TINY, moment, held), 0.0, self.upper**2)
+
+    def _held(self, location: Array, variance: Array) -> tuple[Array, Array, Array]:
+        """Probability of a score above zero; mean of e^y, and of its square, where it is and zero elsewhere.
+
+        They are partial moments of a lognormal: scores stop at zero, so wide ones are far from lognormal.
+        """
+        assert self.upper is not None
+        std = np.sqrt(np.maximum(variance, 1e-300))
+        z = (math.log(self.upper - self.floor) - location) / std
+        above, first, second = (
+            np.exp(np.minimum(k * location + 0.5 * k**2 * variance + log_ndtr(z - k * std), 700.0))
+            for k in (0, 1, 2)
+        )
+        return above, first, second
 
     @property
     def bounds(self) -> tuple[float, float]:  # noqa: D102

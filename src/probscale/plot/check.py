@@ -90,13 +90,20 @@ def draw_check_curves(
             ax.set_xlabel(report.axis)
         found = {
             label: handle
-            for ax in grid.flat
+            for ax in sorted(grid.flat, key=_has_fan)
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
         }
         figure.legend(
             found.values(), found.keys(), loc="outside upper center", ncols=len(found), frameon=False
         )
     return figure
+
+
+def _has_fan(ax: Axes) -> bool:
+    """Whether bands are areas there, which a legend shows best; at a single point they are bars."""
+    from matplotlib.collections import PolyCollection
+
+    return any(isinstance(item, PolyCollection) for item in ax.collections)
 
 
 def _known(report: CheckReport, regimes: Sequence[str] | None) -> tuple[str, ...]:

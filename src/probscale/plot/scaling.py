@@ -162,7 +162,7 @@ def plot_isoflop(
     for row, colour in enumerate(style.shades(len(isoflops.compute))):
         known = np.isfinite(mean[row])
         sizes, marker = isoflops.params[known], style.MARKERS[row % len(style.MARKERS)]
-        name = f"{style.scientific(isoflops.compute[row])} {isoflops.unit}"
+        name = f"{style.amount(isoflops.compute[row])} {isoflops.unit}"
         bands = {level: (lower[row, known], upper[row, known])}
         plot_fan(
             sizes, mean[row, known], bands, ax=ax, colour=colour, dashes=":", label=None, band_label=None

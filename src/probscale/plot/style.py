@@ -195,19 +195,27 @@ def _log_ticks(ax: Axes, which: Literal["x", "y"], decades: float, largest: floa
     axis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
 
 
+PLAIN_END = 1e4
+"""Numbers from which on letters or powers of ten stand for zeros."""
+
 LETTERS_END = 1e12
 """Numbers from which on powers of ten stand for letters."""
 
 
 def compact(value: float) -> str:
-    """A number as a person would write it on a chart: 0.05, 250, 20k, 3.5M, 2.1×10¹²."""
+    """A number as a person would write it on a chart: 0.05, 250, 20k, 3.5M, 2.1×10¹², 1.94×10⁻⁴."""
     size = abs(value)
-    if not np.isfinite(value) or size == 0 or 1e-3 <= size < 1e4:
+    if not np.isfinite(value) or size == 0 or 1e-3 <= size < PLAIN_END:
         return f"{value:.4g}"
     for factor, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if factor <= size < 1e3 * factor and size < LETTERS_END:
             return f"{value / factor:.3g}{letter}"
-    return scientific(value)
+    return scientific(value, 3 if size < 1 else 2)
+
+
+def amount(value: float) -> str:
+    """A cost: plain where it is short, else with its power of ten, as FLOPs are: 30, 134.8, 2.1×10¹⁸."""
+    return compact(value) if abs(value) < PLAIN_END else scientific(value)
 
 
 def scientific(value: float, digits: int = 2) -> str:

@@ -134,6 +134,8 @@ def plot_phase_diagram(
     Raises:
         ConfigError: if `limit` leaves some phase out of sight.
     """
+    from matplotlib.patheffects import withStroke
+
     if not (np.isfinite(limit) and limit > 0.6):
         raise ConfigError(f"limit must exceed 0.6 to show every phase; got {limit!r}", limit=limit)
     ax = style.axes_or_new(ax)
@@ -146,9 +148,13 @@ def plot_phase_diagram(
         # A ray is cut where the picture ends.
         (x0, y0), (x1, y1) = line.start, np.minimum(line.end, limit)
         ax.plot([2 * x0, 2 * x1], [2 * y0, 2 * y1], color="black", linewidth=0.9)
+    halo = [withStroke(linewidth=2.5, foreground="white")]
     for name, (a, b) in (EXAMPLE_POINTS if points is None else points).items():
-        ax.annotate(name, (2 * a, 2 * b), (5, 4), textcoords="offset points", fontsize=10)
-        ax.plot(2 * a, 2 * b, "o", color="black", markersize=4)
+        # Above the samples, with an edge: both may lie at one place.
+        ax.annotate(
+            name, (2 * a, 2 * b), (5, 4), textcoords="offset points", fontsize=10, path_effects=halo, zorder=6
+        )
+        ax.plot(2 * a, 2 * b, "o", color="black", mec="white", mew=0.8, markersize=5, zorder=5)
     if samples is not None:
         a, b = (np.asarray(values, dtype=float) for values in samples)
         ax.scatter(2 * a, 2 * b, s=8, color="black", alpha=0.35, linewidths=0, label="posterior samples")

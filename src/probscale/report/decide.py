@@ -87,7 +87,7 @@ def _suggested(subject: Subject, chosen: pd.DataFrame, forecast: CurvePosterior)
     for rank, (_, row) in enumerate(chosen.iterrows()):
         ends = f"{forecast.mean[rank, 0]:.4g} ({lower[rank, 0]:.4g} to {upper[rank, 0]:.4g})"
         cells = [_cell(row[name]) for name in names]
-        price = style.scientific(float(row["cost"]))
+        price = style.amount(float(row["cost"]))
         rows.append((f"{rank + 1}", *cells, _cell(float(row["until"])), price, ends))
     head = (
         "",
@@ -138,7 +138,7 @@ def plan_section(subject: Subject, total: float | None) -> tuple[Section, Budget
     )
     share = "" if total is not None else f", {100 * SHARE:.0f} % of what the runs of the log cost together"
     lead = (
-        f"Suppose {style.scientific(budget)} {cost.unit} to spend{share}. Instead of training one guess to "
+        f"Suppose {style.amount(budget)} {cost.unit} to spend{share}. Instead of training one guess to "
         "the end, the plan starts several runs, drops those that are unlikely to win, and "
         "goes on with the rest."
     )
@@ -170,7 +170,7 @@ def _rungs(plan: BudgetPlan) -> Table:
             str(rung["rung"]),
             f"{rung['runs']:.2g}",
             style.compact(float(rung[plan.axis])),
-            style.scientific(float(rung[plan.unit])),
+            style.amount(float(rung[plan.unit])),
         )
         for _, rung in plan.table().iterrows()
     )

@@ -113,7 +113,7 @@ def _gains(subject: Subject, found: Scaling) -> Table:
         size = "–" if "params" not in row else style.compact(float(row["params"]))
         name = f"{factor:g} × the dearest run" if factor != 1 else "as much as the dearest run"
         ends = f"{row['lower']:.4g} to {row['upper']:.4g}"
-        rows.append((name, style.scientific(row["compute"]), f"{row['mean']:.4g}", ends, size))
+        rows.append((name, style.amount(row["compute"]), f"{row['mean']:.4g}", ends, size))
     unit = f" ({subject.shown_unit})"
     head = ("spending", f"compute ({subject.cost.unit})", f"best {subject.log.output}{unit}", "90 % interval")
     return Table((*head, "mean best size"), tuple(rows))

@@ -181,7 +181,7 @@ def _tiles(subject: Subject, found: CheckReport | None) -> list[tuple[str, str]]
     tiles = [
         (f"{log.n_runs:,}", f"runs, {log.n_points:,} points"),
         (f"{best:.4g}", f"best {log.output} measured ({subject.shown_unit})"),
-        (style.scientific(spent), f"{subject.cost.unit} spent on all runs"),
+        (style.amount(spent), f"{subject.cost.unit} spent on all runs"),
     ]
     if found is not None:
         shares = zip(found.regimes, found.table["coverage_90"].to_numpy(dtype=np.float64), strict=True)
