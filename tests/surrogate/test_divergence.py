@@ -44,7 +44,7 @@ def surrogate(log):
 def test_the_report_counts_the_runs_set_apart(surrogate, log):
     count = int((log.configs["lr"] > 1e-2).sum())
     assert surrogate.report.diverged == count
-    assert f"runs set apart as diverged: {count}" in str(surrogate.report)
+    assert f"runs that diverged: {count}" in str(surrogate.report)
     assert surrogate.report.to_dict()["experts"][0]["diverged"] == count
 
 
@@ -99,6 +99,36 @@ def test_divergence_is_learnt_from_so_many_runs_at_most(model, log, monkeypatch)
     divergence = surrogate.experts["all runs"].divergence
     assert len(divergence.rows) == 15
     assert 0 < divergence.count < 15
+
+
+@pytest.mark.parametrize("model", ["exact", "latent", "grid", "functional"])
+@pytest.mark.parametrize("begun", [True, False])
+def test_divergence_is_learnt_from_runs_that_end_in_nan(model, begun):
+    frame = runs(1.0).to_frame().drop(columns="diverged")
+    frame["half"] = np.where(frame["run"].str[1:].astype(int) % 2, "odd", "even")
+    more = [frame.assign(tokens=frame["tokens"] * s, loss=frame["loss"] * s**-0.05) for s in (1, 1.2, 1.4)]
+    frame = pd.concat(more).sort_values(["run", "tokens"])
+    broken = frame["lr"] > 1e-2
+    frame.loc[broken & (frame["tokens"] > (1e8 if begun else 0)), "loss"] = np.nan
+    if begun:
+        frame = frame[~broken | (frame["tokens"] <= 1.2e8)]  # the job was stopped then
+    roles = {"run": "run", "axis": "tokens", "output": "loss"}
+    roles |= {"levels": ("half",)} if model in ("latent", "grid") else {"params": "N"}
+    log = ps.RunLog.from_frame(frame, **roles, nonfinite="diverged")
+    surrogate = ps.fit_surrogate(log, embedder=None, model=model, options=FitOptions(iterations=8, rounds=1))
+    assert surrogate.report.diverged == int((log.configs["lr"] > 1e-2).sum())
+    curves = surrogate.predict([config | {"half": "odd"} for config in ASKED], AT)
+    assert (curves.prob_diverge[:2] < 0.1).all()
+    assert curves.prob_diverge[4] > 2.5 * curves.prob_diverge[:2].max()
+    assert (curves.quantile(0.95) < 4.5).all()
+
+
+def test_a_run_that_goes_on_from_a_spike_has_not_diverged():
+    frame = runs(1.0).to_frame().drop(columns="diverged")
+    frame.loc[(frame["lr"] > 1e-2) & (frame["tokens"] == 2e8), "loss"] = np.nan
+    roles = {"run": "run", "axis": "tokens", "output": "loss", "params": "N", "nonfinite": "diverged"}
+    surrogate = fitted(ps.RunLog.from_frame(frame, **roles))
+    assert surrogate.report.diverged == 0
 
 
 def test_without_diverged_runs_the_probability_is_zero():

@@ -20,7 +20,7 @@ from probscale.model.transforms import FLOOR_SHARE, OutputTransform, choose_tran
 from probscale.runs import RunLog
 from probscale.surrogate.functional import Observed, spread_evenly
 from probscale.surrogate.functional_places import Places
-from probscale.surrogate.known_points import run_codes, spikes_of
+from probscale.surrogate.known_points import ended_diverged, run_codes, spikes_of
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import MOST_CLASSIFIED, cells_of, diverged_runs
 from probscale.surrogate.rows import rows_of
@@ -107,7 +107,7 @@ def read_curves(
     options: FitOptions,
     generator: np.random.Generator,
 ) -> tuple[Curves, tuple[Rows, NDArray[np.bool_]] | None]:
-    """Points of runs that did not diverge; and rows and marks of all runs if some did."""
+    """Points of runs that are not set apart as diverged; and rows and marks of all runs if some diverged."""
     roles = log.roles
     at, output, codes = _finite(log)
     horizons = _horizons(log)
@@ -147,7 +147,9 @@ def read_curves(
         warming=warming,
         warm=None if warming is None else warming.shares(configs),
     )
-    return curves, _classified(rows, apart, present, generator)
+    ended = ended_diverged(log)
+    judged = np.union1d(present, np.flatnonzero(ended))
+    return curves, _classified(rows, apart | ended, judged, generator)
 
 
 def _finite(log: RunLog) -> tuple[Array, Array, Positions]:

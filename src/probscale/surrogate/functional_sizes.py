@@ -105,6 +105,7 @@ def _without(
         curves.cells[known],
         np.zeros(len(known), dtype=bool),
         data.rows,
+        np.zeros(len(known), dtype=bool),
         expert.size_default,
     )
     return [

@@ -278,7 +278,7 @@ def _tail_of(parts: list[Array], runs: int) -> Tail:
 
 
 def _with_divergence(expert: GridExpert, points: Prepared, generator: np.random.Generator) -> GridExpert:
-    if not points.diverged.any():
+    if not points.marks.any():
         return expert
     mean = PlaneMean(points.law_scale, level=0.0, spread=1.0)
     process = CurveProcess(layout_of(expert.encoder, expert.transform), mean, scale=1.0, noise=0.1)

@@ -56,6 +56,32 @@ def spikes_of(log: RunLog) -> NDArray[np.bool_]:
     return marked & np.isin(log.codes, log.codes[~marked])
 
 
+def ended_diverged(log: RunLog) -> NDArray[np.bool_]:
+    """Which runs end with a point that is marked as diverged, (runs,)."""
+    last = np.append(log.codes[1:] != log.codes[:-1], True)
+    ended = np.zeros(log.n_runs, dtype=bool)
+    ended[log.codes[last]] = log.points[DIVERGED].to_numpy(dtype=bool)[last]
+    return ended
+
+
+def usual_ends(log: RunLog, ended: NDArray[np.bool_]) -> Array:
+    """How far each run would have gone, (runs,): to its planned end, or as far as half of the others go.
+
+    Never less than it has gone. A run that diverged stays so: where it broke off says nothing.
+
+    Args:
+        log: Runs.
+        ended: Which of them broke off.
+    """
+    at = log.points[log.roles.axis].to_numpy(dtype=np.float64)
+    ends = np.zeros(log.n_runs)
+    np.maximum.at(ends, log.codes, at)
+    others = ends if ended.all() else ends[~ended]
+    name = log.roles.horizon
+    planned = np.full(log.n_runs, np.nan) if name is None else log.configs[name].to_numpy(dtype=np.float64)
+    return np.maximum(ends, np.where(np.isfinite(planned), planned, np.median(others)))
+
+
 def thinned(codes: NDArray[np.intp], most: int, generator: np.random.Generator) -> NDArray[np.intp]:
     """Positions of at most `most` points: fewer points of every run, then fewer runs."""
     if len(codes) <= most:

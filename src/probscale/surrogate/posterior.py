@@ -121,8 +121,9 @@ class CurvePosterior:
     def prob_diverge(self) -> Array:
         """Probability that a run of each configuration diverges by its last asked point, (configs,).
 
-        Mean, quantiles and draws describe runs that do not diverge. Diverged are the runs that the fit set
-        apart: those that end far above the law, beyond a valley. Zeros when there were none.
+        Mean, quantiles and draws describe runs that do not diverge. Diverged are runs that end with a point
+        marked so, as one that is not finite, and those that the fit set apart: they end far above the law,
+        beyond a valley. Zeros when there were none.
         """
         out = np.zeros(self.shape[0])
         for where, block in self.blocks:

@@ -21,7 +21,7 @@ from probscale.model.repeats import UniqueData
 from probscale.model.transforms import LogFloor, OutputTransform, choose_transform
 from probscale.runs import RunLog
 from probscale.runs.thinning import evenly
-from probscale.surrogate.known_points import run_codes, spikes_of, thinned
+from probscale.surrogate.known_points import ended_diverged, run_codes, spikes_of, thinned, usual_ends
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.rows import layout_of, rows_of
 
@@ -54,8 +54,10 @@ class Prepared:
         output: Their outputs, user units, (points,).
         codes: Position of the run of each point in the log, (points,).
         cells: Cell of each point, (points,).
-        diverged: Which runs of the log diverged, (runs,).
-        run_rows: One row per run, at its last point.
+        diverged: Which runs of the log were set apart as diverged, of those with a finite output, (runs,).
+        run_rows: One row per run from which divergence is learnt: at its last point, or where it diverged, as
+            far as runs go.
+        marks: Which of these diverged: those set apart, and those that end with a point marked so.
         size_default: Logarithm of the model size assumed where none is given.
         law: The law of these points and what it leaves over, where judging divergence found it.
         judges: Positions of points that teach no parameter and judge the spread; None where all do both.
@@ -69,6 +71,7 @@ class Prepared:
     cells: NDArray[np.intp]
     diverged: NDArray[np.bool_]
     run_rows: Rows
+    marks: NDArray[np.bool_]
     size_default: float
     law: tuple[CurveMean, float] | None = None
     judges: NDArray[np.intp] | None = None
@@ -91,10 +94,10 @@ class Prepared:
         Args:
             generator: Chooses them where there are many.
         """
-        chosen = np.arange(len(self.diverged))
+        chosen = np.arange(len(self.marks))
         if len(chosen) > MOST_CLASSIFIED:
             chosen = np.sort(generator.permutation(chosen)[:MOST_CLASSIFIED])
-        return self.run_rows.take(torch.from_numpy(chosen)), self.diverged[chosen]
+        return self.run_rows.take(torch.from_numpy(chosen)), self.marks[chosen]
 
     def divergence(self, process: CurveProcess, generator: np.random.Generator) -> DivergenceModel | None:
         """Probability that runs diverge, by the kernel of a process; None where none did.
@@ -105,7 +108,7 @@ class Prepared:
 
         Cost: O(runs³) for at most `MOST_CLASSIFIED` runs.
         """
-        return fit_divergence(process, *self.classified(generator)) if self.diverged.any() else None
+        return fit_divergence(process, *self.classified(generator)) if self.marks.any() else None
 
     @property
     def law_scale(self) -> LawScale:
@@ -138,10 +141,8 @@ def prepare(
     y = torch.from_numpy(chosen.forward(output))
     data = Observations(rows, y, torch.ones_like(y))
     diverged, law = diverged_runs(encoder, chosen, output, data, codes, log.n_runs)
-    last = np.zeros(log.n_runs, dtype=np.intp)
-    np.maximum.at(last, codes, np.arange(len(codes)))
     present = np.unique(codes)
-    run_rows = rows.take(torch.from_numpy(last[present]))
+    ended = ended_diverged(log)
     stable = np.flatnonzero(~diverged[codes])
     index = torch.from_numpy(stable)
     cells = cells_of(log, codes, at)
@@ -156,10 +157,27 @@ def prepare(
         codes[stable],
         cells[stable],
         diverged[present],
-        run_rows,
+        _run_rows(log, encoder, codes, at, ended, default),
+        (diverged | ended)[np.union1d(present, np.flatnonzero(ended))],
         default,
         None if diverged.any() else law,
     )
+
+
+def _run_rows(
+    log: RunLog,
+    encoder: Encoder,
+    codes: NDArray[np.intp],
+    at: Array,
+    ended: NDArray[np.bool_],
+    default: float,
+) -> Rows:
+    """A row of each run with a kept point, at the last one, and of those that diverged, as far as runs go."""
+    places = np.zeros(log.n_runs)
+    np.maximum.at(places, codes, at)
+    places = np.where(ended, usual_ends(log, ended), places)
+    runs = np.union1d(codes, np.flatnonzero(ended))
+    return rows_of(encoder.encode(log.configs, run_codes(log.runs), runs, places[runs]), default)
 
 
 def diverged_runs(

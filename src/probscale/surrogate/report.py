@@ -34,7 +34,8 @@ class ExpertReport:
         evaluations: Objective evaluations of the optimiser.
         log_posterior: Objective at the end of the fit.
         repairs: Numerical repairs (jitter, failed factorisations), in sentences.
-        diverged: Runs set apart as diverged, among the 1,500 at most from which their probability is learnt.
+        diverged: Runs that diverged, among the 1,500 at most from which their probability is learnt: those
+            that end with a point marked so, and those that the fit set apart.
         text_gain: Log density that left-out values of labels gained by their texts; texts that cost more than
             one were not kept. None where the choice did not arise.
         orders: Log evidence of each order of a latent hierarchy, "task > member"; the taken one first.
@@ -113,7 +114,7 @@ class FitReport:
 
     @property
     def diverged(self) -> int:
-        """Number of runs set apart as diverged.
+        """Number of runs that diverged.
 
         Runs of a large source are seen by its own model and by the pooled one; they count once.
         """
@@ -168,7 +169,7 @@ def _found(e: ExpertReport) -> Iterator[str]:
         runs = f" ({listed(e.doubted, MOST_NAMED)})" if e.doubted else ""
         yield f"{e.outlying}s taken for outliers: {e.outliers}{runs}"
     if e.diverged:
-        yield f"runs set apart as diverged: {e.diverged}"
+        yield f"runs that diverged: {e.diverged}"
     if e.kept:
         yield f"text, transform and spread beyond as decided on {e.kept} points of this log"
 
