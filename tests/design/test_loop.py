@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from probscale.design import CRITERIA, ActiveLoop
+from probscale.encode.embedders import HashedNgramEmbedder
 from probscale.errors import BudgetError, ConfigError
 from probscale.ledger import read_ledger
 
@@ -166,6 +167,16 @@ def test_a_ledger_without_costs_in_its_settings_goes_on(whole, small_log, pool, 
     idle = Trainer(true_loss)
     assert loop_of(small_log, pool, idle, flops, tmp_path / "a.jsonl").run().equals(whole[0])
     assert not idle.calls
+
+
+def test_another_language_model_is_refused_on_a_resume(small_log, pool, true_loss, flops, tmp_path):
+    options = {"budget": BUDGET / 4, "embedder": HashedNgramEmbedder(dim=8)}
+    first = loop_of(small_log, pool, Trainer(true_loss), flops, tmp_path / "a.jsonl", **options).run()
+    with pytest.raises(BudgetError, match=r'embedder: "hashed-ngram/1 dim=8 .* there, "none" now'):
+        loop_of(small_log, pool, Trainer(true_loss), flops, tmp_path / "a.jsonl", budget=BUDGET / 4).run()
+    aged(tmp_path / "a.jsonl", tmp_path / "b.jsonl", "embedder")
+    again = loop_of(small_log, pool, Trainer(true_loss), flops, tmp_path / "b.jsonl", **options).run()
+    assert again.equals(first)
 
 
 def test_a_ledger_without_an_overhead_began_without_one(small_log, pool, true_loss, flops, tmp_path):

@@ -30,7 +30,7 @@ from probscale.design.pool import (
 from probscale.design.progress import Event, Progress
 from probscale.design.suggest import greedy, nothing_left, situation_of
 from probscale.digest import short_digest
-from probscale.encode.embedders import Embedder
+from probscale.encode.embedders import Embedder, get_embedder
 from probscale.errors import BudgetError, ConfigError, expecting_new_values
 from probscale.ledger import Ledger, name_of
 from probscale.randomness import count_of
@@ -52,8 +52,9 @@ from probscale.surrogate import CurveSurrogate, fit_surrogate
 Array = NDArray[np.float64]
 
 
-FORMER = {"overhead": 0.0, "cost": None}
-"""What loops had before their ledgers said so: starts cost nothing, and costs were not compared."""
+FORMER = {"overhead": 0.0, "cost": None, "embedder": None}
+"""What loops had before their ledgers said so: starts cost nothing, and costs and language models were not
+compared."""
 
 
 WATCHED = ("decision", "done", "failed")
@@ -208,6 +209,7 @@ class ActiveLoop:
             "cost_power": self.cost_power,
             "overhead": self.overhead,
             "batch": self.batch,
+            "embedder": _model_name(self.embedder),
         }
 
     def _fit(self, log: RunLog, start: CurveSurrogate | None) -> CurveSurrogate:
@@ -309,6 +311,14 @@ class ActiveLoop:
         cost = float(self.cost.increment(config, order["from"], found.reached)[0])
         done = {"points": found.points, "state": found.state, "reached": found.reached, "cost": cost}
         return {"event": "done", **where, **done, "diverged": found.diverged}
+
+
+def _model_name(embedder: str | Path | Embedder | None) -> str:
+    """What a ledger says of a language model: of files and objects what vectors depend on, else the name."""
+    if isinstance(embedder, str | Path) and not Path(embedder).is_dir():
+        return str(embedder)
+    chosen = get_embedder(embedder)
+    return "none" if chosen is None else chosen.identity
 
 
 def named_pool(pool: Configs, log: RunLog) -> pd.DataFrame:
