@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from probscale.errors import RunLogError
@@ -93,6 +94,23 @@ def test_a_damaged_state_names_the_file(tmp_path):
         from_trainer_states(tmp_path)
     with pytest.raises(RunLogError, match=r"no trainer_state\.json below"):
         from_trainer_states(_empty(tmp_path))
+
+
+def test_one_damaged_state_does_not_refuse_the_other_runs(tmp_path):
+    for run, end in (("one", 3), ("two", 3), ("three", 2)):
+        for step in range(1, end):
+            history = [{"step": s, "eval_loss": 3.0 - 0.1 * s} for s in range(step + 2)]
+            state = json.dumps({"global_step": step, "log_history": history, "max_steps": 8})
+            cut = (run == "two" and step == 2) or run == "three"
+            place = tmp_path / run / f"checkpoint-{step}" / "trainer_state.json"
+            place.parent.mkdir(parents=True)
+            place.write_text(state[: len(state) // 2] if cut else state, encoding="utf-8")
+    log = from_trainer_states(tmp_path)
+    assert [int(np.sum(log.codes == i)) for i in range(log.n_runs)] == [4, 3]
+    notes = "\n".join(log.notes)
+    assert "imported 2 of 3 runs" in notes
+    assert "two/checkpoint-2/trainer_state.json' is not a Trainer state" in notes
+    assert "three/checkpoint-1/trainer_state.json' is not a Trainer state" in notes
 
 
 def _empty(folder):

@@ -94,6 +94,36 @@ def test_json_lines_without_a_number_are_missing_values(tmp_path):
     assert np.isnan(log.points["loss"].iloc[1])
 
 
+CUT = "id,step,loss\na,1,3.125\na,2,2.875\nb,1,3.25e0\nb,2,2.9"
+
+
+@pytest.mark.parametrize("text", [CUT, CUT + "\n", CUT[:-4], CUT[:-4].replace(",", "\t")])
+def test_a_last_number_that_was_cut_short_is_refused(text, tmp_path):
+    path = tmp_path / ("runs.tsv" if "\t" in text else "runs.csv")
+    path.write_text(text)
+    if text.endswith("\n"):
+        assert read_frame(path)["loss"].iloc[-1] == 2.9
+        return
+    with pytest.raises(
+        RunLogError, match=r"last line of .* seems to be cut short: .* Remove the line, or end it"
+    ):
+        read_frame(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,step,loss\na,1,3.125\na,2,2.875\nb,1,3.25\nb,2,2.9071",
+        "id,loss,step\na,3.125,100\na,2.875,200\nb,3.25,300\nb,2.9071,5",
+        "id,step,loss\na,1,3.1\na,2,2.8",
+        'id,step,loss,text\na,1,3.125,"x.y"\na,2,2.875,"x.y"\nb,1,3.25,"x.y"\nb,2,2.9,"."',
+    ],
+)
+def test_a_whole_last_line_needs_no_line_break(text, tmp_path):
+    (tmp_path / "runs.csv").write_text(text)
+    assert len(read_frame(tmp_path / "runs.csv")) == text.count("\n")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Unpack
@@ -32,7 +33,8 @@ def from_trainer_states(
 
     Args:
         paths: `trainer_state.json` files, or folders searched for them. Of several checkpoints of a run the
-            latest, which holds the whole history, is read.
+            latest, which holds the whole history, is read; where a kill left that one damaged, the one before
+            it, and a run without any other is left out. `log.notes` names both.
         configs: Further settings of each run, by its folder name: the state file does not hold the training
             arguments.
         **choice: Metric, axis and roles; see `Choice`.
@@ -43,7 +45,7 @@ def from_trainer_states(
         header.
 
     Raises:
-        RunLogError: if no state is found, or one is unreadable.
+        RunLogError: if no state is found, or none is readable.
     """
     runs = read_trainer_states(paths, configs)
     return assemble(runs, source="Trainer states", **choice)[0]
@@ -54,23 +56,36 @@ def read_trainer_states(
 ) -> list[LoggedRun]:
     """The runs behind `trainer_state.json` files; see `from_trainer_states`."""
     latest: dict[Path, tuple[float, Path, dict[str, Any]]] = {}
+    damaged: dict[Path, list[RunLogError]] = {}
     for file in found_files(paths, STATE):
-        state = _read(file)
         folder = file.parent.parent if file.parent.name.startswith("checkpoint-") else file.parent
+        try:
+            state = _read(file)
+        except RunLogError as error:
+            damaged.setdefault(folder, []).append(error)
+            continue
         step = float(state.get("global_step") or 0)
         if folder not in latest or step >= latest[folder][0]:
             latest[folder] = (step, file, state)
-    names = run_names(list(latest))
+    if not latest:
+        raise next(iter(damaged.values()))[0]
+    names = run_names([*latest, *(folder for folder in damaged if folder not in latest)])
+    lost = {folder: "; ".join(map(str, errors)) for folder, errors in damaged.items()}
     unknown = [name for name in configs or {} if name not in names.values()]
     if unknown:
         raise RunLogError(
             f"configs names an unknown run {unknown[0]!r}; runs are: {listed(list(names.values()))}",
             run=unknown[0],
         )
-    return [
-        _run(names[folder], folder, file, state, (configs or {}).get(names[folder], {}))
+    read = [
+        replace(
+            _run(names[folder], folder, file, state, (configs or {}).get(names[folder], {})),
+            warning=lost.get(folder),
+        )
         for folder, (_, file, state) in latest.items()
     ]
+    left_out = [LoggedRun(names[f], {}, [], warning=lost[f]) for f in damaged if f not in latest]
+    return read + left_out
 
 
 def _read(file: Path) -> dict[str, Any]:

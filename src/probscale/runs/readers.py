@@ -6,7 +6,7 @@ import gzip
 import json
 from collections.abc import Callable, Iterable
 from glob import glob, has_magic
-from os import PathLike
+from os import SEEK_END, PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +18,15 @@ from probscale.runs.log import RunLog
 from probscale.runs.schema import Goal, Nonfinite, listed
 
 Source: TypeAlias = str | PathLike[str]
+
+TAIL = 65_536
+"""Bytes at the end of a file in which lines are compared with the last one."""
+
+FEWEST_LINES = 3
+"""Lines before the last one without which the length of its last number says nothing."""
+
+MOST_SHOWN = 60
+"""Characters of a line that a message shows."""
 
 
 def read_runs(
@@ -152,7 +161,35 @@ def _read_separated(path: Path, separator: str) -> pd.DataFrame:
         raise
     if frame.shape[1] == 1:
         _check_separator(path, separator)
+    _check_end(path, separator, frame.shape[1])
     return frame
+
+
+def _check_end(path: Path, separator: str, columns: int) -> None:
+    """Refuse a file whose last line was cut short, as by a kill: a number without its last digits is another.
+
+    A line that has no end is taken for cut where columns are missing, or where its last number is a fraction
+    shorter than those of all lines before it.
+    """
+    if path.suffix.lower() == ".gz":  # one cut short cannot be unpacked
+        return
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, TAIL), SEEK_END)
+        tail = file.read().decode("utf-8", "replace")
+    if tail.endswith(("\n", "\r")) or '"' in tail:
+        return
+    last = tail.splitlines()[-1]
+    before = [line.rpartition(separator)[2] for line in tail.splitlines()[1:-1]]
+    shorter = len(before) >= FEWEST_LINES and all(
+        "." in cell and len(cell) > len(last.rpartition(separator)[2]) for cell in before
+    )
+    if last.count(separator) + 1 < columns or shorter:
+        raise RunLogError(
+            f"the last line of {str(path)!r} seems to be cut short: {last[-MOST_SHOWN:]!r}; a killed writer "
+            "leaves such a line, and a number without its last digits is another number. Remove the line, or "
+            "end it with a line break if it is whole",
+            path=str(path),
+        )
 
 
 def _check_separator(path: Path, separator: str) -> None:
