@@ -282,6 +282,28 @@ def test_a_beginning_never_leaves_more_doubt_than_no_beginning(fitted, monkeypat
         assert begun.std == pytest.approx(unseen.std, rel=0.1)
 
 
+def test_a_beginning_of_a_larger_size_may_mislead_the_more_of_its_gain_is_to_come(fitted, monkeypatch):
+    odd = BEGUN.assign(loss=BEGUN["loss"] * 1.04)
+    ends = BEGUN.groupby("run")["horizon"].first().to_numpy()
+    at = np.linspace(0.02, 1.0, 9) * ends[:, None]
+    toward = {}
+    for share in (0.1, 0.6):
+        log = ps.RunLog.from_frame(odd[odd["step"] <= share * odd["horizon"]], **ROLES)
+        known, asked = fitted.condition(log.select([log.runs[0]])), log.configs.iloc[:1].reset_index()
+        perhaps = known.predict(asked, at[:1])
+        with monkeypatch.context() as patch:
+            patch.setattr("probscale.surrogate.functional_drift.MISLEADS", 0.0)
+            sure = known.predict(asked, at[:1])
+        fresh = fitted.predict(asked.drop(columns="run"), at[:1])
+        moved = (perhaps.mean - sure.mean) / (fresh.mean - sure.mean)
+        assert moved[0, 0] == pytest.approx(0.0, abs=1e-6)
+        toward[share] = moved[0, -1]
+        draws = perhaps.latent().sample(8_000, seed=0)
+        assert draws.std(0) == pytest.approx(perhaps.latent().std, rel=0.1)
+    assert 0.1 < toward[0.1] < 0.4
+    assert 0.0 < toward[0.6] < 0.5 * toward[0.1]
+
+
 def test_one_run_that_comes_to_its_end_ends_the_drift_of_its_size(fitted, monkeypatch):
     ended = BEGUN["run"] == BEGUN["run"].iloc[0]
     frame = BEGUN[ended | (BEGUN["step"] <= 0.2 * BEGUN["horizon"])]

@@ -73,6 +73,34 @@ class Outlook:
             own=own,
         )
 
+    def leaning(self, other: Outlook, share: Array, wider: Array) -> Outlook:
+        """An outlook that is this one where `share` is zero and another where it is one.
+
+        Args:
+            other: The other outlook of the run.
+            share: How much of it counts, from zero to one, (points,).
+            wider: Factor on its variance, (points,).
+        """
+        keep, take = 1 - share, share * np.sqrt(wider)
+        mine, theirs = len(self.common), len(other.common)
+        own = np.zeros((mine + theirs, mine + theirs))
+        own[:mine, :mine], own[mine:, mine:] = self.own, other.own
+
+        def remainder() -> Array:
+            return np.outer(keep, keep) * self.remainder() + np.outer(take, take) * other.remainder()
+
+        return replace(
+            self,
+            offset=keep * self.centre + share * other.centre,
+            loading=np.column_stack([keep[:, None] * self.loading, take[:, None] * other.loading]),
+            location=np.zeros(mine + theirs),
+            common=np.vstack([self.common, other.common]),
+            own=own,
+            wander=keep**2 * self.wander + take**2 * other.wander,
+            remainder=remainder,
+            nugget=keep * self.nugget + share * wider * other.nugget,
+        )
+
     @property
     def centre(self) -> Array:
         """Expected curve, (points,)."""
