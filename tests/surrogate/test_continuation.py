@@ -79,3 +79,24 @@ def test_the_same_seed_gives_the_same_scale(expert):
     codes = np.unique(state.data.rows.x[:, expert.encoder.run_column].numpy(), return_inverse=True)[1]
     one, two = (continuation_scale(state, codes, expert.tail, 7) for _ in range(2))
     assert one == pytest.approx(two, rel=ALGEBRA)
+
+
+def test_a_begun_run_of_a_larger_size_comes_to_the_spread_of_begun_ones(surrogate, log, expert):
+    """Twice the spread of new runs beyond the sizes: all of it far ahead, none where half of the way is seen."""
+    larger = float(np.exp(expert.largest[0])) * 2
+
+    def widths(beyond, params):
+        changed = replace(expert, continued=0.5 * float(expert.tail.scale), beyond=beyond)
+        known = replace(surrogate, experts={name: changed for name in surrogate.experts})
+        seen = {log.roles.run: "new", log.roles.axis: 1e9, log.output: float(log.points[log.output].median())}
+        frame = log.configs.iloc[:1].reset_index(drop=True).assign(params=params, **seen)
+        begun = ps.RunLog.from_frame(frame, **log.roles.arguments())
+        asked = begun.configs.reset_index()
+        curves = known.condition(begun).predict(asked, [1e9, 1.9e9, 4e9, 1e12]).latent()
+        low, high = (np.log(curves.quantile(q)[0] - expert.transform.floor) for q in (0.25, 0.75))
+        return high - low
+
+    wide, narrow = (widths(beyond, larger) for beyond in (2.0, 1.0))
+    assert wide / narrow == pytest.approx([1.0, 1.0, np.sqrt(2), 2 ** (1 - 2e-3)], rel=1e-3)
+    within = float(log.configs["params"].median())
+    assert widths(2.0, within) == pytest.approx(widths(1.0, within), rel=EXACT)

@@ -21,7 +21,7 @@ from probscale.model.transforms import OutputTransform
 from probscale.model.view import component_of
 from probscale.runs import RunLog
 from probscale.surrogate.averaging import shares_at
-from probscale.surrogate.beyond import MARGIN, exceeds, expected_beyond, share_beyond
+from probscale.surrogate.beyond import MARGIN, exceeds, expected_beyond, larger_begun, share_beyond
 from probscale.surrogate.known_points import points_of, thinned
 from probscale.surrogate.rows import rows_of
 from probscale.surrogate.text_trust import MOST_RENEWED, has_new_label, reads_labels, renewed
@@ -173,13 +173,23 @@ class Expert:
 
     def is_continued(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows belong to runs whose beginning is among the data, (rows,)."""
-        column = self.encoder.run_column
+        return np.isfinite(self.last_seen(rows))
+
+    def last_seen(self, rows: Rows) -> Array:
+        """Logarithm of the last axis value seen of the run of each row; -inf without any, (rows,)."""
+        column, data = self.encoder.run_column, self.states[0].data.rows
         if column is None:
-            return np.zeros(len(rows), dtype=bool)
-        known = self.states[0].data.rows.x
+            return np.full(len(rows), -np.inf)
+        known, at = data.x[:, column].numpy(), data.progress.numpy()
         if self.siblings is not None:
-            known = known[known[:, OUTPUT] == self.siblings.index]
-        return np.isin(rows.x[:, column].numpy(), known[:, column].numpy())
+            own = data.x[:, OUTPUT].numpy() == self.siblings.index
+            known, at = known[own], at[own]
+        codes, asked = np.unique(rows.x[:, column].numpy(), return_inverse=True)
+        last = np.full(len(codes), -np.inf)
+        where = np.searchsorted(codes, known).clip(0, len(codes) - 1)
+        mine = codes[where] == known
+        np.maximum.at(last, where[mine], at[mine])
+        return last[asked]
 
     def is_accompanied(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows belong to runs of which another output was measured further, (rows,)."""
@@ -202,8 +212,11 @@ class Expert:
             scale = np.where(new, self.unseen, scale)
         scale = self.beyond**outside * scale
         if self.continued is not None:
-            begun = self.is_continued(rows).reshape(shape).any(axis=1, keepdims=True)
-            scale = np.where(begun, self.continued, scale)
+            last = self.last_seen(rows).reshape(shape).max(axis=1, keepdims=True)
+            size, at = (part.numpy().reshape(shape) for part in (rows.size, rows.progress))
+            begun = larger_begun(scale, self.continued, at - np.where(np.isfinite(last), last, 0.0))
+            begun = np.where(size > self.largest[0] + MARGIN, begun, self.continued)
+            scale = np.where(np.isfinite(last), begun, scale)
         if self.siblings is not None and self.siblings.companion is not None:
             led = self.is_accompanied(rows).reshape(shape).any(axis=1, keepdims=True)
             scale = np.where(led, self.siblings.companion, scale)
