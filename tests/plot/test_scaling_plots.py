@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import probscale as ps
 from probscale import plot
 from probscale.errors import ConfigError, ExtrapolationWarning
 from probscale.scaling import fit_frontier, fit_isoflops
@@ -61,6 +62,21 @@ def test_law_posterior_of_two_parameters_shows_every_draw(ax):
     np.testing.assert_allclose(ax.lines[0].get_xdata(), x)
     assert ax.get_ylabel() == "E (nats)"
     assert "90 % region" in ax.get_legend_handles_labels()[1]
+
+
+def test_a_fitted_law_is_drawn_by_its_bootstrap_or_its_laplace_approximation(ax):
+    runs = ps.simulate_runs("law", n_runs=40, points=2, seed=0).finals().to_frame()
+    fit = ps.fit_law("chinchilla", params=runs["params"], tokens=runs["tokens"], loss=runs["loss"], seed=0)
+    again = fit.bootstrap(60, seed=0)
+    plot.plot_law_posterior(again, "alpha", "beta", ax=ax)
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), again.values["alpha"])
+    ax.clear()
+    plot.plot_law_posterior(fit, "alpha", ax=ax)
+    low, high = fit.interval(0.9).loc["alpha"]
+    shown = next(text for text in ax.get_legend_handles_labels()[1] if text.startswith("90 %"))
+    assert [float(word) for word in shown.split()[2::2]] == pytest.approx([low, high], rel=0.05)
+    with pytest.raises(ConfigError, match=r"no parameter 'exponent'; it has .*alpha"):
+        plot.plot_law_posterior(again, ax=ax)
 
 
 def test_a_parameter_without_spread_can_be_drawn(ax):

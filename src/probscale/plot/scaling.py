@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probscale.errors import ConfigError
+from probscale.laws import LawBootstrap, LawFit
 from probscale.plot import style
 from probscale.plot.curves import plot_fan
 from probscale.runs import RunLog
@@ -185,7 +186,10 @@ def plot_isoflop(
     return style.finish(ax)
 
 
-Posterior = LawPosterior | pd.DataFrame | Mapping[str, ArrayLike]
+DRAWS = 1_000
+"""Draws of the Laplace approximation of a fitted law that are shown."""
+
+Posterior = LawPosterior | LawFit | LawBootstrap | pd.DataFrame | Mapping[str, ArrayLike]
 
 
 def plot_law_posterior(
@@ -200,9 +204,9 @@ def plot_law_posterior(
     """Posterior of one parameter of a law, or of two jointly.
 
     Args:
-        law: Law of a frontier; or draws of any law's parameters: a frame or a mapping, such as
-            `pd.DataFrame(fit.sample(500))`.
-        x: Parameter on the horizontal axis.
+        law: Law of a frontier; a law fitted by `fit_law`, by its bootstrap or its Laplace approximation; or
+            draws of any law's parameters, a frame or a mapping.
+        x: Parameter on the horizontal axis, such as "alpha" of Chinchilla's law.
         y: Parameter on the vertical axis; without one, the density of `x` alone.
         levels: Shares of probability of the regions drawn, or of the nested intervals of one parameter.
         units: Parameter to unit; an exponent has none.
@@ -213,6 +217,7 @@ def plot_law_posterior(
 
     Raises:
         ConfigError: for a parameter that the law does not have, or without a finite draw.
+        LawError: for a fitted law of as many parameters as points.
     """
     draws = _draws_of(law, [x] if y is None else [x, y])
     ax = style.axes_or_new(ax)
@@ -233,7 +238,12 @@ def plot_law_posterior(
 
 
 def _draws_of(law: Posterior, names: list[str]) -> dict[str, Array]:
-    table = {k: d.values for k, d in law.draws.items()} if isinstance(law, LawPosterior) else law
+    if isinstance(law, LawPosterior):
+        table = {name: draws.values for name, draws in law.draws.items()}
+    elif isinstance(law, LawBootstrap):
+        table = law.values
+    else:
+        table = pd.DataFrame(law.sample(DRAWS)) if isinstance(law, LawFit) else law
     absent = [name for name in names if name not in table]
     if absent:
         raise ConfigError(
