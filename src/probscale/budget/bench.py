@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -150,11 +151,12 @@ def check_decision(decision: object, runs: int) -> Decision:
 
 def best_outputs(bench: Bench) -> Array:
     """Lowest finite output observed of each run, (runs,); infinite where there is none."""
-    best = np.full(len(bench.configs), np.inf)
-    for run in range(len(best)):
-        values = [value for _, value in bench.points(run) if np.isfinite(value)]
-        best[run] = min(values, default=np.inf)
-    return best
+    return np.array([best_output(bench, run) for run in range(len(bench.configs))], dtype=np.float64)
+
+
+def best_output(bench: Bench, run: int) -> float:
+    """Lowest finite output observed of a run; infinite where there is none."""
+    return min((value for _, value in bench.points(run) if math.isfinite(value)), default=math.inf)
 
 
 def equal_orders(bench: Bench, runs: Sequence[int], compute: float) -> tuple[Order, ...]:
@@ -183,8 +185,8 @@ def level_orders(bench: Bench, runs: Sequence[int], compute: float) -> tuple[Ord
 
 def spend_left_over(bench: Bench) -> Strategy:
     """Finish the best-observed unfinished run, and repeat until nothing can be spent."""
+    best = best_outputs(bench)
     while bench.remaining > NEGLIGIBLE * bench.total:
-        best = best_outputs(bench)
         able = np.flatnonzero(bench.usable)
         if not len(able):
             return
@@ -192,6 +194,7 @@ def spend_left_over(bench: Bench) -> Strategy:
         before = bench.remaining
         until = float(min(bench.ends[run], bench.spent[run] + before))
         yield Decision((Order(run, until),), "left over", kept=(run,))
+        best[run] = best_output(bench, run)
         if bench.remaining >= before and bench.usable[run]:
             return
 

@@ -16,6 +16,7 @@ from probscale.budget.bench import (
     Decision,
     Order,
     Strategy,
+    best_output,
     best_outputs,
     equal_orders,
     level_orders,
@@ -165,8 +166,8 @@ def asha(bench: Bench, generator: np.random.Generator, *, eta: float = 3.0) -> S
     levels = rungs.asha_levels(len(waiting), bench.total, eta)
     reached: list[list[int]] = [[] for _ in levels]
     promoted: list[set[int]] = [set() for _ in levels]
+    best = best_outputs(bench)
     while bench.remaining > NEGLIGIBLE * bench.total:
-        best = best_outputs(bench)
         run, level = None, 0
         for below in range(len(levels) - 2, -1, -1):
             run = rungs.promotable([(float(best[r]), r) for r in reached[below]], promoted[below], eta)
@@ -182,6 +183,7 @@ def asha(bench: Bench, generator: np.random.Generator, *, eta: float = 3.0) -> S
         until = float(min(levels[level], bench.ends[run]))
         if bench.usable[run] and until > bench.spent[run]:
             yield Decision((Order(run, until),), f"level {level + 1} of {len(levels)}", kept=(run,))
+            best[run] = best_output(bench, run)
 
 
 def horizons(bench: Bench, runs: Sequence[int], share: float) -> Array:
