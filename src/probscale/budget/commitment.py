@@ -259,13 +259,14 @@ def expected_improvement(
         bench: Runs.
         generator: Source of randomness.
         forecaster: Joint forecasts.
-        probe: Share of the budget for the first, equal probe.
+        probe: Share of the budget for the first, equal probe; zero begins with the run forecast as the best.
         step: Share of what remains that a step costs.
         most: Steps; the last one spends everything.
     """
     runs = permuted(everyone(bench), generator)
-    orders = shares_of(bench)(bench, runs, probe * bench.remaining)
-    yield Decision(orders, "probe", kept=tuple(runs))
+    if probe > 0:
+        orders = shares_of(bench)(bench, runs, probe * bench.remaining)
+        yield Decision(orders, "probe", kept=tuple(runs))
     for number in range(most):
         able = [run for run in runs if bench.usable[run]]
         if not able or bench.remaining <= NEGLIGIBLE * bench.total:
@@ -275,8 +276,9 @@ def expected_improvement(
         if isinstance(draws, ProbscaleError):
             scores, chance, note = best[able], {}, {"because": str(draws)}
         else:
-            # Where no draw improves on what is known, the order of the means decides.
-            gains = np.maximum(best.min() - draws, 0.0).mean(axis=0) - 1e-9 * draws.mean(axis=0)
+            # Where nothing is known, or no draw improves on it, the order of the means decides.
+            known = best.min() if np.isfinite(best).any() else draws.max()
+            gains = np.maximum(known - draws, 0.0).mean(axis=0) - 1e-9 * draws.mean(axis=0)
             scores, chance = -gains, probabilities(able, chances(draws))
         run = ranked(able, scores)[0]
         amount = bench.remaining * (step if number < most - 1 else 1.0)

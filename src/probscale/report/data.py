@@ -41,8 +41,8 @@ def data_section(subject: Subject) -> Section:
             summary.diverged,
         ),
         ("had a spike and recovered; the points marked as diverged are left out", summary.recovered),
-        ("stopped before their planned end", summary.unfinished),
-        ("have long stretches without a point", tuple(dict.fromkeys(gap.run for gap in summary.gaps))),
+        ("stopped before the planned end", summary.unfinished),
+        ("with long stretches without a point", tuple(dict.fromkeys(gap.run for gap in summary.gaps))),
     ):
         if runs:
             parts.append(Note(f"{plural(len(runs), 'run')} {words} ({listed(runs, 4)})."))

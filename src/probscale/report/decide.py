@@ -11,6 +11,7 @@ from probscale.budget import BudgetPlan, plan_budget
 from probscale.design import score_actions, suggest
 from probscale.plot import plot_acquisition, plot_rungs, style
 from probscale.report.content import Note, Part, Picture, Row, Section, Table, Text, drawn, plural
+from probscale.report.fit import short_names
 from probscale.report.subject import Subject
 from probscale.surrogate import CurvePosterior
 
@@ -91,7 +92,7 @@ def _suggested(subject: Subject, chosen: pd.DataFrame, forecast: CurvePosterior)
         rows.append((f"{rank + 1}", *cells, _cell(float(row["until"])), price, ends))
     head = (
         "",
-        *names,
+        *short_names(subject.candidates, names),
         f"until ({log.roles.axis})",
         f"cost ({subject.cost.unit})",
         f"{log.output}, 90 % interval",

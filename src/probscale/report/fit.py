@@ -146,9 +146,13 @@ def _short(frame: pd.DataFrame, row: int, varied: list[str]) -> str:
         else style.brief(str(v), LONGEST_PART)
         for v in cells
     )
+    return ", ".join(f"{name} {value}" for name, value in zip(short_names(frame, varied), shown, strict=True))
+
+
+def short_names(frame: pd.DataFrame, names: list[str]) -> list[str]:
+    """Columns by the last part of nested names where that is unique in a table, cut where they are long."""
     inner = [inner_name(str(name)) for name in frame]
-    names = (
-        style.brief(last if inner.count(last) == 1 else str(name), LONGEST_PART)
-        for name, last in ((name, inner_name(str(name))) for name in varied)
-    )
-    return ", ".join(f"{name} {value}" for name, value in zip(names, shown, strict=True))
+    return [
+        style.brief(last if inner.count(last) == 1 else name, LONGEST_PART)
+        for name, last in ((name, inner_name(name)) for name in names)
+    ]
