@@ -9,14 +9,16 @@ from scipy.stats import norm
 import probscale as ps
 from probscale.encode.encoder import fit_encoder
 from probscale.model.exact import solve_exactly
+from probscale.model.transforms import Affine, LogFloor, LogOdds, LogScore, OutputTransform
 from probscale.surrogate.fitting import quick_fit
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import prepare
+from probscale.surrogate.rows import layout_of
 from probscale.surrogate.transform_choice import left_out_density
 
 
 def scores(kind, seed=0):
-    """Curves of pairs whose effects multiply, add up, or halve what is missing to the best, in percent."""
+    """Curves of pairs whose effects multiply, add up, halve what is missing, or add up to a rise from nothing."""
     generator = np.random.default_rng(seed)
     first, second = generator.uniform(-1, 1, (2, 6))
     rows = []
@@ -28,6 +30,8 @@ def scores(kind, seed=0):
             "multiplied": 6 * np.exp(effect),
             "added": 50 + 14 * effect,
             "closing": 100 - 12 * np.exp(-effect),
+            "begun": (30 + 7 * (first[i] + second[j])) * (1 - np.exp(-((size / 3e4) ** 0.7)))
+            + 0.2 * generator.standard_normal(6),
         }
         rows.append(pd.DataFrame({"one": f"a{i}", "other": f"b{j}", "size": size, "score": score[kind]}))
         rows[-1]["run"] = f"{i}-{j}"
@@ -46,6 +50,31 @@ def test_the_scale_on_which_effects_add_up_is_found(kind, name):
 def test_added_effects_are_left_as_they_are():
     surrogate = ps.fit_surrogate(scores("added"), embedder=None, options=FitOptions(rounds=1, iterations=30))
     assert "score" not in surrogate.report.experts[0].transform
+
+
+def test_new_pairs_are_foretold_most_surely_where_scores_start_at_nothing():
+    surrogate = ps.fit_surrogate(scores("begun"), embedder=None, options=FitOptions(rounds=1, iterations=30))
+    assert surrogate.report.experts[0].transform.startswith("(output")
+    new = [{"one": "a6", "other": "b6"}]
+    early, late = surrogate.predict(new, [1e3, 1e6]).std[0]
+    assert early < 0.3 * late
+
+
+@pytest.mark.parametrize(
+    ("transform", "grows"),
+    [
+        (Affine(40.0, -10.0, 100.0), True),
+        (LogOdds(0.4, 100.0), True),
+        (LogScore(0.002), True),
+        (Affine(0.0, -10.0), False),
+        (Affine(3.0, 0.5), False),
+        (LogFloor(0.1), False),
+        (LogFloor(0.1, 100.0), False),
+    ],
+    ids=lambda value: value.name if isinstance(value, OutputTransform) else "",
+)
+def test_curves_come_apart_along_the_way_where_scores_start_at_nothing(transform, grows):
+    assert layout_of(fit_encoder(scores("added"), None), transform).growth is grows
 
 
 def test_the_density_is_that_of_conditioning_on_everything_else():

@@ -8,7 +8,7 @@ import torch
 from probscale.encode.encoder import CurveSet, Encoder
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.means import Rows
-from probscale.model.transforms import LogOdds, LogScore, OutputTransform
+from probscale.model.transforms import Affine, LogOdds, LogScore, OutputTransform
 
 
 def layout_of(encoder: Encoder, transform: OutputTransform | None = None) -> Layout:
@@ -17,16 +17,26 @@ def layout_of(encoder: Encoder, transform: OutputTransform | None = None) -> Lay
         LabelBlock(item.name, item.code, item.text, item.level, item.lone, item.mirrored)
         for item in encoder.labels
     )
-    growth = isinstance(transform, LogScore | LogOdds) and encoder.axis.curves
     return Layout(
         encoder.continuous,
         encoder.sizes,
         encoder.progress,
         labels,
         encoder.run_column,
-        growth,
+        encoder.axis.curves and transform is not None and starts_at_nothing(transform),
         sharing=sharing_of(encoder, labels),
     )
+
+
+def starts_at_nothing(transform: OutputTransform) -> bool:
+    """Whether an output is a score whose curves begin together, and come apart as it rises.
+
+    Under the logarithm of what a score lacks of the best, curves are left to be alike all along: growth there
+    changed squared errors by 1 % either way (`benchmarks/results/nanogpt_zero_shot.md`).
+    """
+    if isinstance(transform, Affine):
+        return transform.upper is not None
+    return isinstance(transform, LogScore | LogOdds)
 
 
 def sharing_of(encoder: Encoder, labels: tuple[LabelBlock, ...]) -> tuple[tuple[LabelBlock, LabelBlock], ...]:
