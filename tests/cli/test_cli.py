@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +164,36 @@ def test_describe_says_what_is_in_the_log(folder):
     result = run("describe", folder / "runs.csv", *ROLES)
     assert result.exit_code == 0
     assert "12 runs, 60 points" in result.output
+
+
+def test_describe_guesses_the_roles_that_are_left_out_and_says_them_as_options(tmp_path):
+    rows = [(f"r{i}", epoch, 100 - 50 / epoch - i, 10.0**-i) for i in range(4) for epoch in range(1, 8)]
+    frame = pd.DataFrame(rows, columns=["name", "epoch", "val acc", "lr"])
+    frame.loc[27, "val acc"] = np.nan
+    frame.to_csv(tmp_path / "search.csv", index=False)
+    guessed = run("describe", tmp_path / "search.csv")
+    *_, line = guessed.output.strip().splitlines()
+    assert "4 runs, 28 points" in guessed.output
+    assert "diverged runs: 1 (r3)" in guessed.output
+    before, _, options = line.partition(": ")
+    assert before == "guessed from the names of columns"
+    assert options == "--run name --axis epoch --output 'val acc' --goal max --nonfinite diverged"
+    told = run("describe", tmp_path / "search.csv", *shlex.split(options))
+    assert told.output.strip() == guessed.output.strip().removesuffix(f"\n{line}")
+    given = run("describe", tmp_path / "search.csv", "--run", "name", "--axis", "epoch", "--output", "lr")
+    assert "guessed" not in given.output
+    frame.drop(columns="name").to_csv(tmp_path / "pool.csv", index=False)
+    fails_readably(run("describe", tmp_path / "pool.csv"), "epoch, val acc, lr", "name it with --run")
+
+
+def test_describe_says_that_a_derived_axis_is_no_column(tmp_path):
+    rows = [(f"r{i}", 10 * step, 8, 128, 3 - 0.1 * step) for i in range(4) for step in range(1, 5)]
+    frame = pd.DataFrame(rows, columns=["run_id", "step", "batch_size", "seq_len", "eval/loss"])
+    frame.to_csv(tmp_path / "runs.csv", index=False)
+    result = run("describe", tmp_path / "runs.csv")
+    assert result.exit_code == 0
+    assert "axis tokens: 1.024e+04 to 4.096e+04" in result.output
+    assert "no column of the file: name one with --axis" in result.output
 
 
 def test_lists_of_columns_may_repeat_or_be_joined(folder):

@@ -11,6 +11,7 @@ from probscale.cli import allocate, frontier, plan, replay, report, suggest
 from probscale.cli.options import (
     Debug,
     EmbedderName,
+    GuessedRoles,
     Log,
     LogRoles,
     OutputsRoles,
@@ -81,13 +82,16 @@ def demo(
 def describe(
     log: Log,
     *,
-    roles: OutputsRoles,
+    roles: GuessedRoles,
     debug: Debug = False,
 ) -> None:
-    """Say what is in LOG: runs, levels, ranges, gaps, unfinished and diverged runs."""
-    from probscale.cli.work import read_log
+    """Say what is in LOG: runs, levels, ranges, gaps, unfinished and diverged runs.
 
-    typer.echo(as_options(str(read_log(log, roles.arguments()).describe()), roles.arguments()))
+    Roles of columns that are left out are guessed from their names, and said.
+    """
+    from probscale.cli.work import describe_files
+
+    typer.echo(as_options(describe_files(log, roles.arguments()), roles.arguments()))
 
 
 @app.command(

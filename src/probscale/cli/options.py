@@ -159,6 +159,18 @@ class RoleOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuessedRoles(RoleOptions):
+    """Roles of which those left out are guessed from the names of columns."""
+
+    run: Annotated[str | None, _role("Column that names the run; by default guessed.", "--run")] = None
+    axis: Annotated[str | None, _role("Column of the progress axis; by default guessed.", "--axis")] = None
+    output: Annotated[
+        str | None,
+        _role("Column of the measured output; several joined by commas; by default guessed.", "--output"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class KnownRoles(RoleOptions):
     """Roles where one output is asked for."""
 

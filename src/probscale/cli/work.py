@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -28,6 +29,36 @@ def read_log(paths: Sequence[str], roles: dict[str, Any]) -> RunLog:
     from probscale.runs import read_runs
 
     return read_runs(list(paths), **roles)
+
+
+def describe_files(paths: Sequence[str], roles: dict[str, Any]) -> str:
+    """What is in the log of one or more files, and which roles were guessed."""
+    if all(roles[name] is not None for name in ("run", "axis", "output")):
+        return str(read_log(paths, roles).describe())
+    from probscale.integrations.tables import from_table, run_column
+    from probscale.runs import read_frame
+
+    frame = read_frame(list(paths))
+    run = run_column(frame, roles["run"])
+    # What an option has by default is no choice of the user.
+    chosen = {name: value for name, value in roles.items() if value not in (None, (), "min", "error", run)}
+    log = from_table(frame, run=run, **chosen)
+    known = log.roles.arguments()
+    if known["axis"] not in frame:
+        derived = f"the axis {known['axis']!r} was worked out and is no column of the file"
+        return f"{log.describe()}\n{derived}: name one with axis=, or read the file in Python with from_table"
+    found = {"run": run, **{name: known[name] for name in ("axis", "output", "goal", "params", "horizon")}}
+    found |= {"nonfinite": "diverged"} if frame[log.output].isna().any() else {}
+    given = roles | {name: value for name, value in found.items() if value not in (None, "min")}
+    options = " ".join(
+        f"--{name} {_quoted(given[name])}" for name in found if given[name] not in (None, "min")
+    )
+    return f"{read_log(paths, given).describe()}\nguessed from the names of columns: {options}"
+
+
+def _quoted(value: str | Sequence[str]) -> str:
+    """A value as a shell takes it."""
+    return shlex.quote(value if isinstance(value, str) else ",".join(value))
 
 
 def fit_file(

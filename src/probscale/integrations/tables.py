@@ -62,12 +62,7 @@ def read_table(
     Where each run has one row, names tell measurements from settings.
     """
     frame = to_pandas(table)
-    name = run if run is not None else pick([str(c) for c in frame.columns], RUN_NAMES)
-    if name is None or name not in frame.columns:
-        asked = f"no column {run!r}" if run is not None else "no column is clearly the run identifier"
-        raise RunLogError(
-            f"{asked}; columns are: {listed(list(frame.columns))}; name it with run=", column=run
-        )
+    name = run_column(frame, run)
     missing = frame[name].isna().to_numpy()
     if missing.any():
         raise RunLogError(
@@ -83,6 +78,21 @@ def read_table(
         final = {c for c in columns if is_measured(str(c)) and pd.api.types.is_numeric_dtype(frame[c])}
         constant = pd.Series({c: c not in (final - {*settings}) | {*measured} for c in columns}, dtype=bool)
     return [_run(str(key), part.drop(columns=name), constant) for key, part in groups]
+
+
+def run_column(frame: pd.DataFrame, run: str | None = None) -> str:
+    """Column that identifies the run: the one given, or by name.
+
+    Raises:
+        RunLogError: if there is none.
+    """
+    name = run if run is not None else pick([str(c) for c in frame.columns], RUN_NAMES)
+    if name is None or name not in frame.columns:
+        said = f"no column {run!r}" if run is not None else "no column is clearly the run identifier"
+        raise RunLogError(
+            f"{said}; columns are: {listed(list(frame.columns))}; name it with run=", column=run
+        )
+    return name
 
 
 def _run(name: str, part: pd.DataFrame, constant: pd.Series) -> LoggedRun:
