@@ -35,6 +35,13 @@ def test_frontier_of_a_log_writes_what_the_library_finds(home, invoke, roles, tm
     assert "loss 3.35 is reached within 5e+16 FLOPs with probability" in result.output
 
 
+def test_a_rate_of_one_counts_the_axis_by_its_name():
+    assert CostOptions(rate="1").model(axis="epoch").unit == "epoch"
+    assert CostOptions(rate="1", unit="passes").model(axis="epoch").unit == "passes"
+    assert CostOptions(rate="2").model(axis="epoch").unit == "cost"
+    assert CostOptions(rate="price").model(axis="epoch").unit == "cost"
+
+
 def test_frontier_of_a_pool_from_a_saved_surrogate(home, invoke, tmp_path):
     out = tmp_path / "f.parquet"
     given = ["--pool", home / "pool.csv", "--compute", "1e16:4e17:8", "--target", "0.5", "--samples", "64"]

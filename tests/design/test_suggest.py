@@ -47,6 +47,17 @@ def test_default_grid_is_that_of_the_log(small_log, big_pool):
     np.testing.assert_allclose(grid_of(big_pool, small_log, None)[3], STEPS)
 
 
+def test_default_grid_of_many_epochs_holds_whole_ones(big_pool):
+    rows = [(run, epoch, 1 + 2 / epoch, run) for run in range(1, 5) for epoch in range(1, 31)]
+    log = ps.RunLog.from_frame(
+        pd.DataFrame(rows, columns=["run", "epoch", "loss", "N"]), run="run", axis="epoch", output="loss"
+    )
+    (grid,) = np.unique(grid_of(big_pool, log, None), axis=0)
+    assert set(grid) <= set(range(1, 31))
+    assert 8 <= len(grid) <= 12
+    assert grid[-1] == 30
+
+
 @pytest.mark.parametrize("name", sorted(set(CRITERIA) - {"target"}))
 def test_every_criterion_gives_affordable_actions(name, small_surrogate, big_pool, flops):
     chosen = suggest(small_surrogate, big_pool, 3, name, cost=flops, seed=0)

@@ -12,7 +12,6 @@ from probscale.encode.text import (
     config_sentence,
     config_sentences,
     is_free_text,
-    level_sentence,
     spoken_number,
     value_sentence,
 )
@@ -212,7 +211,7 @@ def test_known_values_are_explained_whatever_their_spelling():
 
 
 def test_a_numeric_level_reads_like_its_field():
-    assert level_sentence("n_embd", 128.0) == level_sentence("n_embd", "128") == "model width 128"
+    assert value_sentence("n_embd", 128.0) == value_sentence("n_embd", "128") == "model width 128"
 
 
 def test_a_description_stands_for_itself():

@@ -68,7 +68,9 @@ class CostOptions:
         from probscale.cost import FlopsCost, MoneyCost, RateCost, ThroughputCost
 
         if self.rate is not None:
-            return RateCost(_quantity(self.rate), self.params, self.unit or "cost")
+            rate = _quantity(self.rate)
+            counted = axis if rate == 1.0 and axis is not None else "cost"
+            return RateCost(rate, self.params, self.unit or counted)
         if self.seconds is not None:
             cost = self._logged(log, run, axis)
         else:

@@ -153,8 +153,9 @@ def known_columns(frame: pd.DataFrame, log: RunLog) -> pd.DataFrame:
 def grid_of(frame: pd.DataFrame, log: RunLog, at: ArrayLike | None) -> Array:
     """Axis values of a pool's grid, (configs, points).
 
-    By default the points of the log where they are few and shared, else twelve, geometric: up to the planned
-    end of each configuration where the log has a horizon, up to the longest observed run otherwise.
+    By default up to the planned end of each configuration where the log has a horizon: twelve, geometric.
+    Else points of the log, up to the longest observed run: all where they are few, at most twelve otherwise,
+    spread geometrically.
 
     Raises:
         ConfigError: if `at` is not positive and rising, or the pool lacks the horizon.
@@ -177,7 +178,9 @@ def grid_of(frame: pd.DataFrame, log: RunLog, at: ArrayLike | None) -> Array:
         ends = frame[roles.horizon].to_numpy(dtype=np.float64)[:, None]
         return ends * np.geomspace(1 / 64, 1, POINTS)
     if len(observed) > POINTS:
-        observed = np.geomspace(np.quantile(observed, 0.02), observed[-1], POINTS)
+        places = np.log(np.geomspace(np.quantile(observed, 0.02), observed[-1], POINTS))
+        # Where runs were measured, runs can stop: epochs are whole.
+        observed = np.unique([observed[np.abs(np.log(observed) - place).argmin()] for place in places])
     return np.broadcast_to(observed, (len(frame), len(observed)))
 
 

@@ -91,11 +91,6 @@ def value_sentence(field: str, value: object) -> str:
     return f"{spoken}: {meaning}" if meaning else spoken
 
 
-def level_sentence(name: str, value: object) -> str:
-    """Sentence for one value of a task level; see `value_sentence`."""
-    return value_sentence(name, value)
-
-
 def is_free_text(values: Sequence[object] | pd.Series) -> bool:
     """Whether a column holds prose rather than names or numbers.
 

@@ -171,10 +171,6 @@ class Expert:
         """Spread beyond the observed scales, without `beyond`."""
         return expected_beyond(self.encoder).outer(self.tail)
 
-    def is_continued(self, rows: Rows) -> NDArray[np.bool_]:
-        """Which rows belong to runs whose beginning is among the data, (rows,)."""
-        return np.isfinite(self.last_seen(rows))
-
     def last_seen(self, rows: Rows) -> Array:
         """Logarithm of the last axis value seen of the run of each row; -inf without any, (rows,)."""
         column, data = self.encoder.run_column, self.states[0].data.rows
