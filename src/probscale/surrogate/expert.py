@@ -24,6 +24,7 @@ from probscale.surrogate.averaging import shares_at
 from probscale.surrogate.beyond import MARGIN, exceeds, expected_beyond, larger_begun, share_beyond
 from probscale.surrogate.known_points import points_of, thinned
 from probscale.surrogate.rows import rows_of
+from probscale.surrogate.spikes import without_spikes
 from probscale.surrogate.text_trust import MOST_RENEWED, has_new_label, reads_labels, renewed
 from probscale.surrogate.unseen import has_unseen
 
@@ -244,7 +245,7 @@ class Expert:
             where: Positions of the points that are new.
         """
         if self.siblings is None:
-            new = self._observed(more, codes, where, more.output, self.transform, None)
+            new = self._heard(self._observed(more, codes, where, more.output, self.transform, None))
         else:
             shown = self.siblings
             new = joined(
@@ -264,6 +265,14 @@ class Expert:
             return after
         process = after.own_process(self.divergence_state)
         return replace(after, divergence=self.divergence.with_process(process))
+
+    def _heard(self, new: Observations) -> Observations:
+        """New points of curves, of which spikes have no say; see `without_spikes`."""
+        column, state = self.run_column, self.states[0]
+        if column is None or not len(new):
+            return new
+        runs, worse = new.rows.x[:, column].numpy(), 1.0 if self.encoder.roles.goal == "min" else -1.0
+        return without_spikes(state, new, runs, state.look(new.rows), worse=worse)
 
     def own_process(self, state: int) -> CurveProcess:
         """Process of the own output in one of the states."""
