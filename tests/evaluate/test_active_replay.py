@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,13 @@ def test_replay_buys_everything_once(task, states):
     assert (np.diff(states["spent"]) > 0).all()
     first = task.price[[0, 1], 3].sum() / task.price[:, -1].sum()
     assert states["spent"].iloc[0] == pytest.approx(first)
+
+
+def test_a_column_that_the_start_does_not_vary_is_no_surprise(task):
+    # Warnings are errors here: a game had warned of it before each of its decisions.
+    some = replace(task, configs=task.configs.assign(heads=[8, 8, 8, 16, 16, 16]))
+    states = replay_active(some, Strategy("cheapest", "cheapest"), 0, until=0.01)
+    assert np.isfinite(states["abc"]).all()
 
 
 def test_knowing_everything_leaves_no_error(states):

@@ -16,6 +16,7 @@ from probscale.design.cells import joint_cells
 from probscale.design.criteria import Situation, find_criterion
 from probscale.digest import curves_digest
 from probscale.envelope import Crossings, area_between, best_of, crossings, line_through
+from probscale.errors import expecting_new_values
 from probscale.runs import RunLog
 from probscale.surrogate import CurveSurrogate, fit_surrogate
 
@@ -230,7 +231,8 @@ def situation_in(
     task: ActiveTask, surrogate: CurveSurrogate, actions: Actions, seen: NDArray[np.bool_]
 ) -> Situation:
     """What a surrogate says of a game in which the cells `seen`, (runs, points), are known."""
-    cells, curves = joint_cells(surrogate, task.configs, task.at)
+    with expecting_new_values():
+        cells, curves = joint_cells(surrogate, task.configs, task.at)
     draws = np.where(seen, task.truth, curves.latent().sample(DRAWS, seed=0))
     best = float(task.truth[seen].min())
     return Situation(
