@@ -1,5 +1,6 @@
 """Mean functions: the law on the modelled scale, the plane, and both made linear in their parameters."""
 
+import functools
 import math
 from dataclasses import replace
 
@@ -12,7 +13,8 @@ from probscale.model.bent import BentMean
 from probscale.model.mean_choice import curve_mean
 from probscale.model.means import LawMean, LawScale, PlaneMean, Rows
 from probscale.model.repeats import UniqueData, effective, overfitting, repeat_priors
-from probscale.model.transforms import Affine, LogFloor
+from probscale.model.rising import RisingMean
+from probscale.model.transforms import Affine, LogFloor, LogOdds, LogScore
 from tolerances import ALGEBRA
 
 
@@ -69,9 +71,10 @@ def test_curves_of_all_sizes_begin_alike_where_the_law_says_so():
     np.testing.assert_allclose(ended, plainly, rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["law", "plane", "bent"])
+@pytest.mark.parametrize("kind", ["law", "plane", "bent", "rising"])
 def test_linearisation_is_that_of_finite_differences(make_law, scramble, asked, kind):
-    plain = {"plane": PlaneMean, "bent": BentMean}
+    rising = functools.partial(RisingMean, ends=(-1.0, 1.0))
+    plain = {"plane": PlaneMean, "bent": BentMean, "rising": rising}
     mean = make_law() if kind == "law" else plain[kind](make_law().scale, level=0.3, spread=0.7)
     mean = scramble(mean, seed=8)
     values, (location, std) = mean.values().detach(), mean.prior()
@@ -232,11 +235,39 @@ def test_a_bent_plane_is_a_power_law_and_straight_where_the_exponent_is_zero(ask
     np.testing.assert_allclose(mean(asked).detach(), expected, rtol=1e-7)
 
 
+def test_a_rising_mean_adds_a_power_law_to_the_odds_of_guessing_below_a_ceiling(asked, make_law):
+    mean = RisingMean(make_law().scale, level=1.0, spread=1.0, ends=(-0.5, 0.5))
+    with torch.no_grad():
+        mean.size_slope.fill_(0.3)
+        mean.progress_slope.fill_(0.2)
+        mean.ceiling.fill_(2.0)
+    power = 1.0 + 0.3 * (asked.size - 16) + 0.2 * (asked.progress - 20)
+    risen = np.exp(-0.5) + np.exp(power.numpy())
+    np.testing.assert_allclose(np.exp(-mean(asked).detach().numpy()), 1 / risen + np.exp(-2.0), rtol=ALGEBRA)
+
+
+@pytest.mark.parametrize(
+    ("transform", "mean"),
+    [
+        (LogOdds(0.02, 1.0), RisingMean),
+        (LogScore(0.02), RisingMean),
+        (Affine(0.0, 1.0), BentMean),
+        (Affine(0.5, -0.1, 1.0), PlaneMean),
+    ],
+)
+def test_curves_of_scores_rise_signed_ones_flatten_and_bounded_ones_are_left_to_the_kernel(
+    transform, mean, make_law
+):
+    y = torch.tensor([0.1, 0.5, 0.7], dtype=torch.float64)
+    assert isinstance(curve_mean(transform, make_law().scale, y), mean)
+    assert isinstance(curve_mean(transform, make_law().scale, y, "plane"), PlaneMean)
+
+
 def test_a_law_goes_with_a_logarithm_and_a_plane_with_the_rest(make_law):
     scale, y = make_law().scale, torch.tensor([0.1, 0.5, 0.7], dtype=torch.float64)
     assert isinstance(curve_mean(LogFloor(0.5), scale, y), LawMean)
     assert isinstance(curve_mean(LogFloor(0.5), scale, y, "plane"), PlaneMean)
-    plane = curve_mean(Affine(0.0, 1.0), scale, y)
+    plane = curve_mean(Affine(0.0, -1.0, 1.0), scale, y)
     assert isinstance(plane, PlaneMean)
     assert plane.described()["level"] == pytest.approx(0.5)
     finals = replace(scale, onset=None)

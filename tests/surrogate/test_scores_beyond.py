@@ -1,4 +1,4 @@
-"""Scores of larger models: they flatten as the loss behind them does, and the surrogate of few sizes knows."""
+"""Scores and signed outputs of larger models: they flatten as the loss behind them does, also along curves."""
 
 import numpy as np
 import pandas as pd
@@ -34,4 +34,53 @@ def test_scores_of_the_two_largest_sizes_are_not_overshot(score, most, tmp_path)
     assert np.mean((lower[:, 0] <= truth) & (truth <= upper[:, 0])) > 0.6
     surrogate.save(tmp_path / "scores.safetensors")
     again = ps.load_surrogate(tmp_path / "scores.safetensors").predict(asked, at)
+    np.testing.assert_allclose(again.mean, found.mean, rtol=1e-10)
+
+
+def curves(output, runs=40, points=10, seed=0):
+    """Curves of five sizes whose output is a function of size and tokens."""
+    generator = np.random.default_rng(seed)
+    size = np.tile([1e7, 3e7, 1e8, 3e8, 1e9], runs // 5)
+    lr = 10 ** generator.uniform(-4, -2, runs)
+    at = np.geomspace(0.02, 1, points) * generator.choice([1e9, 2e9, 4e9], runs)[:, None]
+    worth = size[:, None] / 1e8 * np.exp(0.03 * generator.standard_normal((runs, 1)))
+    frame = pd.DataFrame({"run": [f"r{i}" for i in range(runs)], "N": size, "lr": lr})
+    frame = frame.loc[frame.index.repeat(points)].reset_index(drop=True)
+    value = output(worth, at / 1e9, 0.1 * (np.log10(lr)[:, None] + 3) ** 2)
+    return frame.assign(D=at.ravel(), output=value.ravel())
+
+
+def emergent(size, tokens, penalty):
+    """Accuracy that leaves chance where size times tokens suffices, and comes close to one."""
+    return 0.25 + 0.7 / (1 + (size * tokens / np.exp(penalty) / 0.8) ** -0.95)
+
+
+def closing(size, tokens, penalty):
+    """Accuracy in per cent of which ever less is missing."""
+    return 100 * (1 - 0.9 * -np.expm1(-0.5 * np.exp(penalty) * size**-0.8 * (tokens + 0.003) ** -0.8))
+
+
+def signed(size, tokens, penalty):
+    """Negative log likelihood that passes through zero."""
+    return np.exp(penalty) * (0.9 * size**-0.25 + 1.2 * (tokens + 0.003) ** -0.35) - 2.0
+
+
+@pytest.mark.parametrize(
+    ("output", "goal", "most"),
+    [(emergent, "max", 0.05), (closing, "max", 5.0), (signed, "min", 0.03)],
+    ids=["emergent accuracy", "accuracy in per cent", "signed loss"],
+)
+def test_ends_of_curves_of_the_next_size_are_foretold(output, goal, most, tmp_path):
+    frame = curves(output)
+    largest = frame.N.max() == frame.N
+    roles = {"run": "run", "axis": "D", "output": "output", "goal": goal, "params": "N"}
+    surrogate = ps.fit_surrogate(ps.RunLog.from_frame(frame[~largest], **roles), embedder=None)
+    ends = frame[largest].groupby("run").tail(1)
+    asked, at, truth = ends[["N", "lr"]], ends[["D"]].to_numpy(), ends.output.to_numpy()
+    found = surrogate.predict(asked, at)
+    assert np.abs(found.median[:, 0] - truth).mean() < most
+    lower, upper = found.interval(0.9)
+    assert np.mean((lower[:, 0] <= truth) & (truth <= upper[:, 0])) > 0.6
+    surrogate.save(tmp_path / "curves.safetensors")
+    again = ps.load_surrogate(tmp_path / "curves.safetensors").predict(asked, at)
     np.testing.assert_allclose(again.mean, found.mean, rtol=1e-10)

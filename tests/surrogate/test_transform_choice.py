@@ -9,7 +9,7 @@ from scipy.stats import norm
 import probscale as ps
 from probscale.encode.encoder import fit_encoder
 from probscale.model.exact import solve_exactly
-from probscale.model.transforms import Affine, LogFloor, LogOdds, LogScore, OutputTransform
+from probscale.model.transforms import Affine, LogFloor, LogOdds, LogScore, OutputTransform, log_slope
 from probscale.surrogate.fitting import quick_fit
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import prepare
@@ -101,3 +101,22 @@ def test_the_density_is_that_of_conditioning_on_everything_else():
             parts.append(odds + np.log(1 / more + 1 / less))
         means.append(np.concatenate(parts).mean())
     assert left_out_density(points, state) == pytest.approx(np.mean(means), rel=1e-6)
+
+
+def test_the_largest_of_three_sizes_is_left_out_too():
+    log = scores("multiplied")
+    frame = log.to_frame().drop(columns="diverged")
+    frame["N"] = frame.one.map({f"a{i}": 10.0 ** (6 + i // 2) for i in range(6)})
+    roles = {"run": "run", "axis": "size", "output": "score", "goal": "max", "params": "N"}
+    log = ps.RunLog.from_frame(frame.drop(columns=["one", "other"]), **roles)
+    encoder, generator = fit_encoder(log, None), np.random.default_rng(0)
+    points = prepare(log, encoder, transform="score", share=0.0, most=2_000, generator=generator)
+    state = quick_fit("law", FitOptions(iterations=20))(points)
+    size = points.data.rows.size.numpy()
+    residual, variance = state.leave_groups_out(points.cells)
+    with torch.no_grad():
+        variance = variance + state.process.noise(points.data.rows)
+    slope = log_slope(points.transform, points.output).mean()
+    cells = norm.logpdf(residual.numpy(), 0.0, variance.sqrt().numpy()).mean() + slope
+    largest = state.density_without(np.flatnonzero(size == size.max())).mean() + slope
+    assert left_out_density(points, state) == pytest.approx((cells + largest) / 2, rel=1e-6)

@@ -6,7 +6,11 @@ from torch import Tensor
 
 from probscale.model.bent import BentMean
 from probscale.model.means import Believed, CurveMean, LawMean, LawScale, PlaneMean
-from probscale.model.transforms import LogFloor, OutputTransform
+from probscale.model.rising import RisingMean
+from probscale.model.transforms import Affine, LogFloor, LogOdds, LogScore, OutputTransform
+
+CHANCE = 0.02
+"""Quantile of the modelled scores of curves at which guessing is expected."""
 
 
 def curve_mean(
@@ -16,10 +20,11 @@ def curve_mean(
     kind: str = "law",
     believed: Believed | None = None,
 ) -> CurveMean:
-    """Mean function that goes with a transform: a law of losses, a bent plane of other finals, or a plane.
+    """Mean function that goes with a transform: a law of losses, else what flattens as laws do, or a plane.
 
     Scores and signed outputs flatten with size as the loss behind them does: a plane overshoots beyond the
-    observed sizes. Along curves the kernel sees them flatten.
+    observed sizes. Logarithms and log odds of scores along curves leave chance and rise. Along other curves
+    of scores, which are bounded, the kernel sees them flatten.
 
     Args:
         transform: Output to the modelled scale.
@@ -33,6 +38,11 @@ def curve_mean(
         if believed is not None and scale.varies_in_size:
             law.believe(believed(scale))
         return law
-    straight = kind != "law" or isinstance(transform, LogFloor) or scale.onset is not None
-    mean = PlaneMean if straight else BentMean
-    return mean(scale, level=float(y.median()), spread=max(float(y.std()), 1e-3) if len(y) > 1 else 1.0)
+    spread = max(float(y.std()), 1e-3) if len(y) > 1 else 1.0
+    level, curves = float(y.median()), scale.onset is not None
+    if kind != "law" or isinstance(transform, LogFloor):
+        return PlaneMean(scale, level=level, spread=spread)
+    if curves and isinstance(transform, LogOdds | LogScore):
+        return RisingMean(scale, level=level, spread=spread, ends=(float(y.quantile(CHANCE)), float(y.max())))
+    straight = curves and not (isinstance(transform, Affine) and transform.upper is None)
+    return (PlaneMean if straight else BentMean)(scale, level=level, spread=spread)

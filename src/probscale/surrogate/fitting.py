@@ -22,6 +22,7 @@ from probscale.model.mean_choice import curve_mean
 from probscale.model.mean_fit import fit_mean
 from probscale.model.means import Believed, CurveMean, LawMean, breaks_of
 from probscale.model.posterior import Tail
+from probscale.model.rising import SETTLED, RisingMean
 from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, LogFloor
 from probscale.model.tying import Tie, apply_tie
 from probscale.model.weighing import robust_weights
@@ -306,8 +307,8 @@ def _fit_state(
         fixed = [*fixed, *set_run_apart(process, points)]
         # Left free, the law of few sizes drifts to where the kernel explains them best, not to where it
         # foretells more; its uncertainty enters in closed form later. Curves need the joint fit: neighbouring
-        # points share their errors.
-        with held([*fixed, *(breaks_of(mean) if layout.axis else mean.parameters())]):
+        # points share their errors. How scores leave chance would be left to the kernel.
+        with held([*fixed, *_settled(mean, curves=bool(layout.axis))]):
             outcome = None if given.earlier is None else given.earlier.resumed(process, some, options)
             if outcome is None:
                 outcome = _fit_parameters(process, some, points, kind, spread, options)
@@ -335,6 +336,15 @@ def _fitted_mean(
     if isinstance(mean, LawMean):
         mean.widen_onset(typical_end(points))
     return mean, spread
+
+
+def _settled(mean: CurveMean, *, curves: bool) -> list[torch.nn.Parameter]:
+    """Parameters of a mean that stay where they explain the data alone while the kernel is fitted."""
+    if not curves:
+        return list(mean.parameters())
+    if isinstance(mean, RisingMean):
+        return [mean.get_parameter(name) for name in SETTLED]
+    return breaks_of(mean)
 
 
 def _fit_parameters(

@@ -16,6 +16,7 @@ from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean
 from probscale.model.offsets import SizeOffset, offset_of, with_offsets
 from probscale.model.outputs import OutputsProcess, linked
 from probscale.model.repeats import UniqueData
+from probscale.model.rising import RisingMean
 from probscale.model.transforms import LogFloor, OutputTransform
 from probscale.surrogate.rows import layout_of
 
@@ -28,7 +29,7 @@ def describe_process(process: CurveProcess) -> dict[str, Any]:
     if isinstance(process, LatentProcess):
         shape = list(process.tasks.get_parameter("deviation").shape)
         return {"kind": "LatentProcess", "columns": asdict(process.tasks.columns), "tasks": shape}
-    assert isinstance(mean, LawMean | PlaneMean | BentMean)
+    assert isinstance(mean, LawMean | PlaneMean | BentMean | RisingMean)
     scale, wanes = asdict(mean.scale), process.layout.wanes
     described, offset = {"kind": type(mean).__name__, "scale": scale, "wanes": wanes}, offset_of(process)
     return described if offset is None else described | {"offset": offset.described()}
@@ -49,6 +50,8 @@ def build_process(description: dict[str, Any], encoder: Encoder, transform: Outp
     if description["kind"] == "LawMean":
         assert isinstance(transform, LogFloor)
         mean: CurveMean = LawMean(transform, scale)
+    elif description["kind"] == "RisingMean":
+        mean = RisingMean(scale, level=0.0, spread=1.0, ends=(0.0, 0.0))
     else:
         plain = BentMean if description["kind"] == "BentMean" else PlaneMean
         mean = plain(scale, level=0.0, spread=1.0)

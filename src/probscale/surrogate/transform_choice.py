@@ -14,13 +14,16 @@ from probscale.model.transforms import log_slope
 from probscale.surrogate.averaging import left_out_groups
 from probscale.surrogate.prepare import Prepared
 
+FEWEST_SIZES = 3
+"""Model sizes from which on the largest is left out too: what suits known sizes need not suit the next."""
+
 
 @torch.no_grad()
 def left_out_density(points: Prepared, state: ExactState) -> float:
     """Mean log density of single points, output units, when their cell or a value of a level was left out.
 
-    Cells are left out in turn, and then the values of each level; the means of these parts are averaged.
-    Parameters stay those of the fit.
+    Cells are left out in turn, and then the values of each level; of three model sizes or more, also the
+    largest. The means of these parts are averaged. Parameters stay those of the fit.
 
     Args:
         points: Points, their cells and transform.
@@ -35,4 +38,8 @@ def left_out_density(points: Prepared, state: ExactState) -> float:
         residual, variance = state.leave_groups_out(groups)
         normal = torch.distributions.Normal(y - residual, (variance + noise).sqrt())
         densities.append(float(normal.log_prob(y).mean()))
+    size = points.data.rows.size.numpy().round(6)
+    distinct = np.unique(size)
+    if len(distinct) >= FEWEST_SIZES:
+        densities.append(float(state.density_without(np.flatnonzero(size == distinct[-1])).mean()))
     return float(np.mean(densities)) + slope
