@@ -51,13 +51,9 @@ def curves(output, runs=40, points=10, seed=0):
 
 
 def emergent(size, tokens, penalty):
-    """Accuracy that leaves chance where size times tokens suffices, and comes close to one."""
-    return 0.25 + 0.7 / (1 + (size * tokens / np.exp(penalty) / 0.8) ** -0.95)
-
-
-def closing(size, tokens, penalty):
-    """Accuracy in per cent of which ever less is missing."""
-    return 100 * (1 - 0.9 * -np.expm1(-0.5 * np.exp(penalty) * size**-0.8 * (tokens + 0.003) ** -0.8))
+    """Accuracy that leaves chance where size times tokens suffices, measured on two thousand questions."""
+    share = 0.25 + 0.7 / (1 + (size * tokens / np.exp(3 * penalty) / 3.0) ** -0.95)
+    return np.random.default_rng(1).binomial(2000, share) / 2000
 
 
 def signed(size, tokens, penalty):
@@ -67,8 +63,8 @@ def signed(size, tokens, penalty):
 
 @pytest.mark.parametrize(
     ("output", "goal", "most"),
-    [(emergent, "max", 0.05), (closing, "max", 5.0), (signed, "min", 0.03)],
-    ids=["emergent accuracy", "accuracy in per cent", "signed loss"],
+    [(emergent, "max", 0.06), (signed, "min", 0.03)],
+    ids=["emergent accuracy", "signed loss"],
 )
 def test_ends_of_curves_of_the_next_size_are_foretold(output, goal, most, tmp_path):
     frame = curves(output)
