@@ -258,9 +258,10 @@ def test_a_rising_mean_adds_a_power_law_to_the_odds_of_guessing_below_a_ceiling(
 def test_curves_of_scores_rise_signed_ones_flatten_and_bounded_ones_are_left_to_the_kernel(
     transform, mean, make_law
 ):
-    y = torch.tensor([0.1, 0.5, 0.7], dtype=torch.float64)
-    assert isinstance(curve_mean(transform, make_law().scale, y), mean)
-    assert isinstance(curve_mean(transform, make_law().scale, y, "plane"), PlaneMean)
+    y, scale = torch.tensor([0.1, 0.5, 0.7], dtype=torch.float64), make_law().scale
+    assert isinstance(curve_mean(transform, scale, y), mean)
+    assert isinstance(curve_mean(transform, scale, y, "plane"), PlaneMean)
+    assert isinstance(curve_mean(transform, replace(scale, varies_in_size=False), y), PlaneMean)
 
 
 def test_a_law_goes_with_a_logarithm_and_a_plane_with_the_rest(make_law):

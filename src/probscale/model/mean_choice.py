@@ -23,8 +23,8 @@ def curve_mean(
     """Mean function that goes with a transform: a law of losses, else what flattens as laws do, or a plane.
 
     Scores and signed outputs flatten with size as the loss behind them does: a plane overshoots beyond the
-    observed sizes. Logarithms and log odds of scores along curves leave chance and rise. Along other curves
-    of scores, which are bounded, the kernel sees them flatten.
+    observed sizes. Logarithms and log odds of scores leave chance and rise along curves. Along curves of
+    bounded scores, and where sizes are the same, the kernel sees what there is to see.
 
     Args:
         transform: Output to the modelled scale.
@@ -39,10 +39,13 @@ def curve_mean(
             law.believe(believed(scale))
         return law
     spread = max(float(y.std()), 1e-3) if len(y) > 1 else 1.0
-    level, curves = float(y.median()), scale.onset is not None
+    level, sizes = float(y.median()), scale.varies_in_size
     if kind != "law" or isinstance(transform, LogFloor):
         return PlaneMean(scale, level=level, spread=spread)
-    if curves and isinstance(transform, LogOdds | LogScore):
-        return RisingMean(scale, level=level, spread=spread, ends=(float(y.quantile(CHANCE)), float(y.max())))
-    straight = curves and not (isinstance(transform, Affine) and transform.upper is None)
-    return (PlaneMean if straight else BentMean)(scale, level=level, spread=spread)
+    if scale.onset is None:
+        return BentMean(scale, level=level, spread=spread)
+    if sizes and isinstance(transform, LogOdds | LogScore):
+        ends = (float(y.quantile(CHANCE)), float(y.max()))
+        return RisingMean(scale, level=level, spread=spread, ends=ends)
+    flattens = sizes and isinstance(transform, Affine) and transform.upper is None
+    return (BentMean if flattens else PlaneMean)(scale, level=level, spread=spread)
