@@ -67,6 +67,12 @@ def test_the_latent_view_and_the_table_keep_the_probability(surrogate):
     np.testing.assert_array_equal(curves.to_frame()["prob_diverge"], np.repeat(curves.prob_diverge, 2))
 
 
+def test_the_table_of_candidates_says_which_may_diverge(surrogate):
+    table = surrogate.best(ASKED, 4e8).table
+    expected = surrogate.predict(ASKED, [4e8]).prob_diverge
+    np.testing.assert_allclose(table["prob_diverge"].sort_index(), expected)
+
+
 def test_the_last_asked_point_counts_whatever_the_order(surrogate):
     forward, backward = (surrogate.predict(ASKED, at).prob_diverge for at in (AT, AT[::-1]))
     np.testing.assert_allclose(forward, backward, rtol=1e-12)
@@ -136,5 +142,6 @@ def test_without_diverged_runs_the_probability_is_zero():
     curves = stable.predict(ASKED, AT)
     np.testing.assert_array_equal(curves.prob_diverge, np.zeros(5))
     assert "prob_diverge" not in curves.to_frame()
+    assert "prob_diverge" not in stable.best(ASKED, 4e8).table
     assert stable.report.diverged == 0
     assert "diverged" not in str(stable.report)

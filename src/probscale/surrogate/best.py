@@ -33,7 +33,8 @@ class BestConfig:
         prob_best: Probability of being the best of the pool.
         prob_within: Probability of lying within `within` of the best.
         within: Margin, in output units.
-        table: The whole pool with mean, prob_best and prob_within, best first.
+        table: The whole pool with mean, prob_best and prob_within, best first; with prob_diverge too where a
+            candidate may diverge, of which the others know nothing.
     """
 
     config: dict[str, Any]
@@ -87,6 +88,8 @@ def best_config(
     prob_within = (gap <= within).mean(axis=0)
     lower, upper = curves.interval(0.9)
     table = frame.assign(mean=mean, prob_best=prob_best, prob_within=prob_within)
+    if (curves.prob_diverge > 0).any():
+        table = table.assign(prob_diverge=curves.prob_diverge)
     table = table.iloc[np.argsort(sign * mean, kind="stable")]
     return BestConfig(
         config={str(k): v for k, v in frame.iloc[[leading]].to_dict("records")[0].items()},
