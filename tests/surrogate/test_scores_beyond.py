@@ -80,3 +80,17 @@ def test_ends_of_curves_of_the_next_size_are_foretold(output, goal, most, tmp_pa
     surrogate.save(tmp_path / "curves.safetensors")
     again = ps.load_surrogate(tmp_path / "curves.safetensors").predict(asked, at)
     np.testing.assert_allclose(again.mean, found.mean, rtol=1e-10)
+
+
+def test_accuracies_of_many_curves_are_foretold_under_log_odds():
+    frame = curves(emergent, runs=160, points=26)
+    largest = frame.N.max() == frame.N
+    roles = {"run": "run", "axis": "D", "output": "output", "goal": "max", "params": "N"}
+    surrogate = ps.fit_surrogate(ps.RunLog.from_frame(frame[~largest], **roles), embedder=None)
+    report = surrogate.report.experts[0]
+    assert report.engine.startswith("functional")
+    assert report.transform.startswith("log odds")
+    ends = frame[largest].groupby("run").tail(1)
+    found = surrogate.predict(ends[["N", "lr"]], ends[["D"]].to_numpy())
+    lower, upper = (bound[:, 0] for bound in found.interval(0.9))
+    assert np.mean((lower <= ends.output) & (ends.output <= upper)) > 0.6

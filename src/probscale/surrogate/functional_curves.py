@@ -16,7 +16,7 @@ from probscale.encode.encoder import Encoder, fit_encoder
 from probscale.encode.warming import Warming, find_warming
 from probscale.model.gp import Observations
 from probscale.model.means import Rows
-from probscale.model.transforms import FLOOR_SHARE, OutputTransform, choose_transform
+from probscale.model.transforms import FLOOR_SHARE, LogFloor, OutputTransform, choose_transform
 from probscale.runs import RunLog
 from probscale.surrogate.functional import Observed, spread_evenly
 from probscale.surrogate.functional_places import Places
@@ -124,7 +124,7 @@ def read_curves(
     new[used] = np.arange(len(used))
     mine = np.flatnonzero(new[codes] >= 0)
     mine = mine[_thinned(clock.read(at[mine], horizons[codes[mine]]), codes[mine])]
-    transform = choose_transform(output[mine], roles.goal, kind=options.transform, share=FLOOR_SHARE)
+    transform = _scale_of(output[mine], roles.goal, options.transform)
     at, output, codes = at[mine], output[mine], codes[mine]
     annealing, warming = _schedules(log, clock)
     configs = log.configs.iloc[used]
@@ -150,6 +150,18 @@ def read_curves(
     ended = ended_diverged(log)
     judged = np.union1d(present, np.flatnonzero(ended))
     return curves, _classified(rows, apart | ended, judged, generator)
+
+
+def _scale_of(output: Array, goal: str, kind: str) -> OutputTransform:
+    """Transform of curves: log odds of scores out of one or a hundred, which all begin low and end high.
+
+    What they lack of the best hardly moves at first, and its law claims too much of the next size: see
+    `benchmarks/results/general_curves.md`.
+    """
+    chosen = choose_transform(output, goal, kind=kind, share=FLOOR_SHARE)
+    if kind == "auto" and isinstance(chosen, LogFloor) and chosen.upper is not None:
+        return choose_transform(output, goal, kind="score")
+    return chosen
 
 
 def _finite(log: RunLog) -> tuple[Array, Array, Positions]:
