@@ -145,3 +145,41 @@ def test_without_diverged_runs_the_probability_is_zero():
     assert "prob_diverge" not in stable.best(ASKED, 4e8).table
     assert stable.report.diverged == 0
     assert "diverged" not in str(stable.report)
+
+
+@pytest.fixture(scope="module", params=["exact", "latent", "grid", "functional"])
+def several(request):
+    """A log of two outputs of runs of which some end in NaN, and what each engine makes of it."""
+    frame = runs(1.0).to_frame().drop(columns="diverged")
+    frame["half"] = np.where(frame["run"].str[1:].astype(int) % 2, "odd", "even")
+    more = [frame.assign(tokens=frame["tokens"] * s, loss=frame["loss"] * s**-0.05) for s in (1, 1.2, 1.4)]
+    frame = pd.concat(more).sort_values(["run", "tokens"]).reset_index(drop=True)
+    frame["other"] = 1.2 * frame["loss"] * (1 + 0.002 * np.sin(np.arange(len(frame))))
+    frame.loc[(frame["lr"] > 1e-2) & (frame["tokens"] > 1e8), ["loss", "other"]] = np.nan
+    roles = {"run": "run", "axis": "tokens", "output": ["loss", "other"], "nonfinite": "diverged"}
+    roles |= {"levels": ("half",)} if request.param in ("latent", "grid") else {"params": "N"}
+    log = ps.RunLog.from_frame(frame, **roles)
+    options = FitOptions(iterations=8, rounds=1)
+    few = ps.fit_surrogate(
+        log.select(np.arange(40) < 32), embedder=None, model=request.param, options=options
+    )
+    return log, few
+
+
+@pytest.mark.parametrize("output", ["loss", "other"])
+def test_divergence_of_runs_of_several_outputs_is_learnt(several, output, tmp_path):
+    log, few = several
+    asked = [config | {"half": "odd"} for config in ASKED]
+    more = few.condition(log)
+    more.save(tmp_path / "s.safetensors")
+    again = ps.fit_surrogate(log, embedder=None, options=FitOptions(iterations=8, rounds=1), start=few)
+    for surrogate in (few, more, again, ps.load_surrogate(tmp_path / "s.safetensors")):
+        probability = surrogate.predict(asked, AT, output=output).prob_diverge
+        assert (probability[:2] < 0.2).all()
+        assert probability[4] > 2.5 * probability[:2].max()
+    loaded = ps.load_surrogate(tmp_path / "s.safetensors")
+    one, other = (s.predict(asked, AT, output=output).prob_diverge for s in (more, loaded))
+    np.testing.assert_allclose(other, one, rtol=1e-10)
+    last = log.configs.index[-1:].tolist()
+    known = more.predict(pd.DataFrame({"run": last}), AT, output=output)
+    assert np.isfinite(known.mean).all()

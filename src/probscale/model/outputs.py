@@ -122,6 +122,11 @@ def with_output(rows: Rows, codes: Tensor, output: int, errors: Tensor | None = 
     return Rows(torch.cat([rows.x, torch.stack(last, dim=1)], dim=1), rows.size, rows.progress)
 
 
+def without_output(rows: Rows) -> Rows:
+    """Rows as those of one output alone: without the columns of errors, run and output."""
+    return Rows(rows.x[:, :ERROR], rows.size, rows.progress)
+
+
 def errors_like(rows: Rows, known: Rows) -> Rows:
     """Rows with errors as large as those of known rows of the same point: what is odd about it is shared."""
     place: dict[tuple[float, float], float] = {}

@@ -14,7 +14,7 @@ from probscale.model.divergence import DivergenceModel
 from probscale.model.exact import ExactState
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.means import Rows
-from probscale.model.outputs import OUTPUT, RUN, OutputsProcess, errors_like, with_output
+from probscale.model.outputs import OUTPUT, RUN, OutputsProcess, errors_like, with_output, without_output
 from probscale.model.posterior import CurveBlock, Tail
 from probscale.model.succession import Succession
 from probscale.model.transforms import OutputTransform
@@ -140,7 +140,8 @@ class Expert:
         diverges = None
         if self.divergence is not None:
             last = np.arange(count) * points + at.argmax(axis=1)
-            diverges = self.divergence.probability(rows.take(torch.from_numpy(last)))
+            asked = rows.take(torch.from_numpy(last))
+            diverges = self.divergence.probability(asked if self.siblings is None else without_output(asked))
         draws = None if self.takeover is None else Succession(tuple(parts), tail)
         return CurveBlock(self.transform, tuple(parts), tail, prob_diverge=diverges, draws=draws)
 
