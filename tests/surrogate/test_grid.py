@@ -7,6 +7,7 @@ import pytest
 import probscale as ps
 from probscale.errors import ConfigError, FitError
 from probscale.runs import RunLog
+from probscale.surrogate.grid_fit import transforms_of
 from tolerances import EXACT
 
 EPOCHS = np.arange(1.0, 13.0)
@@ -156,3 +157,37 @@ def test_runs_that_differ_in_labels_alone_are_fitted():
     curves = surrogate.predict([{"learner": "learner 2", "task": "task 3"}], at=steps)
     truth = 1 + 0.2 + 0.15 + 0.5 / steps
     assert np.abs(curves.mean[0] - truth).max() < 0.05
+
+
+def accuracies(seed, best):
+    """Accuracies of runs on one grid, which leave nothing for a ceiling as far as their settings let them."""
+    rng = np.random.default_rng(seed)
+    lr, width = 10 ** rng.uniform(-3, -1, RUNS), rng.integers(16, 512, RUNS).astype(float)
+    worth = 1.1 * np.log(width / 90) - 2 * np.log10(lr / 1e-2) ** 2
+    odds = worth[:, None] + 1.2 * np.log(EPOCHS / 5) + 0.1 * rng.standard_normal((RUNS, 1))
+    score = best * 0.97 / (1 + np.exp(-odds)) + best * 0.003 * rng.standard_normal((RUNS, len(EPOCHS)))
+    frame = pd.DataFrame({"run": [f"r{i}" for i in range(RUNS)], "lr": lr, "width": width})
+    frame = frame.loc[frame.index.repeat(len(EPOCHS))].reset_index(drop=True)
+    return frame.assign(epoch=np.tile(EPOCHS, RUNS), score=score.clip(0, best).ravel())
+
+
+@pytest.mark.parametrize("best", [1.0, 100.0])
+def test_accuracies_of_settings_beyond_those_seen_lie_in_their_intervals(best):
+    frame = accuracies(0, best)
+    large = frame.width > frame.width.quantile(0.75)
+    roles = {"run": "run", "axis": "epoch", "output": "score", "goal": "max"}
+    log = RunLog.from_frame(frame[~large].reset_index(drop=True), **roles)
+    surrogate = ps.fit_surrogate(log, model="grid", embedder=None)
+    assert surrogate.report.experts[0].transform.startswith("log odds")
+    asked = frame[large].drop_duplicates("run")[["lr", "width"]]
+    truth = frame[large].score.to_numpy().reshape(-1, len(EPOCHS))
+    lower, upper = surrogate.predict(asked, EPOCHS).interval(0.9)
+    assert np.mean((lower <= truth) & (truth <= upper)) > 0.8
+    assert (lower >= 0).all()
+    assert (upper <= best).all()
+
+
+def test_a_transform_is_fitted_once(whole):
+    signed = log_of(whole.assign(loss=whole.loss - whole.loss.median()))
+    assert len(transforms_of(signed, np.arange(RUNS), "auto")) == 1
+    assert len(transforms_of(log_of(whole), np.arange(RUNS), "auto")) == 3

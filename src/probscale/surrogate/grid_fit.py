@@ -20,7 +20,7 @@ from probscale.model.grid_posterior import GridQuery, solve_grid
 from probscale.model.means import PlaneMean
 from probscale.model.posterior import Tail
 from probscale.model.tails import LEAST_BEYOND, fit_tail
-from probscale.model.transforms import OutputTransform, choose_transform, log_slope
+from probscale.model.transforms import LogFloor, OutputTransform, choose_transform, log_slope
 from probscale.runs import RunLog
 from probscale.surrogate.grid import GridExpert, axis_coordinates, config_layout, config_rows
 from probscale.surrogate.known_points import FEWEST_PER_RUN, run_codes, spikes_of
@@ -142,7 +142,8 @@ def fit_grid_expert(
     stable = _present(log)[~points.diverged]
     chosen = np.sort(generator.permutation(len(stable))[:LEARNT_RUNS])
     with threads_for(len(chosen)):
-        candidates = [_candidate(log, encoder, stable, chosen, s, options) for s in FLOOR_SHARES]
+        scales = transforms_of(log, stable, options.transform)
+        candidates = [_candidate(log, encoder, stable, chosen, scale, options) for scale in scales]
         best = max(candidates, key=lambda candidate: candidate.evidence)
         tail, prefix_tail = _tails(best, torch.from_numpy(chosen), options.place, generator)
     size = points.data.rows.size
@@ -167,20 +168,41 @@ def _present(log: RunLog) -> NDArray[np.intp]:
     return np.unique(log.codes[np.isfinite(log.points[log.output].to_numpy(dtype=np.float64))])
 
 
+def transforms_of(log: RunLog, stable: NDArray[np.intp], kind: str) -> tuple[OutputTransform, ...]:
+    """Output transforms to compare, each once: several floors, and log odds of scores whose best is known.
+
+    Args:
+        log: Runs.
+        stable: Those that are learnt from.
+        kind: As `choose_transform` takes it.
+    """
+    output = log.points[log.output].to_numpy(dtype=np.float64)
+    output = output[_kept(log, stable)]
+    found = [choose_transform(output, log.roles.goal, kind=kind, share=share) for share in FLOOR_SHARES]
+    if kind == "auto" and isinstance(found[0], LogFloor) and found[0].upper is not None:
+        found.append(choose_transform(output, log.roles.goal, kind="score"))
+    return tuple(dict.fromkeys(found))
+
+
+def _kept(log: RunLog, stable: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Positions of the points of some runs that are learnt from."""
+    finite = np.isfinite(log.points[log.output].to_numpy(dtype=np.float64))
+    return np.flatnonzero(finite & ~spikes_of(log) & np.isin(log.codes, stable))
+
+
 def _candidate(
     log: RunLog,
     encoder: Encoder,
     stable: NDArray[np.intp],
     chosen: NDArray[np.intp],
-    share: float,
+    transform: OutputTransform,
     options: FitOptions,
 ) -> GridCandidate:
     output = log.points[log.output].to_numpy(dtype=np.float64)
     place = np.full(log.n_runs, -1, dtype=np.intp)
     place[stable] = np.arange(len(stable))
-    keep = np.flatnonzero(np.isfinite(output) & ~spikes_of(log) & (place[log.codes] >= 0))
+    keep = _kept(log, stable)
     at, run = log.points[log.roles.axis].to_numpy(dtype=np.float64)[keep], place[log.codes[keep]]
-    transform = choose_transform(output[keep], log.roles.goal, kind=options.transform, share=share)
     grid = np.unique(log.points[log.roles.axis].to_numpy(dtype=np.float64))
     y, seen = np.zeros((len(stable), len(grid))), np.zeros((len(stable), len(grid)), dtype=bool)
     cell = (run, np.searchsorted(grid, at))
