@@ -63,6 +63,14 @@ def test_training_coordinates_are_standardised():
     np.testing.assert_allclose([z.mean(), z.std()], [0, 1], atol=EXACT)
 
 
+def test_marks_of_values_that_were_not_given_are_told_from_values():
+    given = np.geomspace(1e-4, 1e-1, RUNS)
+    some = np.where(np.arange(RUNS) % 3, RNG.uniform(0, 1, RUNS), np.nan)
+    features = fitted({"decay": some, "lr": given[RNG.permutation(RUNS)], "batch": some[::-1] ** 2})
+    assert features.names == ("decay", "decay missing", "lr", "batch", "batch missing")
+    assert features.untold == (1, 4)
+
+
 def test_far_queries_and_values_outside_the_domain_stay_finite():
     field = numeric_field("lr", np.array([1e-3, 1e-2]))
     z = field.apply(np.array([1e300, 1e-300, 0.0, -1.0, np.nan, np.inf]))[:, 0]

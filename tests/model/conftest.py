@@ -27,7 +27,8 @@ GRID = Layout(
 SCORES = Layout(("pairs",), axis=(0,), labels=(LabelBlock("src", 1, level=True),), run=2, growth=True)
 TWO_WAYS = (LabelBlock("src", 1, level=True), LabelBlock("tgt", 2, level=True))
 PAIRS = Layout(("pairs",), axis=(0,), labels=TWO_WAYS, run=3, sharing=(TWO_WAYS,))
-LAYOUTS = {"curves": CURVES, "points": POINTS, "grid": GRID, "scores": SCORES, "pairs": PAIRS}
+GAPS = Layout(("N", "lr", "tokens", "lr missing"), sizes=(0, 2), axis=(2,), run=4, untold=(3,))
+LAYOUTS = {"gaps": GAPS, "curves": CURVES, "points": POINTS, "grid": GRID, "scores": SCORES, "pairs": PAIRS}
 
 
 def columns(layout):
@@ -46,6 +47,7 @@ def random_rows(layout, count, seed=0):
             x[:, list(block.text)] = np.random.default_rng(99).standard_normal((3, len(block.text)))[codes]
     if layout.run is not None:
         x[:, layout.run] = rng.integers(0, count // 3 + 1, count)
+        x[:, list(layout.untold)] = 2.0 * (x[:, [layout.run]] % 2)
     size, progress = 16 + x[:, 0], 20 + x[:, 2]
     return Rows(*(torch.from_numpy(v.copy()) for v in (x, size, progress)))
 

@@ -116,6 +116,24 @@ def test_runs_share_nothing_but_themselves(curves_layout, rows_of, scramble):
     assert (matrix[~same] == 0).all()
 
 
+def test_what_was_not_given_sets_runs_apart_by_what_it_would_have_told():
+    layout = Layout(("lr", "lr missing", "decay", "decay missing", "step"), axis=(4,), run=5, untold=(1, 3))
+    term = RunTerm(layout, scale=0.1)
+    with torch.no_grad():
+        term.get_parameter("hidden").copy_(torch.log(torch.tensor([0.3, 0.4])))
+    x = torch.zeros(5, 6, dtype=torch.float64)
+    x[:, 5] = torch.tensor([0.0, 1.0, 2.0, 3.0, 3.0])
+    x[[1, 3, 4], 1] = 2.0
+    x[2:, 3] = 2.0
+    x[4, 4] = 1.0
+    matrix = dense(term, x)
+    own = matrix[0, 0]
+    np.testing.assert_allclose(np.diag(matrix) - own, [0.0, 0.09, 0.16, 0.25, 0.25], atol=ALGEBRA)
+    np.testing.assert_allclose(term(x, diag=True).detach().numpy(), np.diag(matrix), rtol=ALGEBRA)
+    assert 0.25 < matrix[3, 4] < 0.25 + own
+    assert (matrix[:3, 3:] == 0).all()
+
+
 def test_a_run_term_needs_a_run_column():
     with pytest.raises(ValueError, match="run column"):
         RunTerm(Layout(("N",)), scale=0.1)

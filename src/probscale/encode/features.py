@@ -60,6 +60,12 @@ class FeatureMap:
         return tuple(name for item in self.numeric for name in item.names)
 
     @property
+    def untold(self) -> tuple[int, ...]:
+        """Coordinates that mark values that were not given."""
+        marks = [mark for item in self.numeric for mark in (False, True)[: len(item.names)]]
+        return tuple(place for place, mark in enumerate(marks) if mark)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every column that enters."""
         items = (*self.numeric, *(item for item in self.categorical if not item.of))

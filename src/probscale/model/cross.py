@@ -116,7 +116,7 @@ def _(first: MemberTerm, second: MemberTerm, x1: Tensor, x2: Tensor) -> Tensor:
 def _(first: RunTerm, second: RunTerm, x1: Tensor, x2: Tensor) -> Tensor:
     same = (x1[:, first.run, None] == x2[None, :, first.run]).to(x1.dtype)
     drift = _product(first, second, "drift") * _along(first, second, "width", x1, x2)
-    return same * (_product(first, second, "scale") + drift)
+    return same * ((first.offset(x1) * second.offset(x1)).sqrt()[:, None] + drift)
 
 
 @crossed.register

@@ -43,6 +43,7 @@ class Layout:
         run: Column of the run's code, or None when every run has a single point.
         growth: Whether deviations of tasks and runs may grow along the axis: scores all start at nothing.
         sharing: Pairs of levels that share their values, such as source and target languages.
+        untold: Continuous columns that mark values that were not given, zero where they were.
         wanes: How surely deviations wane along the axis, 0 to 1: those of few runs of a loss do.
     """
 
@@ -53,6 +54,7 @@ class Layout:
     run: int | None = None
     growth: bool = False
     wanes: float = 0.0
+    untold: tuple[int, ...] = ()
     sharing: tuple[tuple[LabelBlock, LabelBlock], ...] = ()
 
     @property

@@ -34,6 +34,10 @@ RELEVANCE, APART = 0.0, -3.0
 MIX, MIX_STD = 0.0, 1.5
 """Prior of the logit of the share that texts have in the likeness of two labels."""
 
+UNTOLD, UNTOLD_STD = 2.0, 1.5
+"""Prior scale of what values that were not given would tell, all together, over that between runs, and the
+standard deviation of its logarithm; chosen on simulated logs (`benchmarks/results/general_curves.md`)."""
+
 NEAR = 0.6
 """Prior distance at which texts are near, in root mean squares of the distance to their mean."""
 
@@ -268,8 +272,12 @@ class TaskTerm(LogParameterKernel):
 class RunTerm(AxisKernel):
     """Deviation of each run from what its configuration says: an offset plus a curve of its own.
 
+    Each value that was not given adds to the offset what it would have told: runs whose learning rate nobody
+    wrote down differ by what the rate does, and are no more alike than that.
+
     Attributes:
         fresh: Whether runs that were never observed, those with negative codes, deviate too.
+        untold: Columns that mark values that were not given.
     """
 
     def __init__(self, layout: Layout, *, scale: float) -> None:
@@ -282,14 +290,25 @@ class RunTerm(AxisKernel):
         self.declare("scale", math.log(scale / 2), math.log(scale), 1.0)
         self.declare("drift", math.log(scale / 2), math.log(scale), 1.0)
         self.declare("width", math.log(1.0), math.log(1.0), 0.7, len(layout.axis))
+        self.untold = layout.untold
+        if self.untold:
+            usual = math.log(UNTOLD * scale / math.sqrt(len(self.untold)))
+            self.declare("hidden", usual, usual, UNTOLD_STD, len(self.untold))
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
         """Covariance within runs, zero between them."""
-        constant = torch.exp(2 * self.get_parameter("scale"))
         drift = torch.exp(2 * self.get_parameter("drift"))
         if diag:
-            return (constant + drift) * self._deviates(x1).to(x1.dtype)
-        return self._same(x1, x2) * (constant + self.along("width", x1, x2, drift))
+            return (self.offset(x1) + drift) * self._deviates(x1).to(x1.dtype)
+        return self._same(x1, x2) * (self.offset(x1)[:, None] + self.along("width", x1, x2, drift))
+
+    def offset(self, x: Tensor) -> Tensor:
+        """Variance of the offset of each row's run, (rows,), or (1,) where all have the same."""
+        constant = torch.exp(2 * self.get_parameter("scale"))
+        if not self.untold:
+            return constant
+        missing = (x[:, list(self.untold)] != 0.0).to(x.dtype)
+        return constant + missing @ torch.exp(2 * self.get_parameter("hidden"))
 
     def _same(self, x1: Tensor, x2: Tensor) -> Tensor:
         """One where rows are of one run, and it deviates, (rows, rows)."""

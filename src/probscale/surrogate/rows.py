@@ -25,6 +25,7 @@ def layout_of(encoder: Encoder, transform: OutputTransform | None = None) -> Lay
         encoder.run_column,
         encoder.axis.curves and transform is not None and starts_at_nothing(transform),
         sharing=sharing_of(encoder, labels),
+        untold=encoder.features.untold,
     )
 
 
