@@ -130,6 +130,11 @@ BROKEN = {
         r"column 'tokens' is axis and cannot also be configuration; drop or rename it",
     ),
     "goal": (lambda d: d, {"goal": "minimise"}, r"""goal must be "min" or "max", got 'minimise'"""),
+    "list of goals": (
+        lambda d: d.assign(score=1 - d.loss),
+        {"output": ["loss", "score"], "goal": ["min", "max"]},
+        r"""or of several outputs goal={'loss': "min", ...}, got \['min', 'max'\]""",
+    ),
     "nonfinite": (lambda d: d, {"nonfinite": "ignore"}, r"nonfinite must be"),
     "no output": (lambda d: d, {"output": ()}, r"output names no column"),
     "names": (lambda d: d.rename(columns={"lr": 3}), {}, r"column names must be strings, got 3"),

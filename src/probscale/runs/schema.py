@@ -162,7 +162,8 @@ def _goals(goal: str | Mapping[str, str], outputs: tuple[str, ...]) -> tuple[Goa
         )
     for name in outputs:
         if given[name] not in get_args(Goal):
-            raise RunLogError(f'goal must be "min" or "max", got {given[name]!r}', goal=given[name])
+            named = f', or of several outputs goal={{{outputs[0]!r}: "min", ...}}' if len(outputs) > 1 else ""
+            raise RunLogError(f'goal must be "min" or "max"{named}, got {given[name]!r}', goal=given[name])
     return tuple(given[name] for name in outputs)  # type: ignore[misc]
 
 
