@@ -10,6 +10,7 @@ import torch
 
 from probscale.laws import find_law
 from probscale.model.bent import BentMean
+from probscale.model.falling import FallingMean
 from probscale.model.mean_choice import curve_mean
 from probscale.model.means import LawMean, LawScale, PlaneMean, Rows
 from probscale.model.repeats import UniqueData, effective, overfitting, repeat_priors
@@ -71,10 +72,11 @@ def test_curves_of_all_sizes_begin_alike_where_the_law_says_so():
     np.testing.assert_allclose(ended, plainly, rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["law", "plane", "bent", "rising"])
+@pytest.mark.parametrize("kind", ["law", "plane", "bent", "rising", "falling"])
 def test_linearisation_is_that_of_finite_differences(make_law, scramble, asked, kind):
     rising = functools.partial(RisingMean, ends=(-1.0, 1.0))
-    plain = {"plane": PlaneMean, "bent": BentMean, "rising": rising}
+    falling = functools.partial(FallingMean, ends=(-1.0, 1.0))
+    plain = {"plane": PlaneMean, "bent": BentMean, "rising": rising, "falling": falling}
     mean = make_law() if kind == "law" else plain[kind](make_law().scale, level=0.3, spread=0.7)
     mean = scramble(mean, seed=8)
     values, (location, std) = mean.values().detach(), mean.prior()
@@ -244,6 +246,17 @@ def test_a_rising_mean_adds_a_power_law_to_the_odds_of_guessing_below_a_ceiling(
     power = 1.0 + 0.3 * (asked.size - 16) + 0.2 * (asked.progress - 20)
     risen = np.exp(-0.5) + np.exp(power.numpy())
     np.testing.assert_allclose(np.exp(-mean(asked).detach().numpy()), 1 / risen + np.exp(-2.0), rtol=ALGEBRA)
+
+
+def test_a_falling_mean_is_a_product_of_powers_below_its_start_and_above_its_floor(asked, make_law):
+    mean = FallingMean(make_law().scale, level=-1.0, spread=1.0, ends=(-3.0, 0.5))
+    with torch.no_grad():
+        mean.size_slope.fill_(-0.3)
+        mean.progress_slope.fill_(-0.2)
+        mean.floor_level.fill_(-4.0)
+    power = torch.exp(-1.0 - 0.3 * (asked.size - 16) - 0.2 * (asked.progress - 20)).numpy()
+    expected = np.exp(-4.0) + 1 / (np.exp(-0.5) + 1 / power)
+    np.testing.assert_allclose(np.exp(mean(asked).detach().numpy()), expected, rtol=ALGEBRA)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from probscale.model.bent import BentMean
+from probscale.model.falling import START, FallingMean
 from probscale.model.means import Believed, CurveMean, LawMean, LawScale, PlaneMean
 from probscale.model.rising import RisingMean
 from probscale.model.transforms import Affine, LogFloor, LogOdds, LogScore, OutputTransform
@@ -30,7 +31,7 @@ def curve_mean(
         transform: Output to the modelled scale.
         scale: Centre.
         y: Modelled values.
-        kind: "law" or "plane".
+        kind: "law", "falling" (losses that span decades: a product of powers) or "plane".
         believed: What is believed of the size term.
     """
     if kind == "law" and isinstance(transform, LogFloor):
@@ -40,6 +41,8 @@ def curve_mean(
         return law
     spread = max(float(y.std()), 1e-3) if len(y) > 1 else 1.0
     level, sizes = float(y.median()), scale.varies_in_size
+    if kind == "falling":
+        return FallingMean(scale, level=level, spread=spread, ends=(float(y.min()), float(y.quantile(START))))
     if kind != "law" or isinstance(transform, LogFloor):
         return PlaneMean(scale, level=level, spread=spread)
     if scale.onset is None:

@@ -48,5 +48,9 @@ class RisingMean(CurveMean):
         size = rows.size - self.scale.size
         progress = rows.progress - self.scale.progress
         chance, ceiling = (value.expand_as(progress) for value in values[:2])
-        risen = torch.logaddexp(chance, values[2] + values[3] * size + values[4] * progress)
-        return -torch.logaddexp(-ceiling, -risen)
+        return between(chance, ceiling, values[2] + values[3] * size + values[4] * progress)
+
+
+def between(lowest: Tensor, highest: Tensor, power: Tensor) -> Tensor:
+    """Log o, 1/o = 1/e^highest + 1/(e^lowest + e^power): of a power between two ends, all shapes alike."""
+    return -torch.logaddexp(-highest, -torch.logaddexp(lowest, power))

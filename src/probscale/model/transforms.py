@@ -345,7 +345,7 @@ def choose_transform(
         known = None if float(output.max()) < LEAST_SHARE else upper
         return Affine(centre, spread) if goal == "min" else Affine(centre, -spread, known)
     if goal == "min":
-        return LogFloor(_floor(output, share * _floor_shown(output)))
+        return LogFloor(_floor(output, share * floor_shown(output)))
     if upper is None:
         return Affine(centre, -spread)
     return LogFloor(_floor(upper - output, share), upper)
@@ -360,7 +360,7 @@ def _upper(score: Array) -> float | None:
     return None
 
 
-def _floor_shown(loss: Array) -> float:
+def floor_shown(loss: Array) -> float:
     """Part of the usual floor that losses of such a range leave room for."""
     smallest = float(loss.min())
     if smallest <= 0:

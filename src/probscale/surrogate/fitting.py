@@ -23,7 +23,7 @@ from probscale.model.mean_fit import fit_mean
 from probscale.model.means import Believed, CurveMean, LawMean, breaks_of
 from probscale.model.posterior import Tail
 from probscale.model.rising import SETTLED, RisingMean
-from probscale.model.transforms import FINALS_FLOOR_SHARE, FLOOR_SHARE, PLANE_FLOOR_SHARE, LogFloor
+from probscale.model.transforms import LogFloor
 from probscale.model.tying import Tie, apply_tie
 from probscale.model.weighing import robust_weights
 from probscale.runs import RunLog
@@ -35,6 +35,7 @@ from probscale.surrogate.expert import Expert
 from probscale.surrogate.extrapolation import extrapolation_break, extrapolation_factor
 from probscale.surrogate.few_runs import new_run_factor, set_run_apart, typical_end, wanes
 from probscale.surrogate.floors import with_floors
+from probscale.surrogate.mean_kinds import falls, floor_share, kind_of, kinds_for, may_fall
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_curves, choose_subset, more_to_refine, prepare
 from probscale.surrogate.restarts import Start, best_of
@@ -46,20 +47,12 @@ from probscale.surrogate.unseen import unseen_scale
 Array = NDArray[np.float64]
 
 
-FEWEST_GRID_RUNS = 12
-"""Runs from which on a plane beside the law pays on a grid: with 6, 8, 10, 12 and 14 of nanoGPT's training
-cells squared errors on upper corners are 1.4, 6.8, .7, .6 and .8 times those of the law alone, log
-densities of points .21, .34, .15, .08 and .01 smaller."""
-
 TAUGHT = 2 / 3
 """Share of many finals on which parameters are refined; those that teach nothing judge the spread. On 640
 runs of NCPL's training rows left out at random (four seeds), refined parameters have .95 of the MAE."""
 
 FEWEST_JUDGES = 200
 """Finals that teach nothing from which on they alone judge the spread: of fewer, chance would."""
-
-MOST_AVERAGED = 1_500
-"""Points of a grid from which on a plane does without a law."""
 
 
 @dataclass(frozen=True)
@@ -186,16 +179,6 @@ def _fit_with_text(
     return (told, told_fits, gain) if gain >= LEAST_GAIN else (points, fits, gain)
 
 
-def _kinds(log: RunLog, encoder: Encoder, options: FitOptions) -> tuple[str, ...]:
-    """Mean functions that suit a log."""
-    if options.means:
-        return options.means
-    if not layout_of(encoder).is_small_grid or log.n_runs < FEWEST_GRID_RUNS:
-        return ("law",)
-    several = options.average and log.n_points <= MOST_AVERAGED and log.roles.params is not None
-    return ("law", "plane") if several else ("plane",)
-
-
 def _fit_encoded(
     log: RunLog,
     encoder: Encoder,
@@ -204,8 +187,8 @@ def _fit_encoded(
     given: Given,
 ) -> tuple[Prepared, Fits, str]:
     """Points and fits of all mean functions, and the transform that foretells left-out cells best."""
-    kinds = _kinds(log, encoder, options)
-    share = _floor_share(kinds, curves=encoder.axis.curves)
+    kinds = kinds_for(log, encoder, options)
+    share = floor_share(kinds, curves=encoder.axis.curves)
     candidates = [
         (*_fit_transform(log, encoder, transform, share, kinds, options, given), transform)
         for transform in transforms
@@ -231,7 +214,7 @@ def _beyond(
         for law in laws:
             law.may_break(given.lasting.break_std, given.lasting.short_std)
         return given.lasting.expert.beyond
-    kinds = ["law" if state.process.mean in laws else "plane" for state in mixture.states]
+    kinds = [kind_of(state.process.mean) for state in mixture.states]
     expected = expected_beyond(points.encoder)
 
     def again(fold: Prepared) -> Mixture:
@@ -247,12 +230,6 @@ def _beyond(
     for law in laws:
         law.may_break(slope, short)
     return factor
-
-
-def _floor_share(kinds: tuple[str, ...], *, curves: bool) -> float:
-    if "law" not in kinds or (curves and "plane" in kinds):
-        return PLANE_FLOOR_SHARE
-    return FLOOR_SHARE if curves else FINALS_FLOOR_SHARE
 
 
 def _transforms(log: RunLog, asked: str) -> tuple[str, ...]:
@@ -283,7 +260,19 @@ def _fit_transform(
         points = replace(points, judges=rest if len(rest) >= FEWEST_JUDGES else None)
     if len(kinds) > 1 and not isinstance(points.transform, LogFloor):
         kinds = ("plane",)  # What no law describes.
-    return points, [_fit_state(points, subset, kind, options, given, more) for kind in kinds]
+    compared = not options.means and kinds == ("law",) and _may_fall(points)
+    if compared and given.lasting is not None:
+        kinds = (kind_of(given.lasting.processes[0].mean),)
+    elif compared:
+        kinds = ("law", "falling")
+    fits = [_fit_state(points, subset, kind, options, given, more) for kind in kinds]
+    if compared and len(fits) > 1:
+        fits = [fits[falls(fits[0][0], fits[1][0], points.cells)]]
+    return points, fits
+
+
+def _may_fall(points: Prepared) -> bool:
+    return may_fall(points.transform, points.output, points.data.rows.size.numpy())
 
 
 def _fit_state(

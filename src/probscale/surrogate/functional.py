@@ -20,6 +20,7 @@ from probscale.model.basis import Basis
 from probscale.model.continuation import Outlook, outlooks_of
 from probscale.model.divergence import DivergenceModel
 from probscale.model.exact import Look
+from probscale.model.falling import FallingMean
 from probscale.model.means import Rows
 from probscale.model.outlooks import Outlooks
 from probscale.model.posterior import CurveBlock, Tail
@@ -178,7 +179,12 @@ class FunctionalExpert:
 
     @cached_property
     def sizes_add_up(self) -> bool:
-        """Whether curves are losses of runs with planned ends, of sizes enough to tell how shapes change."""
+        """Whether curves are losses of runs with planned ends, of sizes enough to tell how shapes change.
+
+        Where size divides the loss it takes the same off its logarithm all along a run.
+        """
+        if isinstance(self._fitted.states[0].process.mean, FallingMean):
+            return False
         sizes = self._fitted.states[0].data.rows.size.numpy()
         distinct = 1 + int((np.diff(np.unique(sizes)) > MARGIN).sum())
         varies = self.encoder.roles.params in self.encoder.continuous and self.clock.horizon is not None

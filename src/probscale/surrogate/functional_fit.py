@@ -31,6 +31,7 @@ from probscale.surrogate.functional_calibration import calibrated
 from probscale.surrogate.functional_curves import Curves, observed_of, read_curves
 from probscale.surrogate.functional_scores import fit_scores, information_of, refined
 from probscale.surrogate.functional_sizes import size_folds, with_size_offsets
+from probscale.surrogate.mean_kinds import kind_of
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared
 from probscale.surrogate.report import ExpertReport, repairs_of
@@ -110,7 +111,8 @@ def fit_functional(
         warming=curves.warming,
     )
     expert = calibrated(expert, curves, log, residual, level)
-    again = quick_fit("law", options, Given(believed=believed))
+    kind = kind_of(expert.scores.states[0].process.mean)
+    again = quick_fit(kind, options, Given(believed=believed))
     expert = _beyond(expert, curves, residual, level, again, generator)
     if apart is not None:
         expert = replace(expert, divergence=fit_divergence(expert.scores.states[0].process, *apart))

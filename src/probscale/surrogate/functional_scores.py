@@ -19,6 +19,7 @@ from probscale.model.means import Believed, LawScale, breaks_of
 from probscale.model.scores import ScoreProcesses, Sites, sites_of
 from probscale.model.weighing import robust_weights
 from probscale.surrogate.functional_curves import Curves
+from probscale.surrogate.mean_kinds import falls, may_fall
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import choose_subset, law_scale, more_to_refine
 from probscale.surrogate.rows import layout_of
@@ -85,21 +86,12 @@ def fit_score(
     data = Observations(curves.rows, y, torch.ones_like(y))
     core = data.take(torch.from_numpy(sharp))
     subset = choose_subset(np.arange(len(sharp)), options.subset, generator)
-    scale = _scale(curves, value[sharp], sharp)
-    mean = curve_mean(curves.transform, scale, core.y, "plane" if q else "law", believed)
-    layout = layout_of(curves.encoder)
-    with threads_for(len(subset)):
-        spread = fit_mean(mean, core)
-        spread = float(np.clip(options.spread * spread, 0.01, 3.0 if q else 1.0))
-        process = CurveProcess(layout, mean, scale=spread, noise=0.1 * spread)
-        rounds, iterations = (options.rounds, options.iterations) if q == 0 else (2, 20)
-        with held(breaks_of(mean)):
-            _, outcome = fit_robustly(process, core.take(subset), rounds=rounds, iterations=iterations)
-            more = more_to_refine(np.arange(len(sharp)), options, generator)
-            if more is not None:
-                outcome = refine(process, core.take(more), outcome)
-    for _ in range(2):
-        core = replace(core, weight=robust_weights(process, core))
+    more = more_to_refine(np.arange(len(sharp)), options, generator)
+    kinds = ("plane",) if q else _kinds(curves, core, options)
+    given = _scale(curves, value[sharp], sharp), (subset, more), options, believed
+    fits = [_fit_process(curves, core, kind, *given) for kind in kinds]
+    states = [solve_exactly(*fit[:2], options.place) for fit in fits] if len(fits) > 1 else []
+    process, core, outcome = fits[falls(states[0], states[1], curves.cells[sharp]) if states else 0]
     with torch.no_grad():
         noise = float(process.noise(core.rows)[0])
     trust = np.ones(len(value))
@@ -109,6 +101,49 @@ def fit_score(
     weight = noise / (noise / np.minimum(trust, 1.0) + blunt)
     weighted = replace(data, weight=torch.from_numpy(weight))
     return solve_exactly(process, weighted, options.place), outcome, share
+
+
+def _kinds(curves: Curves, core: Observations, options: FitOptions) -> tuple[str, ...]:
+    """Means of the end; of two the one stays that foretells better what was left out."""
+    output, size = curves.transform.inverse(curves.y), core.rows.size.numpy()
+    compared = not options.means and may_fall(curves.transform, output, size)
+    return ("law", "falling") if compared else ("law",)
+
+
+def _fit_process(
+    curves: Curves,
+    core: Observations,
+    kind: str,
+    scale: LawScale,
+    taken: tuple[torch.Tensor, torch.Tensor | None],
+    options: FitOptions,
+    believed: Believed | None,
+) -> tuple[CurveProcess, Observations, FitOutcome]:
+    """Process of a score under one mean, and what it was fitted to, weighed.
+
+    Args:
+        curves: Curves of a log.
+        core: The score of runs that have shown it.
+        kind: Mean function; a plane is that of scores beyond the first.
+        scale: Centre of the mean.
+        taken: Positions of runs on which parameters are fitted, and on which they are refined.
+        options: Settings.
+        believed: What other sources let one believe of the size term of a law.
+    """
+    end, (subset, more) = kind != "plane", taken
+    mean = curve_mean(curves.transform, scale, core.y, kind, believed)
+    with threads_for(len(subset)):
+        spread = fit_mean(mean, core)
+        spread = float(np.clip(options.spread * spread, 0.01, 1.0 if end else 3.0))
+        process = CurveProcess(layout_of(curves.encoder), mean, scale=spread, noise=0.1 * spread)
+        rounds, iterations = (options.rounds, options.iterations) if end else (2, 20)
+        with held(breaks_of(mean)):
+            _, outcome = fit_robustly(process, core.take(subset), rounds=rounds, iterations=iterations)
+            if more is not None:
+                outcome = refine(process, core.take(more), outcome)
+    for _ in range(2):
+        core = replace(core, weight=robust_weights(process, core))
+    return process, core, outcome
 
 
 def _sharp(sites: Sites, q: int) -> Positions:

@@ -17,9 +17,10 @@ class FitOptions:
     """Settings of a fit that users rarely touch.
 
     Attributes:
-        means: Mean functions, "law" or "plane"; several are mixed by how well each foretells what was left
-            out. By default a law, and for curves over a grid of few coordinates a plane from which the law
-            takes over along the axis.
+        means: Mean functions, "law", "falling" (a product of powers) or "plane"; several are mixed by how
+            well each foretells what was left out. By default a law; for losses that span decades a product of
+            powers where it foretells better what was left out; and for curves over a grid of few coordinates
+            a plane from which the law takes over along the axis.
         subset: Most points on which parameters are fitted.
         refined: Most points on which parameters that were fitted on a subset are refined, where points are
             finals or scores of curves.

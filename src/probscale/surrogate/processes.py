@@ -10,6 +10,7 @@ import torch
 
 from probscale.encode.encoder import Encoder
 from probscale.model.bent import BentMean
+from probscale.model.falling import FallingMean
 from probscale.model.gp import CurveProcess
 from probscale.model.latent import LatentColumns, LatentProcess, LatentTasks, LevelMean
 from probscale.model.means import CurveMean, LawMean, LawScale, PlaneMean
@@ -29,7 +30,7 @@ def describe_process(process: CurveProcess) -> dict[str, Any]:
     if isinstance(process, LatentProcess):
         shape = list(process.tasks.get_parameter("deviation").shape)
         return {"kind": "LatentProcess", "columns": asdict(process.tasks.columns), "tasks": shape}
-    assert isinstance(mean, LawMean | PlaneMean | BentMean | RisingMean)
+    assert isinstance(mean, LawMean | PlaneMean | BentMean | RisingMean | FallingMean)
     scale, wanes = asdict(mean.scale), process.layout.wanes
     described, offset = {"kind": type(mean).__name__, "scale": scale, "wanes": wanes}, offset_of(process)
     return described if offset is None else described | {"offset": offset.described()}
@@ -50,8 +51,9 @@ def build_process(description: dict[str, Any], encoder: Encoder, transform: Outp
     if description["kind"] == "LawMean":
         assert isinstance(transform, LogFloor)
         mean: CurveMean = LawMean(transform, scale)
-    elif description["kind"] == "RisingMean":
-        mean = RisingMean(scale, level=0.0, spread=1.0, ends=(0.0, 0.0))
+    elif description["kind"] in ("RisingMean", "FallingMean"):
+        ended = RisingMean if description["kind"] == "RisingMean" else FallingMean
+        mean = ended(scale, level=0.0, spread=1.0, ends=(0.0, 0.0))
     else:
         plain = BentMean if description["kind"] == "BentMean" else PlaneMean
         mean = plain(scale, level=0.0, spread=1.0)

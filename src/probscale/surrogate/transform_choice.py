@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from probscale.model.exact import ExactState
 from probscale.model.transforms import log_slope
@@ -18,12 +19,8 @@ FEWEST_SIZES = 3
 """Model sizes from which on the largest is left out too: what suits known sizes need not suit the next."""
 
 
-@torch.no_grad()
 def left_out_density(points: Prepared, state: ExactState) -> float:
-    """Mean log density of single points, output units, when their cell or a value of a level was left out.
-
-    Cells are left out in turn, and then the values of each level; of three model sizes or more, also the
-    largest. The means of these parts are averaged. Parameters stay those of the fit.
+    """`left_out` in output units.
 
     Args:
         points: Points, their cells and transform.
@@ -31,15 +28,30 @@ def left_out_density(points: Prepared, state: ExactState) -> float:
 
     Cost: O(points³) per level.
     """
-    y, noise = points.data.y, state.process.noise(points.data.rows).cpu()
-    slope = float(log_slope(points.transform, points.output).mean())
+    return left_out(state, points.cells) + float(log_slope(points.transform, points.output).mean())
+
+
+@torch.no_grad()
+def left_out(state: ExactState, cells: NDArray[np.intp]) -> float:
+    """Mean log density of single points, modelled scale, when their cell or a value of a level was left out.
+
+    Cells are left out in turn, and then the values of each level; of three model sizes or more, also the
+    largest. The means of these parts are averaged. Parameters stay those of the fit.
+
+    Args:
+        state: Posterior given all points.
+        cells: Cell of each of them, (points,).
+
+    Cost: O(points³) per level.
+    """
+    y, noise = state.data.y, state.process.noise(state.data.rows).cpu()
     densities = []
-    for groups in left_out_groups(state, points.cells):
+    for groups in left_out_groups(state, cells):
         residual, variance = state.leave_groups_out(groups)
         normal = torch.distributions.Normal(y - residual, (variance + noise).sqrt())
         densities.append(float(normal.log_prob(y).mean()))
-    size = points.data.rows.size.numpy().round(6)
+    size = state.data.rows.size.numpy().round(6)
     distinct = np.unique(size)
     if len(distinct) >= FEWEST_SIZES:
         densities.append(float(state.density_without(np.flatnonzero(size == distinct[-1])).mean()))
-    return float(np.mean(densities)) + slope
+    return float(np.mean(densities))

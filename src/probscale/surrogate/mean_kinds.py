@@ -1,0 +1,89 @@
+"""Which mean functions are fitted to a log, and which of two stays."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probscale.encode.encoder import Encoder
+from probscale.model.exact import ExactState
+from probscale.model.falling import FallingMean
+from probscale.model.means import CurveMean, LawMean
+from probscale.model.transforms import (
+    FINALS_FLOOR_SHARE,
+    FLOOR_SHARE,
+    PLANE_FLOOR_SHARE,
+    LogFloor,
+    OutputTransform,
+    floor_shown,
+)
+from probscale.runs import RunLog
+from probscale.surrogate.options import FitOptions
+from probscale.surrogate.rows import layout_of
+from probscale.surrogate.transform_choice import FEWEST_SIZES, left_out
+
+Array = NDArray[np.float64]
+
+FEWEST_GRID_RUNS = 12
+"""Runs from which on a plane beside the law pays on a grid: with 6, 8, 10, 12 and 14 of nanoGPT's training
+cells squared errors on upper corners are 1.4, 6.8, .7, .6 and .8 times those of the law alone, log
+densities of points .21, .34, .15, .08 and .01 smaller."""
+
+MOST_AVERAGED = 1_500
+"""Points of a grid from which on a plane does without a law."""
+
+
+def kinds_for(log: RunLog, encoder: Encoder, options: FitOptions) -> tuple[str, ...]:
+    """Mean functions that suit a log."""
+    if options.means:
+        return options.means
+    if not layout_of(encoder).is_small_grid or log.n_runs < FEWEST_GRID_RUNS:
+        return ("law",)
+    several = options.average and log.n_points <= MOST_AVERAGED and log.roles.params is not None
+    return ("law", "plane") if several else ("plane",)
+
+
+def floor_share(kinds: tuple[str, ...], *, curves: bool) -> float:
+    """Share of the smallest loss that the transform subtracts under such means."""
+    if kinds == ("plane",) or (curves and "plane" in kinds):
+        return PLANE_FLOOR_SHARE
+    return FLOOR_SHARE if curves else FINALS_FLOOR_SHARE
+
+
+def may_fall(transform: OutputTransform, output: Array, size: Array) -> bool:
+    """Whether a loss spans decades, and is of sizes of which the largest can be left out.
+
+    Args:
+        transform: Loss to the modelled scale.
+        output: Losses, user units, (points,).
+        size: Logarithms of their model sizes, (points,).
+    """
+    loss = isinstance(transform, LogFloor) and transform.upper is None
+    return loss and len(np.unique(size.round(6))) >= FEWEST_SIZES and floor_shown(output) < 1.0
+
+
+def kind_of(mean: CurveMean) -> str:
+    """The kind under which a mean is fitted again."""
+    if isinstance(mean, FallingMean):
+        return "falling"
+    return "law" if isinstance(mean, LawMean) else "plane"
+
+
+def falls(law: ExactState, falling: ExactState, cells: NDArray[np.intp]) -> bool:
+    """Whether a product of powers foretells better than a law what was left out, and the two largest sizes.
+
+    Cells, level values and the largest size are left out in turn (`transform_choice`), then the two largest
+    sizes together (of three, one): next to its neighbours a size says little of how sizes go on.
+
+    Args:
+        law: Posterior under a law.
+        falling: The same under a product of powers.
+        cells: Cell of each point, (points,).
+    """
+    size = law.data.rows.size.numpy().round(6)
+    distinct = np.unique(size)
+    largest = np.flatnonzero(size >= distinct[-min(2, len(distinct) - 2)])
+    told = (
+        (left_out(state, cells), float(state.density_without(largest).mean())) for state in (law, falling)
+    )
+    return all(mine < others for mine, others in zip(*told, strict=True))
