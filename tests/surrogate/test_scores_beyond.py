@@ -82,6 +82,18 @@ def test_ends_of_curves_of_the_next_size_are_foretold(output, goal, most, tmp_pa
     np.testing.assert_allclose(again.mean, found.mean, rtol=1e-10)
 
 
+def steady(size, tokens, penalty):
+    """A reward that rises by the same with every e-fold of size."""
+    return 0.4 * np.log(size) + 0.5 * np.log(tokens + 0.003) - penalty
+
+
+@pytest.mark.parametrize(("output", "goal", "bent"), [(signed, "min", True), (steady, "max", False)])
+def test_signed_curves_flatten_where_that_foretells_what_was_left_out(output, goal, bent):
+    roles = {"run": "run", "axis": "D", "output": "output", "goal": goal, "params": "N"}
+    surrogate = ps.fit_surrogate(ps.RunLog.from_frame(curves(output), **roles), embedder=None)
+    assert ("size_bend" in surrogate.report.experts[0].law) == bent
+
+
 def test_accuracies_of_many_curves_are_foretold_under_log_odds():
     frame = curves(emergent, runs=160, points=26)
     largest = frame.N.max() == frame.N

@@ -35,7 +35,7 @@ from probscale.surrogate.expert import Expert
 from probscale.surrogate.extrapolation import extrapolation_break, extrapolation_factor
 from probscale.surrogate.few_runs import new_run_factor, set_run_apart, typical_end, wanes
 from probscale.surrogate.floors import with_floors
-from probscale.surrogate.mean_kinds import falls, floor_share, kind_of, kinds_for, may_fall
+from probscale.surrogate.mean_kinds import floor_share, kept, kind_of, kinds_for, rivals, second_stays
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_curves, choose_subset, more_to_refine, prepare
 from probscale.surrogate.restarts import Start, best_of
@@ -260,19 +260,16 @@ def _fit_transform(
         points = replace(points, judges=rest if len(rest) >= FEWEST_JUDGES else None)
     if len(kinds) > 1 and not isinstance(points.transform, LogFloor):
         kinds = ("plane",)  # What no law describes.
-    compared = not options.means and kinds == ("law",) and _may_fall(points)
-    if compared and given.lasting is not None:
-        kinds = (kind_of(given.lasting.processes[0].mean),)
-    elif compared:
-        kinds = ("law", "falling")
+    compared: tuple[str, ...] = ()
+    if not options.means and kinds == ("law",):
+        size = points.data.rows.size.numpy()
+        kinds = compared = rivals(points.transform, points.output, size, curves=curves)
+    if len(compared) > 1 and given.lasting is not None:
+        kinds = kept(given.lasting.processes[0].mean)
     fits = [_fit_state(points, subset, kind, options, given, more) for kind in kinds]
-    if compared and len(fits) > 1:
-        fits = [fits[falls(fits[0][0], fits[1][0], points.cells)]]
+    if len(compared) > 1 and len(fits) > 1:
+        fits = [fits[second_stays(fits[0][0], fits[1][0], points.cells)]]
     return points, fits
-
-
-def _may_fall(points: Prepared) -> bool:
-    return may_fall(points.transform, points.output, points.data.rows.size.numpy())
 
 
 def _fit_state(

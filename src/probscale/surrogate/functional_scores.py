@@ -19,7 +19,7 @@ from probscale.model.means import Believed, LawScale, breaks_of
 from probscale.model.scores import ScoreProcesses, Sites, sites_of
 from probscale.model.weighing import robust_weights
 from probscale.surrogate.functional_curves import Curves
-from probscale.surrogate.mean_kinds import falls, may_fall
+from probscale.surrogate.mean_kinds import rivals, second_stays
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import choose_subset, law_scale, more_to_refine
 from probscale.surrogate.rows import layout_of
@@ -91,7 +91,7 @@ def fit_score(
     given = _scale(curves, value[sharp], sharp), (subset, more), options, believed
     fits = [_fit_process(curves, core, kind, *given) for kind in kinds]
     states = [solve_exactly(*fit[:2], options.place) for fit in fits] if len(fits) > 1 else []
-    process, core, outcome = fits[falls(states[0], states[1], curves.cells[sharp]) if states else 0]
+    process, core, outcome = fits[second_stays(states[0], states[1], curves.cells[sharp]) if states else 0]
     with torch.no_grad():
         noise = float(process.noise(core.rows)[0])
     trust = np.ones(len(value))
@@ -106,8 +106,7 @@ def fit_score(
 def _kinds(curves: Curves, core: Observations, options: FitOptions) -> tuple[str, ...]:
     """Means of the end; of two the one stays that foretells better what was left out."""
     output, size = curves.transform.inverse(curves.y), core.rows.size.numpy()
-    compared = not options.means and may_fall(curves.transform, output, size)
-    return ("law", "falling") if compared else ("law",)
+    return ("law",) if options.means else rivals(curves.transform, output, size, curves=False)
 
 
 def _fit_process(
