@@ -96,6 +96,7 @@ def test_at_most_five_lines_go_from_a_store_to_an_answer(tool, tmp_path, monkeyp
     with contextlib.redirect_stdout(said):
         exec(compile(code, f"import.md, {tool}", "exec"), names)
     table = pd.read_csv(io.StringIO(said.getvalue()), sep=r"\s+")
+    table = table.drop(columns="prob_diverge", errors="ignore")  # There where a run of the store diverged.
     assert list(table.columns)[-4:] == ["mean", "std", "lower", "upper"]
     assert len(table) == 2
     assert (table["lower"] < table["mean"]).all()

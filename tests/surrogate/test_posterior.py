@@ -107,7 +107,16 @@ def test_latent_is_narrower_and_centred_alike(curves):
 
 def test_frame_is_tidy(curves, new):
     table = curves.to_frame(0.8)
-    assert list(table) == ["config", "tokens", "mean", "std", "lower", "upper"]
+    assert list(table) == [
+        "config",
+        "tokens",
+        "mean",
+        "std",
+        "lower",
+        "upper",
+        "prob_diverge",
+    ]  # Some runs did.
+    np.testing.assert_array_equal(table["prob_diverge"], np.repeat(curves.prob_diverge, len(new.at)))
     assert len(table) == len(new.configs) * len(new.at)
     np.testing.assert_array_equal(table["config"], np.repeat(new.configs.index, len(new.at)))
     np.testing.assert_allclose(table["tokens"].head(len(new.at)), new.at)
