@@ -3,20 +3,11 @@
 import numpy as np
 import pytest
 
-from probscale.model.basis import Basis
 from probscale.model.continuation import outlooks_of
 from probscale.model.straying import Prefix, plain_deviations
 from tolerances import ALGEBRA
+from two_functions import BASIS
 
-KNOTS = np.linspace(0.0, 1.0, 11)
-BASIS = Basis(
-    KNOTS,
-    np.stack([np.ones(11), 1 - KNOTS]),
-    np.array([0.04, 0.01]),
-    np.full(11, 1e-4),
-    correlated=0.5,
-    length=0.1,
-)
 EXPECTED = np.array([0.1, 0.05]), np.array([0.02, 0.01]), np.array([0.003, 0.002])
 V = np.linspace(0.3, 1.0, 6)
 

@@ -5,21 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from probscale.model.basis import Basis
 from probscale.model.scores import sites_of
 from probscale.model.straying import Prefix, RunDeviations, plain_deviations, settled
 from probscale.model.telling import told_by
 from tolerances import ALGEBRA
+from two_functions import BASIS
 
-KNOTS = np.linspace(0.0, 1.0, 11)
-BASIS = Basis(
-    KNOTS,
-    np.stack([np.ones(11), 1 - KNOTS]),
-    np.array([0.04, 0.01]),
-    np.full(11, 1e-4),
-    correlated=0.5,
-    length=0.1,
-)
 V = np.linspace(0.1, 0.6, 15)
 MEAN, VARIANCE, DEVIATION = np.array([0.1, 0.05]), np.array([0.02, 0.01]), np.array([0.003, 0.002])
 

@@ -36,7 +36,7 @@ def describe_files(paths: Sequence[str], roles: dict[str, Any]) -> str:
     if all(roles[name] is not None for name in ("run", "axis", "output")):
         return str(read_log(paths, roles).describe())
     from probscale.integrations.tables import from_table, run_column
-    from probscale.runs import read_frame
+    from probscale.runs import RunLog, read_frame
 
     frame = read_frame(list(paths))
     run = run_column(frame, roles["run"])
@@ -53,7 +53,7 @@ def describe_files(paths: Sequence[str], roles: dict[str, Any]) -> str:
     options = " ".join(
         f"--{name} {_quoted(given[name])}" for name in found if given[name] not in (None, "min")
     )
-    return f"{read_log(paths, given).describe()}\nguessed from the names of columns: {options}"
+    return f"{RunLog.from_frame(frame, **given).describe()}\nguessed from the names of columns: {options}"
 
 
 def _quoted(value: str | Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -23,34 +23,47 @@ SETTLED = ("chance", "size_slope", "progress_slope")
 foretells that the next one scores less."""
 
 
-@final
-class RisingMean(CurveMean):
-    """Logarithm of the odds of a score: what guessing has and a power law beside it, below a ceiling.
+class PowerBetween(CurveMean):
+    """A power law of size and axis between two ends, on a logarithmic scale.
 
-    y = log o, 1/o = 1/e^ceiling + 1/(e^chance + e^(level + s_N n + s_D d)), with n and d the logarithms of
-    size and axis value around their medians. On the scale of log odds sizes differ little while all of them
-    guess, by the same per e-fold once they have left it, and less as they come to what no size gets right:
-    no plane says all of it.
+    Up from its start to its limit, y = log o, 1/o = 1/e^limit + 1/(e^start + e^(level + s_N n + s_D d)), with
+    n and d the logarithms of size and axis value around their medians; down, the same of -y.
+
+    Attributes:
+        ends: Names of the parameters of start and limit.
+        sign: 1 where it rises, -1 where it falls.
     """
+
+    ends: ClassVar[tuple[str, str]]
+    sign: ClassVar[float]
 
     def __init__(self, scale: LawScale, *, level: float, spread: float, ends: tuple[float, float]) -> None:
         super().__init__()
         self.scale = scale
-        self.names = ("chance", "ceiling", "level", "size_slope", "progress_slope")
-        self.declare("chance", ends[0], CHANCE_STD)
-        self.declare("ceiling", ends[1] + CEILING, CEILING_STD)
+        self.names = (*self.ends, "level", "size_slope", "progress_slope")
+        start, limit = ends if self.sign > 0 else ends[::-1]
+        self.declare(self.ends[0], start, CHANCE_STD)
+        self.declare(self.ends[1], limit + self.sign * CEILING, CEILING_STD)
         self.declare("level", level, spread)
         self.declare("size_slope", 0.0, SLOPE * spread)
         self.declare("progress_slope", 0.0, SLOPE * spread)
 
     def evaluate(self, values: Tensor, rows: Rows) -> Tensor:
-        """Logarithm of chance plus what training adds, below the ceiling."""
+        """What the start and the power law have together, short of the limit."""
         size = rows.size - self.scale.size
         progress = rows.progress - self.scale.progress
-        chance, ceiling = (value.expand_as(progress) for value in values[:2])
-        return between(chance, ceiling, values[2] + values[3] * size + values[4] * progress)
+        start, limit = (self.sign * value.expand_as(progress) for value in values[:2])
+        power = self.sign * (values[2] + values[3] * size + values[4] * progress)
+        return -self.sign * torch.logaddexp(-limit, -torch.logaddexp(start, power))
 
 
-def between(lowest: Tensor, highest: Tensor, power: Tensor) -> Tensor:
-    """Log o, 1/o = 1/e^highest + 1/(e^lowest + e^power): of a power between two ends, all shapes alike."""
-    return -torch.logaddexp(-highest, -torch.logaddexp(lowest, power))
+@final
+class RisingMean(PowerBetween):
+    """Logarithm of the odds of a score: what guessing has and a power law beside it, below a ceiling.
+
+    On the scale of log odds sizes differ little while all of them guess, by the same per e-fold once they
+    have left it, and less as they come to what no size gets right: no plane says all of it.
+    """
+
+    ends = ("chance", "ceiling")
+    sign = 1.0

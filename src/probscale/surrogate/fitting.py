@@ -260,14 +260,13 @@ def _fit_transform(
         points = replace(points, judges=rest if len(rest) >= FEWEST_JUDGES else None)
     if len(kinds) > 1 and not isinstance(points.transform, LogFloor):
         kinds = ("plane",)  # What no law describes.
-    compared: tuple[str, ...] = ()
-    if not options.means and kinds == ("law",):
-        size = points.data.rows.size.numpy()
-        kinds = compared = rivals(points.transform, points.output, size, curves=curves)
-    if len(compared) > 1 and given.lasting is not None:
-        kinds = kept(given.lasting.processes[0].mean)
+    open_to_rivals = not options.means and kinds == ("law",)
+    if open_to_rivals:
+        kinds = rivals(points.transform, points.output, points.data.rows.size.numpy(), curves=curves)
+        if len(kinds) > 1 and given.lasting is not None:
+            kinds = kept(given.lasting.processes[0].mean)
     fits = [_fit_state(points, subset, kind, options, given, more) for kind in kinds]
-    if len(compared) > 1 and len(fits) > 1:
+    if open_to_rivals and len(fits) > 1:
         fits = [fits[second_stays(fits[0][0], fits[1][0], points.cells)]]
     return points, fits
 

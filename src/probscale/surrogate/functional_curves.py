@@ -16,7 +16,7 @@ from probscale.encode.encoder import Encoder, fit_encoder
 from probscale.encode.warming import Warming, find_warming
 from probscale.model.gp import Observations
 from probscale.model.means import Rows
-from probscale.model.transforms import FLOOR_SHARE, LogFloor, OutputTransform, choose_transform
+from probscale.model.transforms import FLOOR_SHARE, OutputTransform, choose_transform
 from probscale.runs import RunLog
 from probscale.surrogate.functional import Observed, spread_evenly
 from probscale.surrogate.functional_places import Places
@@ -24,6 +24,7 @@ from probscale.surrogate.known_points import ended_diverged, run_codes, spikes_o
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import MOST_CLASSIFIED, cells_of, diverged_runs
 from probscale.surrogate.rows import rows_of
+from probscale.surrogate.transform_choice import log_odds_for
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -159,9 +160,8 @@ def _scale_of(output: Array, goal: str, kind: str) -> OutputTransform:
     `benchmarks/results/general_curves.md`.
     """
     chosen = choose_transform(output, goal, kind=kind, share=FLOOR_SHARE)
-    if kind == "auto" and isinstance(chosen, LogFloor) and chosen.upper is not None:
-        return choose_transform(output, goal, kind="score")
-    return chosen
+    odds = log_odds_for(chosen, output, goal) if kind == "auto" else None
+    return chosen if odds is None else odds
 
 
 def _finite(log: RunLog) -> tuple[Array, Array, Positions]:

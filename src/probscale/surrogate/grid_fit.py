@@ -20,7 +20,7 @@ from probscale.model.grid_posterior import GridQuery, solve_grid
 from probscale.model.means import PlaneMean
 from probscale.model.posterior import Tail
 from probscale.model.tails import LEAST_BEYOND, fit_tail
-from probscale.model.transforms import LogFloor, OutputTransform, choose_transform, log_slope
+from probscale.model.transforms import OutputTransform, choose_transform, log_slope
 from probscale.runs import RunLog
 from probscale.surrogate.grid import GridExpert, axis_coordinates, config_layout, config_rows
 from probscale.surrogate.known_points import FEWEST_PER_RUN, run_codes, spikes_of
@@ -28,6 +28,7 @@ from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, prepare
 from probscale.surrogate.report import ExpertReport, repairs_of
 from probscale.surrogate.rows import layout_of
+from probscale.surrogate.transform_choice import log_odds_for
 
 Array = NDArray[np.float64]
 
@@ -179,9 +180,8 @@ def transforms_of(log: RunLog, stable: NDArray[np.intp], kind: str) -> tuple[Out
     output = log.points[log.output].to_numpy(dtype=np.float64)
     output = output[_kept(log, stable)]
     found = [choose_transform(output, log.roles.goal, kind=kind, share=share) for share in FLOOR_SHARES]
-    if kind == "auto" and isinstance(found[0], LogFloor) and found[0].upper is not None:
-        found.append(choose_transform(output, log.roles.goal, kind="score"))
-    return tuple(dict.fromkeys(found))
+    odds = log_odds_for(found[0], output, log.roles.goal) if kind == "auto" else None
+    return tuple(dict.fromkeys(found if odds is None else [*found, odds]))
 
 
 def _kept(log: RunLog, stable: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -22,7 +22,7 @@ from probscale.model.transforms import (
 from probscale.runs import RunLog
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.rows import layout_of
-from probscale.surrogate.transform_choice import FEWEST_SIZES, left_out
+from probscale.surrogate.transform_choice import FEWEST_SIZES, distinct_sizes, left_out
 
 Array = NDArray[np.float64]
 
@@ -65,7 +65,7 @@ def rivals(transform: OutputTransform, output: Array, size: Array, *, curves: bo
         size: Logarithms of their model sizes, (points,); the largest of three is left out to compare.
         curves: Points are of curves.
     """
-    enough = len(np.unique(size.round(6))) >= FEWEST_SIZES
+    enough = len(distinct_sizes(size)[1]) >= FEWEST_SIZES
     if isinstance(transform, LogFloor):
         spans = transform.upper is None and floor_shown(output) < 1.0
         return ("law", "falling") if enough and spans else ("law",)
@@ -97,8 +97,7 @@ def second_stays(first: ExactState, second: ExactState, cells: NDArray[np.intp])
         second: The same under its rival.
         cells: Cell of each point, (points,).
     """
-    size = first.data.rows.size.numpy().round(6)
-    distinct = np.unique(size)
+    size, distinct = distinct_sizes(first.data.rows.size.numpy())
     largest = np.flatnonzero(size >= distinct[-min(2, len(distinct) - 2)])
     told = (
         (left_out(state, cells), float(state.density_without(largest).mean())) for state in (first, second)

@@ -143,6 +143,9 @@ def prepare(
     diverged, law = diverged_runs(encoder, chosen, output, data, codes, log.n_runs)
     present = np.unique(codes)
     ended = ended_diverged(log)
+    judged = np.union1d(present, np.flatnonzero(ended))
+    places = _places(log, codes, at, ended)[judged]
+    run_rows = rows_of(encoder.encode(log.configs, run_codes(log.runs), judged, places), default)
     stable = np.flatnonzero(~diverged[codes])
     index = torch.from_numpy(stable)
     cells = cells_of(log, codes, at)
@@ -157,27 +160,18 @@ def prepare(
         codes[stable],
         cells[stable],
         diverged[present],
-        _run_rows(log, encoder, codes, at, ended, default),
-        (diverged | ended)[np.union1d(present, np.flatnonzero(ended))],
+        run_rows,
+        (diverged | ended)[judged],
         default,
         None if diverged.any() else law,
     )
 
 
-def _run_rows(
-    log: RunLog,
-    encoder: Encoder,
-    codes: NDArray[np.intp],
-    at: Array,
-    ended: NDArray[np.bool_],
-    default: float,
-) -> Rows:
-    """A row of each run with a kept point, at the last one, and of those that diverged, as far as runs go."""
-    places = np.zeros(log.n_runs)
-    np.maximum.at(places, codes, at)
-    places = np.where(ended, usual_ends(log, ended), places)
-    runs = np.union1d(codes, np.flatnonzero(ended))
-    return rows_of(encoder.encode(log.configs, run_codes(log.runs), runs, places[runs]), default)
+def _places(log: RunLog, codes: NDArray[np.intp], at: Array, ended: NDArray[np.bool_]) -> Array:
+    """Last kept point of each run, or as far as runs go where it diverged, (runs,)."""
+    last = np.zeros(log.n_runs)
+    np.maximum.at(last, codes, at)
+    return np.where(ended, usual_ends(log, ended), last)
 
 
 def diverged_runs(

@@ -51,8 +51,7 @@ def build_process(description: dict[str, Any], encoder: Encoder, transform: Outp
     if description["kind"] == "LawMean":
         assert isinstance(transform, LogFloor)
         mean: CurveMean = LawMean(transform, scale)
-    elif description["kind"] in ("RisingMean", "FallingMean"):
-        ended = RisingMean if description["kind"] == "RisingMean" else FallingMean
+    elif ended := {kind.__name__: kind for kind in (RisingMean, FallingMean)}.get(description["kind"]):
         mean = ended(scale, level=0.0, spread=1.0, ends=(0.0, 0.0))
     else:
         plain = BentMean if description["kind"] == "BentMean" else PlaneMean

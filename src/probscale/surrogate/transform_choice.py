@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from probscale.model.exact import ExactState
-from probscale.model.transforms import log_slope
+from probscale.model.transforms import LogFloor, OutputTransform, choose_transform, log_slope
 from probscale.surrogate.averaging import left_out_groups
 from probscale.surrogate.prepare import Prepared
+
+Array = NDArray[np.float64]
 
 FEWEST_SIZES = 3
 """Model sizes from which on the largest is left out too: what suits known sizes need not suit the next."""
@@ -50,8 +52,26 @@ def left_out(state: ExactState, cells: NDArray[np.intp]) -> float:
         residual, variance = state.leave_groups_out(groups)
         normal = torch.distributions.Normal(y - residual, (variance + noise).sqrt())
         densities.append(float(normal.log_prob(y).mean()))
-    size = state.data.rows.size.numpy().round(6)
-    distinct = np.unique(size)
+    size, distinct = distinct_sizes(state.data.rows.size.numpy())
     if len(distinct) >= FEWEST_SIZES:
         densities.append(float(state.density_without(np.flatnonzero(size == distinct[-1])).mean()))
     return float(np.mean(densities))
+
+
+def distinct_sizes(size: Array) -> tuple[Array, Array]:
+    """Logarithms of model sizes, those that differ by rounding alike, and each of them once, in order."""
+    alike = size.round(6)
+    return alike, np.unique(alike)
+
+
+def log_odds_for(chosen: OutputTransform, output: Array, goal: str) -> OutputTransform | None:
+    """Log odds for scores whose best is known, where what they lack of it was chosen; else None.
+
+    Args:
+        chosen: Transform that suits the outputs.
+        output: Outputs, user units, (points,).
+        goal: "min" or "max".
+    """
+    if isinstance(chosen, LogFloor) and chosen.upper is not None:
+        return choose_transform(output, goal, kind="score")
+    return None
