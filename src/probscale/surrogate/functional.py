@@ -32,7 +32,8 @@ from probscale.model.transforms import LogFloor, OutputTransform
 from probscale.runs import RunLog
 from probscale.surrogate.beyond import MARGIN, exceeds
 from probscale.surrogate.functional_drift import Beginnings, Drifts, courses_of, drift_ends
-from probscale.surrogate.functional_places import Alike, Larger, Places
+from probscale.surrogate.functional_places import SAME_LENGTH, Alike, Larger, Places
+from probscale.surrogate.functional_told import ToldSizes, told_sizes
 from probscale.surrogate.known_points import points_of, spikes_of
 from probscale.surrogate.rows import rows_of
 from probscale.surrogate.unseen import has_unseen
@@ -47,9 +48,6 @@ within what is promised, a few far outside; chosen with breaks, on the sets of `
 FEWEST_SIZES = 3
 """Model sizes from which on larger ones are drawn to the largest: of two, sets inside training rows say
 nothing, and beyond one another account serves."""
-
-SAME_LENGTH = 1e-6
-"""Difference of the logarithms of two lengths up to which they are one."""
 
 MOST_LOOKS = 64
 """Runs up to which all that was computed to judge their points is kept to learn from them."""
@@ -220,13 +218,16 @@ class FunctionalExpert:
         return linear if shift is None else linear + shift
 
     def _size_shift(self, rows: Rows) -> Array | None:
-        """By how much the law shifts ends of sizes other than the observed one; None where size varies."""
+        """By how much the law shifts ends of sizes that coordinates do not tell; None where size is one."""
         if self.encoder.roles.params is None or self.encoder.roles.params in self.encoder.continuous:
             return None
-        mean = self.scores.states[0].process.mean
-        usual = replace(rows, size=torch.full_like(rows.size, self.largest[0]))
-        with torch.no_grad():
-            return (mean(rows) - mean(usual)).numpy()
+        return self._told_sizes.shift(self.scores.states[0].process.mean, rows, self.coordinates(rows))
+
+    @cached_property
+    def _told_sizes(self) -> ToldSizes:
+        """What other coordinates say of the sizes of the runs of the fit."""
+        rows = self._fitted.states[0].data.rows
+        return told_sizes(rows.size.numpy(), self.coordinates(rows))
 
     def block(self, configs: pd.DataFrame, runs: Array, at: Array) -> CurveBlock:
         """Posterior of configurations at axis values.

@@ -25,6 +25,9 @@ LIKE_LONGER = 0.5
 """Share of a run shorter than any observed over which it is drawn to the shortest: its learning rate comes
 down earlier. Drawn over all of its way, ten sets of shorter runs inside training rows come out 6 % worse."""
 
+SAME_LENGTH = 1e-6
+"""Difference of the logarithms of two lengths up to which they are one."""
+
 HALF = 0.5
 """Share of the way that larger runs are drawn to shapes whose sizes add up."""
 
