@@ -196,6 +196,22 @@ def test_describe_says_that_a_derived_axis_is_no_column(tmp_path):
     assert "no column of the file: name one with --axis" in result.output
 
 
+def test_describe_tells_rows_without_an_evaluation_from_divergence_and_finds_the_column_of_the_axis(tmp_path):
+    rows = [
+        (f"r{i}", 10 * s, None if s % 2 else 3 - 0.1 * s, 10.0**-i) for i in range(4) for s in range(1, 10)
+    ]
+    frame = pd.DataFrame(rows, columns=["Name", "tokens_seen", "eval/loss", "lr"])
+    frame.to_csv(tmp_path / "export.csv", index=False)
+    guessed = run("describe", tmp_path / "export.csv").output
+    *_, line = guessed.strip().splitlines()
+    options = line.partition(": ")[2]
+    assert options == "--run Name --axis tokens_seen --output eval/loss --nonfinite drop"
+    assert "16 points" in guessed
+    assert "diverged" not in guessed.replace(line, "")
+    refused = run("describe", tmp_path / "export.csv", *shlex.split(options.partition(" --nonfinite")[0]))
+    fails_readably(refused, "--nonfinite drop to drop them, where nothing was measured there")
+
+
 def test_lists_of_columns_may_repeat_or_be_joined(folder):
     joined = run("describe", folder / "runs.csv", *ROLES[:6], "--config", "params,horizon")
     repeated = run("describe", folder / "runs.csv", *ROLES[:6], "--config", "params", "--config", "horizon")

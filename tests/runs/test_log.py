@@ -376,6 +376,7 @@ def test_signed_outputs_diverge_by_how_far_outputs_spread_not_by_where_their_zer
 
 def test_numbers_written_as_text_are_pointed_out_and_names_are_not():
     told = {"lr": ["1e-4", "3e-4"], "width": ["64", None], "version": ["1.10", "1.9"], "name": ["007", "12"]}
+    told["size"] = ["1.2M", "30M"]
     rows = [
         {"run": run, "step": step, "loss": 1.0 / step} | {key: value[run] for key, value in told.items()}
         for run in (0, 1)
@@ -383,11 +384,17 @@ def test_numbers_written_as_text_are_pointed_out_and_names_are_not():
     ]
     log = RunLog.from_frame(pd.DataFrame(rows), run="run", axis="step", output="loss")
     assert log.notes == (
-        "columns that hold numbers as text are read as labels: lr, version; convert them, for example with "
-        "pd.to_numeric, where they count or measure something",
+        "columns that hold numbers as text are read as labels: lr, version, size; convert them, for example "
+        "with pd.to_numeric (1.2M is 1200000), where they count or measure something",
     )
     numbers = pd.DataFrame(rows).assign(lr=1e-4, version=1.0)
-    assert RunLog.from_frame(numbers, run="run", axis="step", output="loss").notes == ()
+    assert RunLog.from_frame(numbers.drop(columns="size"), run="run", axis="step", output="loss").notes == ()
+
+
+def test_a_size_with_its_unit_is_refused_with_the_number_to_write():
+    frame = pd.DataFrame({"run": ["a", "b"], "step": [1, 1], "loss": [3.0, 2.0], "size": ["1.2M", "7B"]})
+    with pytest.raises(RunLogError, match=r"has '1\.2M', .*write numbers out, such as 1200000 in"):
+        RunLog.from_frame(frame, run="run", axis="step", output="loss", params="size")
 
 
 @pytest.mark.parametrize("unit", [pd.Timestamp("2026-01-01"), pd.Timedelta(0)])

@@ -155,3 +155,10 @@ def test_a_header_that_is_none_is_refused(header, tmp_path):
     save_file({"x": np.zeros(1)}, tmp_path / "s.safetensors", metadata={"probscale": header})
     with pytest.raises(ConfigError, match="is not a saved surrogate"):
         ps.load_surrogate(tmp_path / "s.safetensors")
+
+
+def test_others_may_read_a_saved_surrogate_where_the_umask_lets_them(file):
+    plain = file.with_name("plain")
+    plain.touch()
+    assert file.stat().st_mode == plain.stat().st_mode
+    assert [path.name for path in file.parent.iterdir() if path.name.startswith(".")] == []

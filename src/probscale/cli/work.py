@@ -35,7 +35,7 @@ def describe_files(paths: Sequence[str], roles: dict[str, Any]) -> str:
     """What is in the log of one or more files, and which roles were guessed."""
     if all(roles[name] is not None for name in ("run", "axis", "output")):
         return str(read_log(paths, roles).describe())
-    from probscale.integrations.tables import from_table, run_column
+    from probscale.integrations.tables import axis_column, from_table, run_column
     from probscale.runs import RunLog, read_frame
 
     frame = read_frame(list(paths))
@@ -43,17 +43,28 @@ def describe_files(paths: Sequence[str], roles: dict[str, Any]) -> str:
     # What an option has by default is no choice of the user.
     chosen = {name: value for name, value in roles.items() if value not in (None, (), "min", "error", run)}
     log = from_table(frame, run=run, **chosen)
-    known = log.roles.arguments()
-    if known["axis"] not in frame:
-        derived = f"the axis {known['axis']!r} was worked out and is no column of the file"
+    known = log.roles.arguments() | {"axis": axis_column(frame, log)}
+    if known["axis"] is None:
+        derived = f"the axis {log.roles.axis!r} was worked out and is no column of the file"
         return f"{log.describe()}\n{derived}: name one with axis=, or read the file in Python with from_table"
     found = {"run": run, **{name: known[name] for name in ("axis", "output", "goal", "params", "horizon")}}
-    found |= {"nonfinite": "diverged"} if frame[log.output].isna().any() else {}
+    if frame[log.output].isna().any():
+        found["nonfinite"] = _without_output(frame, run, known["axis"], log.output)
     given = roles | {name: value for name, value in found.items() if value not in (None, "min")}
     options = " ".join(
         f"--{name} {_quoted(given[name])}" for name in found if given[name] not in (None, "min")
     )
     return f"{RunLog.from_frame(frame, **given).describe()}\nguessed from the names of columns: {options}"
+
+
+def _without_output(frame: pd.DataFrame, run: str, axis: str, output: str) -> str:
+    """Whether rows without an output are divergence, or rows in which nothing was measured.
+
+    A run that diverges measures nothing more; a tracker leaves cells empty between two evaluations.
+    """
+    empty = frame[output].isna()
+    last = frame[axis].mask(empty).groupby(frame[run]).transform("max")
+    return "drop" if (empty & (frame[axis] < last)).any() else "diverged"
 
 
 def _quoted(value: str | Sequence[str]) -> str:

@@ -95,6 +95,18 @@ def run_column(frame: pd.DataFrame, run: str | None = None) -> str:
     return name
 
 
+def axis_column(frame: pd.DataFrame, log: RunLog) -> str | None:
+    """Column of a table that the axis of its import was read from; None where the axis was worked out."""
+    columns = [name for name in frame.columns if pick([str(name)], AXIS_NAMES) is not None]
+    measured = log.points[log.roles.axis].to_numpy()
+    names = [name for name in (log.roles.axis, *columns) if name in frame]
+    return next((name for name in names if _holds(frame[name], measured)), None)
+
+
+def _holds(column: pd.Series, values: np.ndarray) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and bool(np.isin(values, column.to_numpy(float)).all())
+
+
 def _run(name: str, part: pd.DataFrame, constant: pd.Series) -> LoggedRun:
     described = [str(c) for c, same in constant.items() if same]
     config: dict[str, Any] = {str(c): v for c, v in part[described].iloc[0].items() if not _missing(v)}

@@ -133,6 +133,9 @@ def _oddest(odd: dict[int, Any]) -> tuple[int, str]:
         return row, "write it without separators, or read the file with pandas.read_csv(..., thousands=',')"
     if _DECIMAL_COMMA.fullmatch(text):
         return row, "write it with a decimal point, or read the file with pandas.read_csv(..., decimal=',')"
+    if (counted := _COUNTED.fullmatch(text)) is not None:
+        plain = float(counted[1]) * _UNITS[counted[2].lower()]
+        return row, f"write numbers out, such as {plain:.15g} in its place"
     return row, "correct it, or leave the cell empty where nothing was measured"
 
 
@@ -145,6 +148,8 @@ def _reads(text: str) -> bool:
 
 
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+_COUNTED = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)) ?([kKMBGT])")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 
 

@@ -16,8 +16,8 @@ from probscale.runs.checks import Rows
 from probscale.runs.divergence import diverged_points, risen_points
 from probscale.runs.schema import DIVERGED, Nonfinite, Roles, listed
 
-_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-"""Numbers without leading zeros, which mark a name."""
+_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)? ?[kKMBGT]?")
+"""Numbers without leading zeros, which mark a name; with a unit of thousands, as in 1.2M."""
 
 ENDED = (0.25, 3)
 """Share of runs, and runs, that end at the value of a column which may then be their planned end."""
@@ -187,7 +187,8 @@ def _raise_nonfinite(values: np.ndarray, roles: Roles, rows: Rows, lost: np.ndar
         name, what = "outputs", f"has none of {listed(roles.outputs)}"
     raise RunLogError(
         f"{name} must be finite; {rows.where(row)} {what} (row {row}, {lost.sum()} such rows); pass "
-        'nonfinite="diverged" to keep such points as marks of divergence, or nonfinite="drop" to drop them',
+        'nonfinite="drop" to drop them, where nothing was measured there, or nonfinite="diverged" to keep '
+        "them as marks of divergence",
         column=name,
         value=float(value),
         **rows.context(row),
@@ -247,7 +248,7 @@ def _plausibility(
     if words:
         notes.append(
             f"columns that hold numbers as text are read as labels: {listed(words)}; convert them, for "
-            "example with pd.to_numeric, where they count or measure something"
+            "example with pd.to_numeric (1.2M is 1200000), where they count or measure something"
         )
     if roles.horizon is not None:
         last = points.groupby(roles.run, sort=False)[roles.axis].last()

@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -75,13 +76,16 @@ def save_surrogate(surrogate: CurveSurrogate, path: str | Path) -> None:
         for output, experts in surrogate.others.items()
     }
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
+    temporary = target.with_name(f".{target.name}.{uuid4().hex}")
+    temporary.touch()
+    mode = temporary.stat().st_mode
     try:
         save_file(tensors, temporary, metadata={"probscale": json.dumps(header, default=_plain)})
+        # save_file lets none but the owner read it, whatever the umask.
+        temporary.chmod(mode)
         os.replace(temporary, target)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def to_bytes(surrogate: CurveSurrogate) -> bytes:
