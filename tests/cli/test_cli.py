@@ -109,6 +109,24 @@ def test_predict_writes_what_the_library_predicts(folder):
         np.testing.assert_allclose(table[name], expected[name], rtol=1e-10)
 
 
+def test_predict_says_what_was_left_out(folder, tmp_path):
+    surrogate = ps.load_surrogate(folder / "s.safetensors")
+    asked = surrogate.log.configs.reset_index(drop=True)[:2].assign(params=[np.nan, 1e8])
+    asked.to_csv(tmp_path / "asked.csv", index=False)
+    ask = [
+        "predict",
+        folder / "s.safetensors",
+        tmp_path / "asked.csv",
+        "-o",
+        tmp_path / "f.csv",
+        "--at",
+        "1e9",
+    ]
+    assert "averaged over params, not given in 1 of 2: every run of the log has it" in run(*ask).output
+    ask[2] = folder / "configs.csv"
+    assert "averaged over" not in run(*ask).output
+
+
 def test_predict_says_how_far_it_goes_beyond_the_log(folder, tmp_path):
     log = ps.load_surrogate(folder / "s.safetensors").log
     largest = float(log.points[log.roles.axis].max())

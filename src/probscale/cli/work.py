@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -120,22 +121,26 @@ def predict_file(
         asked = frame.drop(columns=column) if column not in (None, *surrogate.log.roles.described) else frame
         parts: list[pd.DataFrame] = []
         beyond: dict[str, float] = {}
+        left_out: Counter[str] = Counter()
         for start in range(0, len(frame), CHUNK):
             where = slice(start, start + CHUNK)
             curves = surrogate.predict(asked.iloc[where], values[where], output=output)
             parts.append(curves.to_frame(interval))
             beyond |= {name: max(beyond.get(name, 0.0), factor) for name, factor in curves.beyond.items()}
+            left_out.update(curves.left_out)
             done(len(parts[-1]) // values.shape[1])
     table = beside_configs(parts, asked)
     write_table(table, out)
     if not quiet:
         from probscale.cli.tables import shown
-        from probscale.surrogate.posterior import said_beyond
+        from probscale.surrogate.posterior import said_beyond, said_left_out
 
         typer.echo(f"{100 * interval:g} % intervals, lower to upper; config counts the rows of {configs}")
         typer.echo(shown(table[list(parts[0].columns)]))
         if beyond:
             typer.echo(f"beyond the log: {'; '.join(said_beyond(beyond))}; read intervals, not means")
+        for told in said_left_out(left_out, len(frame)):
+            typer.echo(f"{told}: every run of the log has it")
         typer.echo(f"wrote {out}: {values.size:,} forecasts of {output or surrogate.log.output}")
 
 

@@ -100,12 +100,9 @@ def joint_cells(surrogate: CurveSurrogate, configs: pd.DataFrame, at: Array) -> 
     covariance = np.zeros((curves.at.size, curves.at.size))
     points = curves.shape[1]
     for where, block in curves.blocks:
-        scale = np.broadcast_to(block.tail.scale, (len(where), points))
-        centre, joint = block.joint()
+        centre, joint, noise[where] = block.joint()
         cells = (where[:, None] * points + np.arange(points)).ravel()
-        covariance[np.ix_(cells, cells)] = joint * np.outer(scale.ravel(), scale.ravel())
-        widened = 1 + block.tail.share * (block.tail.spread**2 - 1)
-        noise[where] = scale**2 * widened * sum(part.weight * part.noise for part in block.components)
+        covariance[np.ix_(cells, cells)] = joint
         above, below = (block.transform.inverse(centre + step) for step in (STEP, -STEP))
         location[where], slope[where] = centre, (above - below) / (2 * STEP)
         output[where] = block.transform.inverse(centre)

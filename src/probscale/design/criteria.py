@@ -38,6 +38,7 @@ class Situation:
         targets: Cells whose variance matters to the "target" criterion, (configs, points).
         span: Compute over which a fitted law is to be trusted; the levels' own range by default.
         runs: Runs behind the belief.
+        notes: What the user should know of the belief.
     """
 
     cells: Cells
@@ -50,6 +51,7 @@ class Situation:
     targets: NDArray[np.bool_]
     span: tuple[float, float] | None = None
     runs: int = SURVEYED
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def frontier_weights(self) -> Array:

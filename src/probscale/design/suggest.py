@@ -34,6 +34,7 @@ from probscale.runs.order import table_order
 from probscale.runs.pools import Configs
 from probscale.surrogate import CurveSurrogate
 from probscale.surrogate.curves import check_fitted
+from probscale.surrogate.posterior import said_left_out
 
 Array = NDArray[np.float64]
 
@@ -131,7 +132,7 @@ def suggest(
     Returns:
         Chosen rows of the pool, best first, with columns until, score (value per cost, a start included) and
         cost (of the increment). `attrs["notes"]` says if the pool was too large for one joint posterior and
-        was thinned at random.
+        was thinned at random, and which settings it leaves out.
 
     Raises:
         ConfigError: for an unknown criterion, an empty pool, or constraints or a budget that leave nothing.
@@ -255,7 +256,7 @@ def _compared(
     )
     few = len(kept) < len(frame)
     notes = [f"{len(kept)} of {len(frame)} configurations, drawn at random, were compared"] if few else []
-    return Compared(rows, places, situation, notes)
+    return Compared(rows, places, situation, [*notes, *situation.notes])
 
 
 def nothing_left(actions: Actions) -> str:
@@ -312,6 +313,7 @@ def situation_of(
         incumbent_of(surrogate),
         aimed,
         runs=log.n_runs,
+        notes=tuple(f"forecasts are {told}" for told in said_left_out(curves.left_out, len(asked))),
     )
 
 

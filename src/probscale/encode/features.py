@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -170,7 +170,7 @@ def _numeric(
     if share > MOST_MISSING:
         dropped[name] = f"missing in {100 * share:.0f} % of the runs"
         return None
-    marks = share > 0 and not _explained_by_label(~np.isfinite(missing), configs)
+    marks = share > 0 and not any(labels_of_gaps(~np.isfinite(missing), configs))
     scale = "log" if size else None
     repeats = not size and numbers_repetitions(name)
     item = numeric_field(name, values, marks_missing=marks, scale=scale, repeats=repeats)
@@ -179,16 +179,15 @@ def _numeric(
     return item
 
 
-def _explained_by_label(mask: NDArray[np.bool_], configs: pd.DataFrame) -> bool:
-    """Whether some label says already where values are missing (a field only one optimizer has, say)."""
+def labels_of_gaps(mask: NDArray[np.bool_], configs: pd.DataFrame) -> Iterator[str]:
+    """Labels that say already where values are missing (a field only one optimizer has, say)."""
     for name in configs:
         column = configs[name]
         if _is_number(column) or column.nunique() > len(column) / 4:
             continue
         shares = pd.Series(mask).groupby(column.map(label).to_numpy()).mean()
         if bool(((shares == 0) | (shares == 1)).all()):
-            return True
-    return False
+            yield str(name)
 
 
 def _add_label(

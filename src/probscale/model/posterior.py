@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,71 +81,46 @@ class Tail:
         return np.where(generator.random((n, configs, 1)) < self.share, self.spread, 1.0)
 
 
-@dataclass(frozen=True)
-class CurveBlock:
-    """Joint posterior of some configurations that share a model.
+class Block(ABC):
+    """Posterior of some configurations, whose marginals mix normals on the modelled scale.
 
     Attributes:
         transform: Between output and modelled scale.
-        components: The mixture.
-        tail: Calibrated spread.
         noisy: Whether noise is included (predictive) or not (latent).
         prob_diverge: Probability that a run of each configuration diverges, (configs,); None: zero.
-        draws: Draws of all components together, where these share more than a number.
     """
 
     transform: OutputTransform
-    components: tuple[Component, ...]
-    tail: Tail
-    noisy: bool = True
-    prob_diverge: Array | None = None
-    draws: JointDraws | None = None
+    noisy: bool
+    prob_diverge: Array | None
 
     @property
+    @abstractmethod
     def shape(self) -> tuple[int, int]:
         """(configs, points)."""
-        configs, points = self.components[0].location.shape
-        return configs, points
 
-    def latent(self) -> CurveBlock:
+    @abstractmethod
+    def latent(self) -> Block:
         """The same block without observation noise."""
-        return replace(self, noisy=False)
 
-    def joint(self) -> tuple[Array, Array]:
-        """Mean and covariance of the latent mixture on the modelled scale, before the calibrated spread.
+    @abstractmethod
+    def joint(self) -> tuple[Array, Array, Array]:
+        """Mean, covariance and noise on the modelled scale, calibrated spread included.
 
         Returns:
-            Shapes (configs, points) and (cells, cells).
+            Latent mean, (configs, points), its covariance, (cells, cells), and the variance that a
+            measurement adds, (configs, points).
 
         Cost: that of the components' covariances, O(observations × cells²) or more.
         """
-        if self.draws is not None:
-            centre = sum((part.weight * part.location for part in self.components), np.zeros(self.shape))
-            return centre, self.draws.covariance()
-        shares = np.array([part.weight for part in self.components])
-        shares = shares / shares.sum()
-        centre = np.average([part.location for part in self.components], axis=0, weights=shares)
-        total = np.zeros((centre.size, centre.size))
-        for share, part in zip(shares, self.components, strict=True):
-            drift = (part.location - centre).ravel()
-            assert part.covariance is not None
-            total += share * (part.covariance() + np.outer(drift, drift))
-        return centre, total
 
+    @abstractmethod
     def gaussians(self) -> list[tuple[float | Array, Array, Array]]:
         """Weight, location and variance of each normal that the marginals mix."""
-        out: list[tuple[float | Array, Array, Array]] = []
-        factor = np.square(self.tail.scale)
-        for part in self.components:
-            if not self.noisy:
-                out.append((part.weight, part.location, factor * part.variance))
-                continue
-            narrow = factor * (part.variance + part.noise)
-            out.append((part.weight * (1 - self.tail.share), part.location, narrow))
-            if np.any(np.asarray(self.tail.share) > 0):
-                wide = np.square(self.tail.spread) * narrow
-                out.append((part.weight * self.tail.share, part.location, wide))
-        return out
+
+    @abstractmethod
+    def sample(self, generator: np.random.Generator, n: int) -> Array:
+        """Joint draws, (n, configs, points)."""
 
     def mean(self) -> Array:
         """Expected output, (configs, points)."""
@@ -200,8 +176,73 @@ class CurveBlock:
             low, high = np.where(mass < target, middle, low), np.where(mass < target, high, middle)
         return self.transform.inverse(0.5 * (low + high))
 
-    def sample(self, generator: np.random.Generator, n: int) -> Array:
-        """Joint draws, (n, configs, points)."""
+
+@final
+@dataclass(frozen=True)
+class CurveBlock(Block):
+    """Joint posterior of some configurations that share a model.
+
+    Attributes:
+        transform: Between output and modelled scale.
+        components: The mixture.
+        tail: Calibrated spread.
+        noisy: Whether noise is included (predictive) or not (latent).
+        prob_diverge: Probability that a run of each configuration diverges, (configs,); None: zero.
+        draws: Draws of all components together, where these share more than a number.
+    """
+
+    transform: OutputTransform
+    components: tuple[Component, ...]
+    tail: Tail
+    noisy: bool = True
+    prob_diverge: Array | None = None
+    draws: JointDraws | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102
+        configs, points = self.components[0].location.shape
+        return configs, points
+
+    def latent(self) -> CurveBlock:  # noqa: D102
+        return replace(self, noisy=False)
+
+    def joint(self) -> tuple[Array, Array, Array]:  # noqa: D102
+        if self.draws is not None:
+            centre = sum((part.weight * part.location for part in self.components), np.zeros(self.shape))
+            total = self.draws.covariance()
+        else:
+            centre, total = self._mixed()
+        scale = np.broadcast_to(self.tail.scale, self.shape).ravel()
+        noise = self.tail.variance * sum(part.weight * part.noise for part in self.components)
+        return centre, total * np.outer(scale, scale), noise
+
+    def _mixed(self) -> tuple[Array, Array]:
+        """Mean and covariance of the latent mixture of components that each know their own."""
+        shares = np.array([part.weight for part in self.components])
+        shares = shares / shares.sum()
+        centre = np.average([part.location for part in self.components], axis=0, weights=shares)
+        total = np.zeros((centre.size, centre.size))
+        for share, part in zip(shares, self.components, strict=True):
+            drift = (part.location - centre).ravel()
+            assert part.covariance is not None
+            total += share * (part.covariance() + np.outer(drift, drift))
+        return centre, total
+
+    def gaussians(self) -> list[tuple[float | Array, Array, Array]]:  # noqa: D102
+        out: list[tuple[float | Array, Array, Array]] = []
+        factor = np.square(self.tail.scale)
+        for part in self.components:
+            if not self.noisy:
+                out.append((part.weight, part.location, factor * part.variance))
+                continue
+            narrow = factor * (part.variance + part.noise)
+            out.append((part.weight * (1 - self.tail.share), part.location, narrow))
+            if np.any(np.asarray(self.tail.share) > 0):
+                wide = np.square(self.tail.spread) * narrow
+                out.append((part.weight * self.tail.share, part.location, wide))
+        return out
+
+    def sample(self, generator: np.random.Generator, n: int) -> Array:  # noqa: D102
         if self.draws is not None:
             centre, deviation = self.draws.draw(generator, n, noisy=self.noisy)
             return self.transform.inverse(centre + self.tail.scale * deviation)

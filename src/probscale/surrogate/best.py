@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ class BestConfig:
         within: Margin, in output units.
         table: The whole pool with mean, prob_best and prob_within, best first; with prob_diverge too where a
             candidate may diverge, of which the others know nothing.
+        left_out: Settings that candidates leave out, with how many do; see `CurvePosterior`.
     """
 
     config: dict[str, Any]
@@ -45,6 +47,7 @@ class BestConfig:
     prob_within: float
     within: float
     table: pd.DataFrame = field(repr=False)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def best_config(
@@ -100,4 +103,5 @@ def best_config(
         prob_within=float(prob_within[leading]),
         within=within,
         table=table,
+        left_out=curves.left_out,
     )

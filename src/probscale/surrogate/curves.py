@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +24,8 @@ from probscale.runs.pools import Configs
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.grid import GridExpert
-from probscale.surrogate.known_points import asked_codes, run_codes
+from probscale.surrogate.known_points import asked_codes, places_of, run_codes
+from probscale.surrogate.left_out import Settled, draw_outputs, forecast, settled
 from probscale.surrogate.posterior import CurvePosterior
 from probscale.surrogate.query import beyond_log, read_at, read_configs
 from probscale.surrogate.report import FitReport
@@ -54,12 +56,14 @@ class CurveSurrogate:
         experts: Fitted models: one of all runs ("all runs"), and one per source where sources are large.
         report: What was fitted, and what was repaired.
         others: The same per further output of the log; `experts` are those of the principal one.
+        together: Whether settings that a question leaves out are the same in all of its configurations.
     """
 
     log: RunLog
     experts: Mapping[str, CurveExpert]
     report: FitReport
     others: Mapping[str, Mapping[str, CurveExpert]] = field(default_factory=dict)
+    together: bool = False
 
     def __repr__(self) -> str:
         log = self.log
@@ -70,9 +74,12 @@ class CurveSurrogate:
         """Joint posterior of the curves of configurations.
 
         Args:
-            configs: DataFrame or list of dicts: configuration, level and role columns. Optional fields may be
-                missing, level values may be new. A run column that names a run of the log asks for that run's
-                continuation; its configuration is then filled in from the log where it is not given.
+            configs: DataFrame or list of dicts: configuration, level and role columns. Level values may be
+                new. A setting that every run of the log has and a row leaves out, as an absent column or NaN,
+                may be any that similar runs had, whatever it is in other rows; the forecast is averaged over
+                these, and `left_out` names it. An end that is not given is the asked one. A run column that
+                names a run of the log asks for that run's continuation; its configuration is then filled in
+                from the log where it is not given.
                 Otherwise each row is a new run, one with a name that the log does not have too; such a name
                 needs a configuration beside it, and must not be that of a run of the log but for case,
                 separators or leading zeros.
@@ -110,18 +117,17 @@ class CurveSurrogate:
         """Posterior of an output for configurations as `read_configs` returns them, at (configs, points)."""
         codes = asked_codes(frame, self.log)
         experts, log = self._experts(output), viewed(self.log, output)
+        asked = self._settled(frame, experts)
         blocks = [
-            (
-                where,
-                experts[name].begun(log, codes[where]).block(frame.iloc[where], codes[where], values[where]),
-            )
-            for name, where in self._assigned(frame, experts).items()
+            (where, forecast(experts[name].begun(log, codes[where]), ways, codes[where], values[where]))
+            for name, (where, ways) in asked.items()
         ]
+        left_out = sum((Counter(ways.left_out) for _, ways in asked.values()), Counter[str]())
         run, axis = self.log.roles.run, self.log.roles.axis
         runs = tuple(frame[run].tolist()) if run in frame else None
         again = partial(self._posterior, frame, values, output)
         beyond = beyond_log(frame, values, self.log)
-        return CurvePosterior(values, frame.index, axis, output, tuple(blocks), again, runs, beyond)
+        return CurvePosterior(values, frame.index, axis, output, tuple(blocks), again, runs, beyond, left_out)
 
     def sample_outputs(self, configs: Configs, at: ArrayLike, n: int, *, seed: int = 0) -> dict[str, Array]:
         """Draws of all outputs together, joint over outputs, configurations and points.
@@ -144,8 +150,6 @@ class CurveSurrogate:
 
         Cost: O((outputs × configs × points)³) up to a few thousand values.
         """
-        from probscale.surrogate.outputs import sample_outputs
-
         generator_of(seed)
         frame = read_configs(configs, self.log)
         values = read_at(at, len(frame), self.log.roles.axis)
@@ -156,10 +160,10 @@ class CurveSurrogate:
                 for i, output in enumerate(outputs)
             }
         drawn = {output: np.empty((n, *values.shape)) for output in outputs}
-        for name, where in self._assigned(frame, self.experts).items():
+        for name, (where, ways) in self._settled(frame, self.experts).items():
             experts = [self._experts(o)[name].begun(self.log, codes[where]) for o in outputs]
             known = [expert for expert in experts if isinstance(expert, Expert)]
-            parts = sample_outputs(known, frame.iloc[where], codes[where], values[where], seed, n)
+            parts = draw_outputs(known, ways, codes[where], values[where], seed, n)
             for output, part in zip(outputs, parts, strict=True):
                 drawn[output][:, where] = part
         return drawn
@@ -312,6 +316,20 @@ class CurveSurrogate:
         out[POOLED] = positions if every else positions[left]
         return {name: where for name, where in out.items() if len(where)}
 
+    def _settled(
+        self, frame: pd.DataFrame, experts: Mapping[str, CurveExpert]
+    ) -> dict[str, tuple[Positions, Settled]]:
+        """Which rows each expert answers for, and these with what they leave out filled in."""
+        configs = self.log.configs
+        known = self._assigned(configs, experts, every=True)
+        return {
+            name: (
+                where,
+                settled(frame.iloc[where], configs.iloc[known[name]], experts[name].encoder, self.together),
+            )
+            for name, where in self._assigned(frame, experts).items()
+        }
+
     def _news(self, more: RunLog) -> RunLog:
         """A log without the values that are already learnt: these become missing."""
         run, axis = self.log.roles.run, self.log.roles.axis
@@ -322,7 +340,7 @@ class CurveSurrogate:
             )
         outputs = list(self.log.roles.outputs)
         mine = self.log.configs.index.get_indexer(more.configs.index)[more.codes]
-        place = _places_of(self.log.codes, self.log.points[axis], mine, more.points[axis])
+        place = places_of(self.log.codes, self.log.points[axis], mine, more.points[axis])
         # Points that are not there have place -1, the row of missing values put last.
         learnt = np.vstack(
             [self.log.points[outputs].to_numpy(dtype=np.float64), np.full(len(outputs), np.nan)]
@@ -331,23 +349,6 @@ class CurveSurrogate:
         values = np.where(known, np.nan, more.points[outputs].to_numpy(dtype=np.float64))
         points = more.points.assign(**dict(zip(outputs, values.T, strict=True)))
         return replace(more, points=points)
-
-
-def _places_of(codes: Positions, at: pd.Series, asked: Positions, places: pd.Series) -> Positions:
-    """Positions of points of runs among those of a log, -1 where there is none, (asked,).
-
-    Args:
-        codes: Run of each point of the log, rising, (points,).
-        at: Their axis values, rising within a run.
-        asked: Run of each asked point, (asked,); -1 is none of the log's.
-        places: Their axis values.
-    """
-    both = np.concatenate([part.to_numpy(dtype=np.float64) for part in (at, places)])
-    values, rank = np.unique(both, return_inverse=True)
-    known = codes * len(values) + rank[: len(codes)]
-    wanted = asked * len(values) + rank[len(codes) :]
-    found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where((known[found] == wanted) & (asked >= 0), found, -1)
 
 
 def check_fitted(value: object, verb: str) -> None:

@@ -11,6 +11,7 @@ from probscale.runs import RunLog
 from probscale.runs.schema import DIVERGED
 
 Array = NDArray[np.float64]
+Positions = NDArray[np.intp]
 
 FEWEST_PER_RUN = 6
 """Points of a run below which a curve is no longer a curve: then runs are left out instead."""
@@ -96,3 +97,22 @@ def thinned(codes: NDArray[np.intp], most: int, generator: np.random.Generator) 
         share = 1 - np.linspace(0, 1, min(per_run, counts[run]))[::-1] ** 1.5 if per_run > 1 else np.ones(1)
         picked.append(starts[run] + np.unique(np.round(share * (counts[run] - 1)).astype(np.intp)))
     return np.concatenate(picked)
+
+
+def places_of(
+    codes: NDArray[np.intp], at: pd.Series, asked: NDArray[np.intp], places: pd.Series
+) -> NDArray[np.intp]:
+    """Positions of points of runs among those of a log, -1 where there is none, (asked,).
+
+    Args:
+        codes: Run of each point of the log, rising, (points,).
+        at: Their axis values, rising within a run.
+        asked: Run of each asked point, (asked,); -1 is none of the log's.
+        places: Their axis values.
+    """
+    both = np.concatenate([part.to_numpy(dtype=np.float64) for part in (at, places)])
+    values, rank = np.unique(both, return_inverse=True)
+    known = codes * len(values) + rank[: len(codes)]
+    wanted = asked * len(values) + rank[len(codes) :]
+    found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where((known[found] == wanted) & (asked >= 0), found, -1)

@@ -17,10 +17,11 @@ def population_level(surrogate: CurveSurrogate) -> CurveSurrogate:
     Draws of many new runs differ by what sets single runs apart, such as their seeds; the best of many such
     draws owes something to luck, which no choice of a configuration can repeat. Runs of the log keep what is
     known of them. Engines other than the exact one learn no such deviation apart from their scores and stay
-    as they are. The result is for questions; it is not meant to be saved.
+    as they are. Settings that configurations leave out are the same in all of them. The result is for
+    questions; it is not meant to be saved.
     """
     experts = {name: _without_run_effect(expert) for name, expert in surrogate.experts.items()}
-    return replace(surrogate, experts=experts)
+    return replace(surrogate, experts=experts, together=True)
 
 
 def _without_run_effect(expert: CurveExpert) -> CurveExpert:

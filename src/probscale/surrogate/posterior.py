@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from probscale.errors import ConfigError, ShapeError
-from probscale.model.posterior import CurveBlock
+from probscale.model.posterior import Block
 from probscale.randomness import generator_of
 
 Array = NDArray[np.float64]
@@ -48,6 +48,16 @@ def said_beyond(beyond: Mapping[str, float]) -> Iterator[str]:
     return (f"{name} up to {factor:.3g} times the largest of the log" for name, factor in beyond.items())
 
 
+def said_left_out(left_out: Mapping[str, int], count: int) -> Iterator[str]:
+    """Which settings of `count` configurations of a forecast were not given, in words.
+
+    >>> list(said_left_out({"lr": 3}, 3)), list(said_left_out({"lr": 1}, 3))
+    (['averaged over lr, not given'], ['averaged over lr, not given in 1 of 3'])
+    """
+    for name, times in left_out.items():
+        yield f"averaged over {name}, not given{'' if times == count else f' in {times} of {count}'}"
+
+
 @dataclass(frozen=True, eq=False)
 class CurvePosterior:
     """Joint posterior of curves: configurations × axis values.
@@ -67,16 +77,19 @@ class CurvePosterior:
         runs: Names of the runs as they were asked, (configs,), where the configurations had a run column.
         beyond: By which factor the largest asked value of a column exceeds the largest of the log, for the
             model size, the planned end and the axis; without columns that stay within it.
+        left_out: Settings that every run of the log has and configurations leave out, with how many do: their
+            forecasts are averaged over the values that runs had. Without those that change nothing.
     """
 
     at: Array
     index: pd.Index
     axis: str
     output: str
-    blocks: tuple[tuple[NDArray[np.intp], CurveBlock], ...]
+    blocks: tuple[tuple[NDArray[np.intp], Block], ...]
     again: Callable[[], CurvePosterior]
     runs: tuple[Any, ...] | None = None
     beyond: Mapping[str, float] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -86,7 +99,8 @@ class CurvePosterior:
     def __repr__(self) -> str:
         kind = "predictive" if self._noisy else "latent"
         asked = f"{self.shape[0]} configurations × {self.shape[1]} points"
-        return f"CurvePosterior({', '.join([f'{kind} {self.output}', asked, *said_beyond(self.beyond)])})"
+        told = [*said_beyond(self.beyond), *said_left_out(self.left_out, self.shape[0])]
+        return f"CurvePosterior({', '.join([f'{kind} {self.output}', asked, *told])})"
 
     @property
     def _noisy(self) -> bool:
@@ -253,7 +267,7 @@ class CurvePosterior:
                 shape=value.shape,
             ) from error
 
-    def _gather(self, of: Callable[[CurveBlock, NDArray[np.intp]], Array]) -> Array:
+    def _gather(self, of: Callable[[Block, NDArray[np.intp]], Array]) -> Array:
         out = np.empty(self.shape)
         for where, block in self.blocks:
             out[where] = of(block, where)

@@ -1,0 +1,185 @@
+"""Settings that a question leaves out although every run of the log has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from probscale.encode.donors import donors
+from probscale.encode.encoder import Encoder
+from probscale.encode.features import labels_of_gaps
+from probscale.encode.fields import label
+from probscale.model.posterior import Block
+from probscale.model.unsettled import UnsettledBlock
+from probscale.surrogate.expert import Expert
+from probscale.surrogate.functional import FunctionalExpert
+from probscale.surrogate.grid import GridExpert
+from probscale.surrogate.outputs import sample_outputs
+
+Array = NDArray[np.float64]
+
+WAYS = 16
+"""Values that stand for one that was left out. Sixteen even steps hold 99 % of the variance of a normal."""
+
+MOST_DONORS = 2_000
+"""Runs whose values are looked at, at most."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Configurations with what they leave out filled in.
+
+    Attributes:
+        ways: Tables of the same configurations, each with other values; equally likely.
+        left_out: Settings that matter and were left out, with how many configurations lack them.
+        together: Whether a way tells of all configurations at once, not of each apart.
+    """
+
+    ways: tuple[pd.DataFrame, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    together: bool = False
+
+
+def forecast(expert: Expert | FunctionalExpert | GridExpert, told: Settled, runs: Array, at: Array) -> Block:
+    """Posterior of configurations at axis values, over all that left-out settings may be.
+
+    Args:
+        expert: Fitted model.
+        told: The configurations.
+        runs: Run codes, (configs,).
+        at: Axis values, (configs, points).
+
+    Cost: that of one forecast per way.
+    """
+    blocks = tuple(expert.block(way, runs, at) for way in told.ways)
+    return blocks[0] if len(blocks) == 1 else UnsettledBlock(blocks, told.together)
+
+
+def draw_outputs(
+    experts: Sequence[Expert], told: Settled, runs: Array, at: Array, seed: int, n: int
+) -> list[Array]:
+    """Joint draws of outputs, whose left-out settings are the same; see `sample_outputs`."""
+    if len(told.ways) == 1:
+        return sample_outputs(experts, told.ways[0], runs, at, seed, n)
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(n, np.full(len(told.ways), 1 / len(told.ways)))
+    draws = [
+        sample_outputs(experts, way, runs, at, int(generator.integers(2**32)), int(count))
+        for way, count in zip(told.ways, counts, strict=True)
+        if count
+    ]
+    order = generator.permutation(n)
+    return [np.concatenate(parts)[order] for parts in zip(*draws, strict=True)]
+
+
+def settled(frame: pd.DataFrame, known: pd.DataFrame, encoder: Encoder, together: bool = False) -> Settled:
+    """Asked configurations with what they leave out filled in, in each of several ways; one where none does.
+
+    A value that every run of the log has, and a question has not, may be any of those that runs had which
+    resemble it in all else. Where some runs lack it too, being left out is a value like any other.
+
+    Args:
+        frame: Asked configurations.
+        known: Configurations of the runs of the fit.
+        encoder: Which columns matter.
+        together: Whether settings are as low or as high in all configurations at once.
+
+    Cost: O(runs × columns² + configs × runs) per set of settings that are left out together.
+    """
+    frame = _described(frame, known, encoder)
+    lacking = lacking_in(frame, known, encoder)
+    if lacking.empty:
+        return Settled((frame,))
+    if len(known) > MOST_DONORS:
+        known = known.iloc[np.linspace(0, len(known) - 1, MOST_DONORS).astype(int)]
+    mattering = matters(encoder)
+    left_out = {str(name): int(lacking[name].sum()) for name in lacking if name in mattering}
+    count = WAYS if left_out else 1
+    chosen, mixer = [], np.random.default_rng(0)
+    for where, names in _alike(lacking):
+        have = np.flatnonzero(known[names].notna().all(axis=1))
+        runs = donors(known.iloc[have], frame.iloc[where], names, count)
+        chosen.append((where, names, have[runs if together else mixer.permuted(runs, axis=1)]))
+    ways = (
+        _filled(frame, known, [(where, names, runs[:, way]) for where, names, runs in chosen])
+        for way in range(count)
+    )
+    return Settled(tuple(ways), left_out, together)
+
+
+def matters(encoder: Encoder) -> set[str]:
+    """Columns of configurations that forecasts depend on."""
+    return {*encoder.features.columns, *([encoder.roles.params] if encoder.roles.params else [])}
+
+
+def lacking_in(frame: pd.DataFrame, known: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
+    """Which configurations lack what every run like them has, (configs, columns lacked by any).
+
+    An end that is not given is the asked one, and a level must be given.
+    """
+    roles, found = encoder.roles, {}
+    marked = {item.name for item in encoder.features.numeric if item.marks_missing}
+    for name in known:
+        if name in (*roles.levels, roles.horizon) or name in marked:
+            continue
+        here = frame[name].isna().to_numpy() if name in frame else np.ones(len(frame), dtype=bool)
+        if here.any():
+            here = here & _always_told(known, str(name), frame)
+        if here.any():
+            found[str(name)] = here
+    return pd.DataFrame(found, index=frame.index)
+
+
+def _always_told(known: pd.DataFrame, name: str, frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """For which configurations all runs have a value, or all of their label, where labels say which have."""
+    told = known[name].notna()
+    if told.all():
+        return np.ones(len(frame), dtype=bool)
+    for other in labels_of_gaps(~told.to_numpy(), known):
+        if other in frame:
+            shares = told.groupby(known[other].map(label).to_numpy()).all()
+            return frame[other].map(label).isin(shares.index[shares]).to_numpy()
+    return np.zeros(len(frame), dtype=bool)
+
+
+def _described(frame: pd.DataFrame, known: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
+    """Configurations whose levels are described as in the log where a question does not describe them."""
+    for level, name in encoder.features.descriptions.items():
+        given = frame[name] if name in frame else pd.Series(np.nan, index=frame.index, dtype=object)
+        texts = dict(zip(known[level].map(label), known[name], strict=True))
+        if bool(given.isna().any()):
+            frame = frame.assign(**{name: given.where(given.notna(), frame[level].map(label).map(texts))})
+    return frame
+
+
+def _alike(lacking: pd.DataFrame) -> Iterator[tuple[NDArray[np.intp], list[str]]]:
+    """Positions of configurations that lack the same columns, and these, without those that lack none."""
+    for pattern in lacking.drop_duplicates().to_numpy():
+        if pattern.any():
+            yield (
+                np.flatnonzero((lacking.to_numpy() == pattern).all(axis=1)),
+                list(lacking.columns[pattern]),
+            )
+
+
+def _filled(
+    frame: pd.DataFrame,
+    known: pd.DataFrame,
+    chosen: Sequence[tuple[NDArray[np.intp], list[str], NDArray[np.intp]]],
+) -> pd.DataFrame:
+    """Configurations with columns as some runs have them: rows, columns, and positions of runs, in turn."""
+    columns: dict[str, NDArray[Any]] = {}
+    for where, names, runs in chosen:
+        for name in names:
+            if name not in columns:
+                given = frame[name] if name in frame else pd.Series(np.nan, index=frame.index)
+                columns[name] = given.to_numpy(dtype=object, copy=True)
+            columns[name][where] = known[name].to_numpy(dtype=object)[runs]
+    return frame.assign(
+        **{name: pd.Series(values, index=frame.index).infer_objects() for name, values in columns.items()}
+    )
