@@ -28,7 +28,22 @@ SCORES = Layout(("pairs",), axis=(0,), labels=(LabelBlock("src", 1, level=True),
 TWO_WAYS = (LabelBlock("src", 1, level=True), LabelBlock("tgt", 2, level=True))
 PAIRS = Layout(("pairs",), axis=(0,), labels=TWO_WAYS, run=3, sharing=(TWO_WAYS,))
 GAPS = Layout(("N", "lr", "tokens", "lr missing"), sizes=(0, 2), axis=(2,), run=4, untold=(3,))
-LAYOUTS = {"gaps": GAPS, "curves": CURVES, "points": POINTS, "grid": GRID, "scores": SCORES, "pairs": PAIRS}
+LONE = Layout(
+    ("N", "lr", "tokens"),
+    sizes=(0, 2),
+    axis=(2,),
+    labels=(LabelBlock("task", 3, level=True, lone=1.0),),
+    run=4,
+)
+LAYOUTS = {
+    "gaps": GAPS,
+    "lone": LONE,
+    "curves": CURVES,
+    "points": POINTS,
+    "grid": GRID,
+    "scores": SCORES,
+    "pairs": PAIRS,
+}
 
 
 def columns(layout):

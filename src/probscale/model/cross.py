@@ -104,7 +104,11 @@ def _(first: TaskTerm, second: TaskTerm, x1: Tensor, x2: Tensor) -> Tensor:
 
 @crossed.register
 def _(first: LevelTerm, second: LevelTerm, x1: Tensor, x2: Tensor) -> Tensor:
-    return _offsets(first, second, x1, x2) * crossed(first.correlation, second.correlation, x1, x2)
+    total = _offsets(first, second, x1, x2)
+    if first.coordinates:
+        total = total + _product(first, second, "scale") * first.tilt(x1, x2)
+    present = torch.outer(first.own(x1), second.own(x2))
+    return present * total * crossed(first.correlation, second.correlation, x1, x2)
 
 
 @crossed.register

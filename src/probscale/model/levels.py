@@ -10,7 +10,13 @@ from torch import Tensor
 
 from probscale.model.labels import by_value
 from probscale.model.layout import LabelBlock, Layout
+from probscale.model.matern import scaled_matern
 from probscale.model.terms import AxisKernel, LabelCorrelation
+
+TILT, CURVES_TILT = (0.15, 3.0), (0.6, 2.0)
+"""How far the offset of a value from the only one seen varies with all else, as a share of its scale, and
+over how many standard deviations, for finals and for curves; chosen on training rows of eleven logs
+(`benchmarks/results/general_curves.md`)."""
 
 
 class OffsetTerm(AxisKernel):
@@ -52,13 +58,40 @@ class OffsetTerm(AxisKernel):
 
 @final
 class LevelTerm(OffsetTerm):
-    """Offset of each label, or from its only value seen."""
+    """Offset of each label, or from its only value seen.
+
+    How far other values than the only one are from it at other sizes, lengths and settings is then part of
+    their offset: no known values have told it.
+    """
 
     def __init__(self, layout: Layout, correlation: LabelCorrelation, *, scale: float) -> None:
         super().__init__()
         self.correlation = correlation
         self.blocks = (correlation.block,)
         self.declare_offsets(layout, scale)
+        alone = correlation.block.lone is not None
+        self.coordinates = list(range(len(layout.continuous))) if alone else []
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **params: Any) -> Tensor:
+        """Covariance of offsets; beside a lone value also of how they vary with all else."""
+        offsets = super().forward(x1, x2, diag=diag, **params)
+        if not self.coordinates or (self.learnt and not bool(self.own(x1).any())):
+            return offsets
+        variance = torch.exp(2 * self.get_parameter("scale"))
+        if diag:
+            return offsets + self.tilted[0] ** 2 * variance * self.own(x1)
+        return offsets + variance * self.tilt(x1, x2) * self.alike(x1, x2)
+
+    def tilt(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Covariance of how unit offsets from a lone value vary with all else, (rows, rows)."""
+        share, width = self.tilted
+        one, other = (x[:, self.coordinates] / width for x in (x1, x2))
+        return scaled_matern(one, other, one.new_tensor(share**2), False)
+
+    @property
+    def tilted(self) -> tuple[float, float]:
+        """Standard deviation and width of that."""
+        return CURVES_TILT if self.axis else TILT
 
     def alike(self, x1: Tensor, x2: Tensor) -> Tensor:
         """Correlation of labels; zero at the only value seen."""

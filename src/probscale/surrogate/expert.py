@@ -23,6 +23,7 @@ from probscale.runs import RunLog
 from probscale.surrogate.averaging import shares_at
 from probscale.surrogate.beyond import MARGIN, exceeds, expected_beyond, larger_begun, share_beyond
 from probscale.surrogate.known_points import points_of, thinned
+from probscale.surrogate.lone_values import told_apart
 from probscale.surrogate.rows import rows_of
 from probscale.surrogate.spikes import without_spikes
 from probscale.surrogate.text_trust import MOST_RENEWED, has_new_label, reads_labels, renewed
@@ -257,14 +258,16 @@ class Expert:
                     )
                 ]
             )
-        states = tuple(state.extend(new) for state in self.states)
-        if not self._doubts_texts(new.rows):
-            return replace(self, states=states)
-        told = renewed(states, self.weights, self.trust)
-        after = replace(self, states=told.states, trust=told.trust)
+        states = told_apart(tuple(state.extend(new) for state in self.states), self.weights)
+        after = replace(self, states=states)
+        if self._doubts_texts(new.rows):
+            told = renewed(states, self.weights, self.trust)
+            after = replace(self, states=told.states, trust=told.trust)
         if self.divergence is None:
             return after
         process = after.own_process(self.divergence_state)
+        if process is self.divergence.process:
+            return after
         return replace(after, divergence=self.divergence.with_process(process))
 
     def _heard(self, new: Observations) -> Observations:
