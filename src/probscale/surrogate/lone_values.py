@@ -51,12 +51,10 @@ def told_apart(states: tuple[ExactState, ...], weights: NDArray[np.float64]) -> 
 
 def _told(process: CurveProcess, state: ExactState) -> list[LevelTerm]:
     """Offsets from values that were the only ones at the fit, where others are observed now."""
-    x, out = state.data.rows.x, []
-    for term in process.modules():
-        alone = isinstance(term, LevelTerm) and term.correlation.block.lone is not None
-        if alone and bool(term.own(x).any()):
-            out.append(term)
-    return out
+    x = state.data.rows.x
+    terms = [term for term in process.modules() if isinstance(term, LevelTerm)]
+    lone = [term for term in terms if term.correlation.block.lone is not None]
+    return [term for term in lone if bool(term.own(x).any())]
 
 
 def _at(state: ExactState, step: float) -> ExactState:
