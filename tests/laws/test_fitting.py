@@ -97,6 +97,18 @@ def test_ninety_per_cent_intervals_cover_about_ninety_per_cent():
     assert np.mean(latent) == pytest.approx(0.9, abs=0.14)
 
 
+@pytest.mark.parametrize("scatter", [0.0005, 0.01])
+def test_intervals_of_few_points_cover_about_ninety_per_cent(scatter):
+    law, hits = find_law("chinchilla"), []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        sizes, tokens = 10 ** rng.uniform(7, 9.5, 11), 10 ** rng.uniform(8.5, 11, 11)
+        loss = law.evaluate(TRUTH, params=sizes, tokens=tokens) * np.exp(rng.normal(scale=scatter, size=11))
+        interval = fit_law("chinchilla", params=sizes, tokens=tokens, loss=loss).interval(0.9)
+        hits += [interval.loc[name, "lower"] <= TRUTH[name] <= interval.loc[name, "upper"] for name in TRUTH]
+    assert np.mean(hits) == pytest.approx(0.9, abs=0.07)
+
+
 def test_bootstrap_and_laplace_agree_on_regular_data(fit):
     bootstrap = fit.bootstrap(150, seed=1)
     assert bootstrap.converged == 1.0

@@ -20,8 +20,8 @@ def laplace_covariance(
 
     The sandwich H⁻¹ (Σ wψ² jjᵀ) H⁻¹, which allows a scatter that depends on the inputs. H = Σ wψ' jjᵀ
     rests on the few points within `delta`, so ψ' is averaged over a wider band of residuals, as for quantile
-    regression, and a tenth of it is spread evenly so that H keeps full rank. Infinite when no degree of
-    freedom is left.
+    regression, and a tenth of it is spread evenly so that H keeps full rank. Points that the curve was laid
+    through, one per coordinate, do not count in it. Infinite when no degree of freedom is left.
 
     Source: Huber 1981, section 6.3; Powell 1991 for the band.
     """
@@ -31,6 +31,7 @@ def laplace_covariance(
     size = np.abs(residuals)
     band = max(delta, 2.12 * _quantile(size, weights, 0.5) / 0.6745 * count**-0.2)
     inside = weights * (size <= band) * (delta / band if np.isfinite(band) else 1.0)
+    inside = inside * _free_share(float(weights[size <= band].sum() / weights.sum()), count, width)
     inside = 0.9 * inside + 0.1 * weights * inside.sum() / weights.sum()
     scale = np.sqrt(weights @ jacobian**2)
     live = scale > 1e-9 * np.sqrt(weights.sum())
@@ -42,6 +43,16 @@ def laplace_covariance(
     found = np.full((width, root.shape[1]), 0.0)
     found[live] = inverse @ root / scale[live, None]
     return _capped(found @ found.T, live)
+
+
+def _free_share(near: float, count: int, width: int) -> float:
+    """How much smaller a share of points near the curve is once those are left out that it was laid through.
+
+    Where hardly any point lies within the threshold, the fit is one of absolute values and goes through as
+    many points as it has coordinates. Where all lie within, it is one of squares and nothing changes.
+    """
+    inside = near * count
+    return min(1.0, max(inside - width, 0.5) / (count - width) / near)
 
 
 def _capped(covariance: Array, live: NDArray[np.bool_]) -> Array:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
 from probscale.errors import LawError
 from probscale.laws.huber import Minimum
@@ -142,7 +142,7 @@ class LawFit:
         """
         import pandas as pd
 
-        reach = ndtri(0.5 + check_level(level) / 2) * np.sqrt(np.diag(self.covariance))
+        reach = self._quantile(check_level(level)) * np.sqrt(np.diag(self.covariance))
         with np.errstate(over="ignore"):
             ends = [self.problem.coordinates.values(self.point + sign * reach) for sign in (-1, 1)]
         rows = {name: (ends[0][name], ends[1][name]) for name in self.law.names}
@@ -200,10 +200,13 @@ class LawFit:
             columns * self.problem.coordinates.slopes(self.values) * self.law.link_slope(mean)[..., None]
         )
         variance = np.einsum("...i,ij,...j->...", jacobian, self.covariance, jacobian)
-        reach = np.sqrt(
-            ndtri(0.5 + level / 2) ** 2 * variance + (0.0 if latent else self.scatter(level)) ** 2
-        )
+        reach = np.sqrt(self._quantile(level) ** 2 * variance + (0.0 if latent else self.scatter(level)) ** 2)
         return bracket(self.law, mean, reach, level)
+
+    def _quantile(self, level: float) -> float:
+        """Standard deviations to the ends of a central interval, by Student's t with the points to spare."""
+        free = max(self.n - len(self.problem.coordinates.names), 1)
+        return float(stdtrit(free, 0.5 + level / 2))
 
     def scatter(self, level: float) -> float:
         """Half-width, on the logarithm, that holds a share `level` of single runs around the law."""
