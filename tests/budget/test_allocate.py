@@ -86,6 +86,16 @@ def test_what_one_allocation_learnt_forecasts_the_next(tmp_path, earlier):
     assert result.spent == pytest.approx(1e4)
 
 
+def test_the_planned_end_of_runs_is_a_role_of_what_was_observed(tmp_path):
+    pool = [config | {"end": 40.0 + config["N"]} for config in POOL]
+    result = spend(Trainer(), tmp_path, pool=pool, strategy="uniform", horizon="end")
+    assert result.log.roles.horizon == "end"
+    known = ps.fit_surrogate(result.log, embedder=None)
+    more = spend(Trainer(), tmp_path / "more", pool=pool, strategy="halving", horizon="end", surrogate=known)
+    assert known.condition(more.log).log.roles.horizon == "end"
+    assert spend(Trainer(), tmp_path / "number", horizon=50.0, strategy="uniform").log.roles.horizon is None
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"axis": "steps"}, "axis"), ({"output": "error"}, "output"), ({"goal": "max"}, "goal")],

@@ -17,6 +17,7 @@ import pandas as pd
 from probscale.budget.bench import Decision, drive
 from probscale.budget.history import cost_column, history
 from probscale.budget.intake import (
+    PoolRoles,
     check_budget,
     check_describes,
     check_earlier,
@@ -175,7 +176,8 @@ def allocate(
     maker, params = strategy_named(strategy), params_column(cost, configs)
     check_options(runner, goal, seed, retries)
     check_earlier(surrogate, configs, axis=axis, output=output, goal=goal, horizon=horizon)
-    check_describes(configs, axis=axis, output=output, goal=goal, params=params)
+    roles: PoolRoles = {"axis": axis, "output": output, "goal": goal, "params": params, "horizon": horizon}
+    check_describes(configs, **roles)
     settings = {
         **{"strategy": name_of(strategy), "total": total, "axis": axis, "output": output, "goal": goal},
         **{"seed": seed, "eta": check_eta(eta), "surrogate": None if surrogate is None else repr(surrogate)},
@@ -198,7 +200,7 @@ def allocate(
             budgets = grown(book, total, retry_failed=retry_failed)
             bench = LiveBench(configs, cost, budgets[0].total, axis, goal, **shape)
             _drive(bench, maker, budgets, seed=seed, surrogate=surrogate, eta=eta)
-            return _concluded(bench, book, output, cost.unit, kept=ledger is not None)
+            return _concluded(bench, book, roles, cost.unit, kept=ledger is not None)
 
 
 def _drive(
@@ -219,7 +221,10 @@ def _drive(
             drive(bench, maker(bench, generator, surrogate, eta), stage.decisions)
 
 
-def _concluded(bench: LiveBench, ledger: Ledger, output: str, unit: str, *, kept: bool) -> AllocationResult:
+def _concluded(
+    bench: LiveBench, ledger: Ledger, roles: PoolRoles, unit: str, *, kept: bool
+) -> AllocationResult:
+    output = roles["output"]
     sign = 1.0 if bench.goal == "min" else -1.0
     values = [[sign * y for _, y in run.points if math.isfinite(y)] for run in bench.runs]
     best = np.array([min(column, default=math.inf) for column in values])
@@ -247,7 +252,7 @@ def _concluded(bench: LiveBench, ledger: Ledger, output: str, unit: str, *, kept
         winner,
         spent,
         bench.lost,
-        observed_log(bench, output),
+        observed_log(bench, roles),
         runs,
         tuple(bench.decisions),
         ledger.path if kept else None,
@@ -271,7 +276,7 @@ def _nothing_found(bench: LiveBench, output: str, *, path: Path | None) -> Budge
     return BudgetError(f"no run gave a finite {output}; {why}", problems=problems)
 
 
-def observed_log(bench: LiveBench, output: str) -> RunLog:
+def observed_log(bench: LiveBench, roles: PoolRoles) -> RunLog:
     """All points of an allocation as a run log."""
     rows = [(row, at, value) for row, known in enumerate(bench.runs) for at, value in known.points]
-    return pool_log(bench.configs, rows, axis=bench.axis, output=output, goal=bench.goal, params=bench.params)
+    return pool_log(bench.configs, rows, **roles)

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,24 @@ if TYPE_CHECKING:
     from probscale.surrogate import CurveSurrogate
 
 Rows = Sequence[tuple[int, float, float]]
+
+
+class PoolRoles(TypedDict):
+    """Roles of the run log of a pool.
+
+    Attributes:
+        axis: Name of the axis.
+        output: Name of the output.
+        goal: "min" or "max".
+        params: Column of model sizes.
+        horizon: Furthest axis value of a run; where it is a column, that is the planned end of each run.
+    """
+
+    axis: str
+    output: str
+    goal: str
+    params: str | None
+    horizon: str | float | None
 
 
 def read_pool(pool: Configs) -> pd.DataFrame:
@@ -173,22 +191,19 @@ def fingerprint(configs: pd.DataFrame) -> str:
     return short_digest(configs.to_json(orient="split", double_precision=15))
 
 
-def pool_log(
-    configs: pd.DataFrame, rows: Rows, *, axis: str, output: str, goal: str, params: str | None
-) -> RunLog:
+def pool_log(configs: pd.DataFrame, rows: Rows, **roles: Unpack[PoolRoles]) -> RunLog:
     """Points of runs of a pool as a run log.
 
     Args:
         configs: The pool.
         rows: Row of the pool, axis value and output of each point.
-        axis: Name of the axis.
-        output: Name of the output.
-        goal: "min" or "max".
-        params: Column of model sizes.
+        **roles: What its columns are; see `PoolRoles`.
 
     Raises:
         RunLogError: if a column cannot describe a run.
     """
+    axis, output, params, horizon = roles["axis"], roles["output"], roles["params"], roles["horizon"]
+    planned = horizon if isinstance(horizon, str) else None
     columns = [str(name) for name in configs.columns]
     run = free_name("run", [*columns, axis, output])
     table = configs.iloc[[row for row, _, _ in rows]].reset_index(drop=True)
@@ -201,18 +216,19 @@ def pool_log(
         run=run,
         axis=axis,
         output=output,
-        goal="min" if goal == "min" else "max",
+        goal="min" if roles["goal"] == "min" else "max",
         params=params,
-        config=[name for name in columns if name not in (params, axis, output)],
+        horizon=planned,
+        config=[name for name in columns if name not in (params, planned, axis, output)],
         nonfinite="diverged",
     )
 
 
-def check_describes(configs: pd.DataFrame, *, axis: str, output: str, goal: str, params: str | None) -> None:
+def check_describes(configs: pd.DataFrame, **roles: Unpack[PoolRoles]) -> None:
     """Refuse a pool whose columns could not become a run log, before anything is paid.
 
     Raises:
         RunLogError: then.
     """
     rows = [(row, 1.0, 1.0) for row in range(len(configs))]
-    pool_log(configs, rows, axis=axis, output=output, goal=goal, params=params)
+    pool_log(configs, rows, **roles)
