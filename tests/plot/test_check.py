@@ -47,6 +47,8 @@ def test_curves_show_measured_points_and_what_was_seen_of_begun_runs(report, log
         assert list(lines["measured, not seen"][1]) == list(points.loc[points["run"] == run, "truth"])
         assert ("seen" in lines) == regime.startswith("prefix")
         if "seen" in lines:
+            # A line of one point alone would be invisible.
+            assert {line.get_marker() for line in ax.lines if line.get_label() == "seen"} == {"o"}
             assert lines["seen"][0].max() < lines["measured, not seen"][0].min()
             # What was seen may leave the picture at the top, with one point; what was foretold fills it.
             low, high = ax.get_ylim()

@@ -185,8 +185,7 @@ def allocate(
         **{"horizon": horizon, "resolution": resolution},
     }
     shape = {
-        "params": params,
-        "last": per_run(configs, horizon, "horizon", math.inf),
+        **{"params": params, "last": per_run(configs, horizon, "horizon", math.inf)},
         "resolution": per_run(configs, resolution, "resolution", 0.0),
         "visible": [{str(k): plain(v) for k, v in row.items()} for row in configs.to_dict("records")],
     }

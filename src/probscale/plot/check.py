@@ -145,7 +145,7 @@ def _panel(ax: Axes, part: pd.DataFrame, log: RunLog | None) -> None:
         # Of what lies outside, the last point alone leads the eye in.
         outside = np.flatnonzero((reached < low) | (reached > high))
         first = outside[-1] if len(outside) else 0
-        ax.plot(before[first:], reached[first:], color=style.INK, lw=1.5, label="seen")
+        ax.plot(before[first:], reached[first:], **style.SEEN, label="seen")
         shown.append(before[first:])
     style.log_scale(ax, "x", np.concatenate(shown), least=20.0)
     style.finish(ax)

@@ -128,9 +128,15 @@ def plot_curves(
         The axes.
 
     Raises:
-        ConfigError: if a configuration has no run of its own in a log given, or a level is not accepted.
+        ConfigError: if it is no forecast, a configuration has no run of its own in a log given, or a level is
+            not accepted.
         ShapeError: if there is not one label per configuration.
     """
+    if not hasattr(curves, "interval"):
+        raise ConfigError(
+            f"plot_curves draws a forecast, such as surrogate.predict(configs, at), and got a "
+            f"{type(curves).__name__}; measured runs go over their forecast as observed= or truth="
+        )
     names = _names(curves, labels)
     ax = style.axes_or_new(ax)
     ends = {level: curves.interval(level) for level in levels}
@@ -165,7 +171,7 @@ def plot_curves(
 
 
 _LOOKS = (
-    {"color": style.INK, "lw": 1.6, "solid_capstyle": "round", "zorder": 3},
+    style.SEEN,
     {"color": style.INK, "lw": 0, "marker": "o", "ms": 3.2, "mfc": "white", "mew": 0.8, "zorder": 3},
 )
 

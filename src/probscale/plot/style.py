@@ -41,6 +41,9 @@ LONGEST_NAME, SHORTEST_NAME = 40, 16
 MOST_ROUND = 8
 """Numbers beside a scale beyond which only powers of ten are written."""
 
+SEEN = {"color": INK, "lw": 1.5, "marker": "o", "ms": 2.6, "solid_capstyle": "round", "zorder": 3}
+"""Look of what a forecast has seen of a run: a line, on which a single point shows too."""
+
 SIZE = (5.0, 3.7)
 """Inches of a figure with one panel; wide enough for its labels to stay legible on a telephone."""
 
