@@ -62,7 +62,7 @@ def test_runs_that_no_log_has_are_refused_with_the_remedy(ax, surrogate, log):
         plot.plot_curves(curves, observed=log, ax=ax)
     with pytest.raises(ShapeError, match="1 labels for 2 configurations"):
         plot.plot_curves(curves, labels=["a"], ax=ax)
-    with pytest.raises(ConfigError, match="draws a forecast, .* and got a RunLog"):
+    with pytest.raises(ConfigError, match=r"draws a forecast, .* got a RunLog"):
         plot.plot_curves(log, ax=ax)
     with pytest.raises(ConfigError, match="level is 2"):
         plot.plot_curves(curves, levels=(2,), ax=ax)
