@@ -15,7 +15,7 @@ from probscale.model.gradients import log_normal
 from probscale.model.kernels import CurveKernel
 from probscale.model.layout import Layout
 from probscale.model.means import CurveMean, Rows
-from probscale.model.priors import declare
+from probscale.model.priors import UNTOLD, UNTOLD_STD, declare
 
 NOISE_FLOOR = 1e-6
 """Smallest noise variance on the modelled scale (a standard deviation of 0.001)."""
@@ -57,7 +57,16 @@ class Observations:
 
 
 class Noise(Module):
-    """Observation noise, log-linear along the axis."""
+    """Observation noise, log-linear along the axis.
+
+    Where rows are whole runs, what values that were not given would have told sets them apart too; rows of
+    curves leave that to the deviation of their run.
+
+    Attributes:
+        gaps: Columns that mark values that were not given, where rows are whole runs.
+    """
+
+    gaps: tuple[int, ...] = ()
 
     def __init__(self, layout: Layout, *, scale: float = 0.01) -> None:
         super().__init__()
@@ -66,10 +75,22 @@ class Noise(Module):
         self.declare("level", math.log(scale), 1.0)
         if self.axis:
             self.declare("slope", 0.0, 0.3)
+        if layout.run is None and layout.untold:
+            self.gaps = layout.untold
+            usual = math.log(UNTOLD * scale / math.sqrt(len(self.gaps)))
+            each = torch.full((len(self.gaps),), usual, dtype=torch.float64)
+            declare(self, "hidden", each, each, UNTOLD_STD)
 
     def declare(self, name: str, mean: float, std: float) -> None:
         """Register a parameter at its prior mean."""
         declare(self, name, mean, mean, std)
+
+    def untold(self, rows: Rows) -> Tensor:
+        """Variance of what values that were not given would have told, (rows,); zero where rows lack none."""
+        if not self.gaps:
+            return rows.x.new_zeros(len(rows))
+        missing = (rows.x[:, list(self.gaps)] != 0.0).to(rows.x.dtype)
+        return missing @ torch.exp(2 * self.get_parameter("hidden"))
 
     def __call__(self, rows: Rows) -> Tensor:
         """Noise variance of each row, (rows,)."""
@@ -80,7 +101,8 @@ class Noise(Module):
         log_std = self.get_parameter("level").expand(len(rows))
         if self.axis:
             log_std = log_std + self.get_parameter("slope") * rows.x[:, self.axis[0]].clamp(-3, 3)
-        return torch.exp(2 * log_std) + self.floor
+        plain = torch.exp(2 * log_std) + self.floor
+        return plain + self.untold(rows) if self.gaps else plain
 
 
 class CurveProcess(Module):

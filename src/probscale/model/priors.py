@@ -7,6 +7,11 @@ from gpytorch import Module
 from gpytorch.priors import NormalPrior
 from torch import Tensor
 
+UNTOLD, UNTOLD_STD = 2.0, 1.5
+"""Prior scale of what values that were not given would tell, all together, over that of what else sets runs
+apart, and the standard deviation of its logarithm; chosen on simulated logs
+(`benchmarks/results/general_curves.md`)."""
+
 
 def declare(module: Module, name: str, start: float | Tensor, mean: float | Tensor, std: float) -> None:
     """Register parameter `name` of a module with a normal prior, `name_prior`, on each of its numbers.

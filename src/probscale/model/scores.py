@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from probscale.model.exact import ExactState, Look
-from probscale.model.gp import Observations
+from probscale.model.gp import CurveProcess, Observations
 from probscale.model.means import Rows
 
 Array = NDArray[np.float64]
@@ -71,9 +71,14 @@ class ScoreProcesses:
 
     @torch.no_grad()
     def noise(self) -> Array:
-        """Noise variance of each process, error of sites included, (scores,)."""
-        first = (state.process.noise(state.data.rows.take(slice(0, 1))) for state in self.states)
+        """Noise variance of each process where nothing is left untold, error of sites included, (scores,)."""
+        first = (plain_noise(state.process, state.data.rows) for state in self.states)
         return np.array([float(noise[0]) for noise in first])
+
+    @torch.no_grad()
+    def untold(self, rows: Rows) -> Array:
+        """Variance of scores that values which were not given would have told, (rows, scores)."""
+        return np.stack([state.process.noise.untold(rows).numpy() for state in self.states], axis=1)
 
     def deviation(self) -> Array:
         """Variance of a run's scores around what its configuration says, (scores,)."""
@@ -95,7 +100,7 @@ class ScoreProcesses:
             residual, left = state.leave_groups_out(groups)
             location.append((state.data.y - residual).numpy())
             variance.append(np.maximum(left.numpy(), 1e-12))
-        return np.stack(location, 1), np.stack(variance, 1)
+        return np.stack(location, 1), np.stack(variance, 1) + self.untold(self.states[0].data.rows)
 
     def marginals(self, rows: Rows, looks: Sequence[Look] | None = None) -> tuple[Array, Array]:
         """Mean and variance of the scores a configuration is expected to have, (rows, scores) each.
@@ -105,7 +110,8 @@ class ScoreProcesses:
             looks: What `looks` says of them, where that is known.
         """
         parts = [state.marginals(rows) for state in self.states] if looks is None else _moments(looks)
-        return np.stack([m.numpy() for m, _ in parts], 1), np.stack([v.numpy() for _, v in parts], 1)
+        variance = np.stack([v.numpy() for _, v in parts], 1)
+        return np.stack([m.numpy() for m, _ in parts], 1), variance + self.untold(rows)
 
     def means(self, rows: Rows) -> Array:
         """Mean of the scores a configuration is expected to have, (rows, scores); see `marginals`."""
@@ -122,14 +128,16 @@ class ScoreProcesses:
 
     def draw(self, rows: Rows, generator: np.random.Generator, n: int) -> Array:
         """Joint deviations from the mean over rows, (n, rows, scores)."""
-        return np.stack([state.draw(rows, generator, n) for state in self.states], axis=-1)
+        drawn = np.stack([state.draw(rows, generator, n) for state in self.states], axis=-1)
+        untold = self.untold(rows)
+        return drawn + np.sqrt(untold) * generator.standard_normal(drawn.shape) if untold.any() else drawn
 
     @torch.no_grad()
     def correlation(self, rows: Rows) -> Array:
         """Correlation between rows of each expected score, (scores, rows, rows)."""
         out = []
-        for state in self.states:
-            joint = state.covariance(rows, rows).cpu().numpy()
+        for state, untold in zip(self.states, self.untold(rows).T, strict=True):
+            joint = state.covariance(rows, rows).cpu().numpy() + np.diag(untold)
             scale = np.sqrt(np.maximum(joint.diagonal(), 1e-300))
             out.append(joint / np.outer(scale, scale))
         return np.stack(out)
@@ -156,6 +164,7 @@ class ScoreProcesses:
         parts = np.split(np.arange(len(every)), np.cumsum([len(own[i]) for i in asked])[:-1])
         columns = torch.zeros(len(self.members), len(every), dtype=torch.float64)
         columns[torch.from_numpy(every), torch.arange(len(every))] = 1.0
+        untold = self.untold(self.states[0].data.rows)
         for q, state in enumerate(self.states):
             here = columns.to(state.device)
             half = state.factor.forward(here).cpu()
@@ -166,7 +175,7 @@ class ScoreProcesses:
                 block = (half[:, part].mT @ half[:, part]).numpy()
                 covariance = np.linalg.inv(block)
                 location[i, q] = y[where[0]] - (covariance @ solved[where])[0]
-                variance[i, q] = max(covariance[0, 0] - noise[where[0]], 1e-12)
+                variance[i, q] = max(covariance[0, 0] - noise[where[0]], 1e-12) + untold[where[0], q]
         return location, variance
 
     @torch.no_grad()
@@ -191,7 +200,7 @@ class ScoreProcesses:
         known = [np.flatnonzero(self.members == code) for code in codes]
         states = []
         for q, state in enumerate(self.states):
-            level = state.process.noise(state.data.rows).numpy()
+            level = plain_noise(state.process, state.data.rows).numpy()
             old = state.data.weight.numpy() / level
             y = state.data.y.numpy()
             had = np.array([old[where].sum() for where in known])
@@ -202,11 +211,16 @@ class ScoreProcesses:
                 (moment[:, q] - told) / news,
                 np.divide(told, had, out=np.zeros_like(told), where=had > 0),
             )
-            here = state.process.noise(rows).numpy()
+            here = plain_noise(state.process, rows).numpy()
             weight = torch.from_numpy(np.maximum(news * here, 1e-9))
             seen = Observations(rows, torch.from_numpy(value), weight)
             states.append(state.extend(seen, None if looks is None else looks[q]))
         return replace(self, states=tuple(states), members=np.concatenate([self.members, codes]))
+
+
+def plain_noise(process: CurveProcess, rows: Rows) -> torch.Tensor:
+    """Noise variance of rows if nothing were left untold, (rows,)."""
+    return process.noise(rows) - process.noise.untold(rows)
 
 
 def _moments(looks: Sequence[Look]) -> list[tuple[torch.Tensor, torch.Tensor]]:

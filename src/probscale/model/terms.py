@@ -18,7 +18,7 @@ from probscale.model.gradients import additive_covariance, still_covariance, sti
 from probscale.model.labels import by_value, matern_by_place
 from probscale.model.layout import LabelBlock, Layout
 from probscale.model.matern import matern52, scaled_matern, squared_distances
-from probscale.model.priors import declare
+from probscale.model.priors import UNTOLD, UNTOLD_STD, declare
 from probscale.model.row_cache import cached
 from probscale.model.shift import SizeShift
 
@@ -33,10 +33,6 @@ RELEVANCE, APART = 0.0, -3.0
 
 MIX, MIX_STD = 0.0, 1.5
 """Prior of the logit of the share that texts have in the likeness of two labels."""
-
-UNTOLD, UNTOLD_STD = 2.0, 1.5
-"""Prior scale of what values that were not given would tell, all together, over that between runs, and the
-standard deviation of its logarithm; chosen on simulated logs (`benchmarks/results/general_curves.md`)."""
 
 NEAR = 0.6
 """Prior distance at which texts are near, in root mean squares of the distance to their mean."""

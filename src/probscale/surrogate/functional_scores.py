@@ -16,7 +16,7 @@ from probscale.model.gp import CurveProcess, Observations
 from probscale.model.mean_choice import curve_mean
 from probscale.model.mean_fit import fit_mean
 from probscale.model.means import Believed, LawScale, breaks_of
-from probscale.model.scores import ScoreProcesses, Sites, sites_of
+from probscale.model.scores import ScoreProcesses, Sites, plain_noise, sites_of
 from probscale.model.weighing import robust_weights
 from probscale.surrogate.functional_curves import Curves
 from probscale.surrogate.mean_kinds import rivals, second_stays
@@ -93,7 +93,7 @@ def fit_score(
     states = [solve_exactly(*fit[:2], options.place) for fit in fits] if len(fits) > 1 else []
     process, core, outcome = fits[second_stays(states[0], states[1], curves.cells[sharp]) if states else 0]
     with torch.no_grad():
-        noise = float(process.noise(core.rows)[0])
+        noise = float(plain_noise(process, core.rows)[0])
     trust = np.ones(len(value))
     trust[sharp] = core.weight.numpy()
     share = float(np.clip(1 - np.mean(np.minimum(variance[sharp], noise)) / noise, 0.05, 1.0))
