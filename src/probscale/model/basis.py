@@ -67,7 +67,8 @@ class Basis:
         functions: Values of each function at the knots, (functions, knots).
         variance: Variance of each score over runs, (functions,).
         noise: Variance of what the functions leave over, (knots,).
-        correlated: Share of that variance that is correlated along a run.
+        correlated: Share of that variance that is correlated along a run; covariances take its root, see
+            `benchmarks/results/general_curves.md`.
         length: Distance in progress over which it is correlated.
         rest: Share of it that the end itself has; none where the first score is the measured end.
     """

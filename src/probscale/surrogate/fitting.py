@@ -35,7 +35,7 @@ from probscale.surrogate.expert import Expert
 from probscale.surrogate.extrapolation import extrapolation_break, extrapolation_factor
 from probscale.surrogate.few_runs import new_run_factor, set_run_apart, typical_end, wanes
 from probscale.surrogate.floors import with_floors
-from probscale.surrogate.mean_kinds import floor_share, kept, kind_of, kinds_for, rivals, second_stays
+from probscale.surrogate.mean_kinds import floor_share, kind_of, kinds_for, rivals, second_stays
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import Prepared, choose_curves, choose_subset, more_to_refine, prepare
 from probscale.surrogate.restarts import Start, best_of
@@ -264,7 +264,7 @@ def _fit_transform(
     if open_to_rivals:
         kinds = rivals(points.transform, points.output, points.data.rows.size.numpy(), curves=curves)
         if len(kinds) > 1 and given.lasting is not None:
-            kinds = kept(given.lasting.processes[0].mean)
+            kinds = (kind_of(given.lasting.processes[0].mean),)
     fits = [_fit_state(points, subset, kind, options, given, more) for kind in kinds]
     if open_to_rivals and len(fits) > 1:
         fits = [fits[second_stays(fits[0][0], fits[1][0], points.cells)]]

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probscale.encode.encoder import Encoder
-from probscale.model.bent import BentMean
 from probscale.model.exact import ExactState
 from probscale.model.falling import FallingMean
-from probscale.model.means import CurveMean, LawMean
+from probscale.model.means import CurveMean, PlaneMean
 from probscale.model.transforms import (
     FINALS_FLOOR_SHARE,
     FLOOR_SHARE,
@@ -75,15 +74,10 @@ def rivals(transform: OutputTransform, output: Array, size: Array, *, curves: bo
 
 
 def kind_of(mean: CurveMean) -> str:
-    """The kind under which a mean is fitted again."""
+    """The kind under which a mean is fitted again: what is no plane and no product goes with its output."""
     if isinstance(mean, FallingMean):
         return "falling"
-    return "law" if isinstance(mean, LawMean) else "plane"
-
-
-def kept(mean: CurveMean) -> tuple[str]:
-    """The kind that stayed of two, for a fit that goes on from an earlier one."""
-    return ("law" if isinstance(mean, BentMean) else kind_of(mean),)
+    return "plane" if isinstance(mean, PlaneMean) else "law"
 
 
 def second_stays(first: ExactState, second: ExactState, cells: NDArray[np.intp]) -> bool:
