@@ -136,6 +136,8 @@ def test_gains_name_their_marks_and_nothing_is_refused(ax):
     )
     plot.plot_gains(table, ax=ax)
     assert ax.get_legend_handles_labels()[1] == ["± one standard error", "worst setting"]
+    (marks,) = (line for line in ax.lines if line.get_label() == "worst setting")
+    assert not marks.get_clip_on()
     with pytest.raises(ConfigError, match="no strategy"):
         plot.plot_gains(table.iloc[:0], ax=ax)
     with pytest.raises(ConfigError, match="no game"):

@@ -79,7 +79,10 @@ def plot_gains(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.barh(place, rows["gain %"], color=BLUE, height=0.6)
     ends = (rows["gain %"] - rows["± se"].fillna(0.0), rows["gain %"] + rows["± se"].fillna(0.0))
     ax.hlines(place, *ends, color=INK, linewidth=1.5, label="± one standard error")
-    ax.plot(rows["worst setting %"], place, "D", color=INK, markersize=4, label="worst setting")
+    # A mark at the end of the axis, as of the baseline itself, would be cut in half.
+    ax.plot(
+        rows["worst setting %"], place, "D", color=INK, markersize=4, clip_on=False, label="worst setting"
+    )
     ax.set_yticks(place, [brief(name) for name in rows["strategy"]])
     ax.set_xlabel("gain over halving, eta 2 (% of the output)")
     legend(ax, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.0)
