@@ -7,7 +7,12 @@ from scipy.integrate import quad
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from probscale.model.divergence import divergence_model, divergence_threshold, fit_divergence
+from probscale.model.divergence import (
+    beside_own_value,
+    divergence_model,
+    divergence_threshold,
+    fit_divergence,
+)
 from probscale.model.gp import CurveProcess
 from probscale.model.layout import Layout
 from probscale.model.means import PlaneMean, Rows
@@ -153,3 +158,21 @@ def test_the_classifier_follows_from_its_mode(process):
     again = divergence_model(process, model.rows, model.gradient, model.root, model.offset)
     asked = line(np.linspace(-4, 4, 9))
     np.testing.assert_allclose(again.probability(asked), model.probability(asked), rtol=ALGEBRA)
+
+
+def test_a_value_all_of_whose_runs_lie_high_has_losses_of_its_own():
+    rng = np.random.default_rng(4)
+    corpus = np.repeat([0.0, 1.0], [90, 10])
+    excess = 0.03 * rng.standard_normal(100) + np.where(corpus == 1, 0.8, 0.0)
+    excess[:6] = excess[90] = 2.0
+    own = beside_own_value(excess, [(corpus, True)])
+    threshold = divergence_threshold(own, 0.03)
+    assert threshold is not None
+    assert np.flatnonzero(own > threshold).tolist() == [*range(6), 90]
+
+
+@pytest.mark.parametrize(("runs", "level", "own"), [(1, True, 0), (2, True, 1), (2, False, 0), (3, False, 1)])
+def test_a_value_of_too_few_runs_has_no_losses_of_its_own(runs, level, own):
+    values = np.repeat([0.0, 1.0], [40, runs])
+    left = beside_own_value(np.where(values == 1, 2.0, 0.0), [(values, level)])
+    np.testing.assert_allclose(left[40:], 2.0 * (1 - own))

@@ -183,3 +183,17 @@ def test_divergence_of_runs_of_several_outputs_is_learnt(several, output, tmp_pa
     last = log.configs.index[-1:].tolist()
     known = more.predict(pd.DataFrame({"run": last}), AT, output=output)
     assert np.isfinite(known.mean).all()
+
+
+@pytest.mark.parametrize("levels", [(), ("corpus",)])
+def test_the_few_runs_of_a_harder_corpus_have_not_diverged(levels):
+    frame = runs(1.0).to_frame().drop(columns="diverged", errors="ignore")
+    hard = frame["run"].isin([f"r{number}" for number in range(0, 40, 10)])
+    frame["loss"] *= np.where(hard, 1.8, 1.0)
+    frame["corpus"] = np.where(hard, "code", "web")
+    log = ps.RunLog.from_frame(frame, run="run", axis="tokens", output="loss", params="N", levels=levels)
+    surrogate = fitted(log)
+    assert surrogate.report.diverged == 0
+    asked = [{"N": 1e7, "lr": 1e-3, "corpus": corpus} for corpus in ("web", "code")]
+    web, code = surrogate.predict(asked, [4e8]).median[:, 0]
+    assert 1.5 < code / web < 2.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,9 @@ FAR = 6.0
 
 VALLEY = 0.35
 """Most runs between half a threshold and itself, as a share of those beyond."""
+
+FEWEST_OF_LEVEL, FEWEST_OF_LABEL = 2, 3
+"""Runs that a value of a level, or of another label, must have for high losses to be its own."""
 
 CLEAR = 1.3
 """How far beyond a threshold the median of the runs beyond must lie, as a multiple of it."""
@@ -58,6 +62,26 @@ def divergence_threshold(excess: Array, spread: float) -> float | None:
         if valley <= VALLEY * above and np.median(excess[excess > threshold]) > CLEAR * threshold:
             return threshold
     return None
+
+
+def beside_own_value(excess: Array, labels: Sequence[tuple[Array, bool]]) -> Array:
+    """Excess over the law beyond what all runs of a label's value have, (runs,).
+
+    Where every run of a data set, say, lies far above the law of the others, its losses are higher, and its
+    runs did not diverge.
+
+    Args:
+        excess: Modelled value at the end minus the law's, (runs,).
+        labels: Value of each run, (runs,), and whether the label is a level.
+    """
+    out = excess
+    for values, level in labels:
+        _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+        least = np.full(len(counts), np.inf)
+        np.minimum.at(least, place, out)
+        enough = counts >= (FEWEST_OF_LEVEL if level else FEWEST_OF_LABEL)
+        out = out - np.where(enough, np.maximum(least, 0.0), 0.0)[place]
+    return out
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from probscale.encode.columns import inner_name, plain_name
 from probscale.encode.encoder import Encoder
 from probscale.encode.fields import label
-from probscale.model.divergence import DivergenceModel, divergence_threshold, fit_divergence
+from probscale.model.divergence import (
+    DivergenceModel,
+    beside_own_value,
+    divergence_threshold,
+    fit_divergence,
+)
 from probscale.model.gp import CurveProcess, Observations
 from probscale.model.mean_choice import curve_mean
 from probscale.model.mean_fit import fit_mean
@@ -195,10 +200,12 @@ def diverged_runs(
     with torch.no_grad():
         excess = (data.y - mean(data.rows)).numpy()
     ends = np.append(codes[1:] != codes[:-1], True)
-    threshold = divergence_threshold(excess[ends], spread)
+    last = data.rows.x.numpy()[ends]
+    own = beside_own_value(excess[ends], [(last[:, item.code], item.level) for item in encoder.labels])
+    threshold = divergence_threshold(own, spread)
     if threshold is None:
         return none, (mean, spread)
-    none[codes[ends][excess[ends] > threshold]] = True
+    none[codes[ends][own > threshold]] = True
     return none, (mean, spread)
 
 
