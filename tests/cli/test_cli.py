@@ -122,7 +122,7 @@ def test_predict_says_what_was_left_out(folder, tmp_path):
         "--at",
         "1e9",
     ]
-    assert "averaged over params, not given in 1 of 2: every run of the log has it" in run(*ask).output
+    assert "averaged over params, not given in 1 of 2: every run of the log has them" in run(*ask).output
     ask[2] = folder / "configs.csv"
     assert "averaged over" not in run(*ask).output
 

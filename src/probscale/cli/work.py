@@ -140,7 +140,7 @@ def predict_file(
         if beyond:
             typer.echo(f"beyond the log: {'; '.join(said_beyond(beyond))}; read intervals, not means")
         for told in said_left_out(left_out, len(frame)):
-            typer.echo(f"{told}: every run of the log has it")
+            typer.echo(f"{told}: every run of the log has them")
         typer.echo(f"wrote {out}: {values.size:,} forecasts of {output or surrogate.log.output}")
 
 

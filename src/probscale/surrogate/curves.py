@@ -103,8 +103,8 @@ class CurveSurrogate:
             >>> log = ps.simulate_runs("law", n_runs=10, points=3, seed=0)
             >>> surrogate = ps.fit_surrogate(log, embedder=None)
             >>> curves = surrogate.predict([{"params": 1e9}, {"run": "run-00003"}], at=[1e9, 1e10])
-            >>> curves
-            CurvePosterior(predictive loss, 2 configurations × 2 points)
+            >>> curves.shape, curves.left_out
+            ((2, 2), {'learning_rate': 1, 'batch_tokens': 1, 'schedule': 1})
             >>> lower, upper = curves.interval(0.9)
             >>> bool((lower < curves.mean).all()), curves.sample(100).shape
             (True, (100, 2, 2))
@@ -127,7 +127,9 @@ class CurveSurrogate:
         runs = tuple(frame[run].tolist()) if run in frame else None
         again = partial(self._posterior, frame, values, output)
         beyond = beyond_log(frame, values, self.log)
-        return CurvePosterior(values, frame.index, axis, output, tuple(blocks), again, runs, beyond, left_out)
+        return CurvePosterior(
+            values, frame.index, axis, output, tuple(blocks), again, runs, beyond, dict(left_out)
+        )
 
     def sample_outputs(self, configs: Configs, at: ArrayLike, n: int, *, seed: int = 0) -> dict[str, Array]:
         """Draws of all outputs together, joint over outputs, configurations and points.

@@ -120,10 +120,10 @@ def matters(encoder: Encoder) -> set[str]:
 def lacking_in(frame: pd.DataFrame, known: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
     """Which configurations lack what every run like them has, (configs, columns lacked by any).
 
-    An end that is not given is the asked one, and a level must be given.
+    An end that is not given is the asked one, a level must be given, and which repetition it is need not.
     """
     roles, found = encoder.roles, {}
-    marked = {item.name for item in encoder.features.numeric if item.marks_missing}
+    marked = {item.name for item in encoder.features.numeric if item.marks_missing or item.repeats}
     for name in known:
         if name in (*roles.levels, roles.horizon) or name in marked:
             continue

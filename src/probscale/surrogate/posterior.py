@@ -51,11 +51,12 @@ def said_beyond(beyond: Mapping[str, float]) -> Iterator[str]:
 def said_left_out(left_out: Mapping[str, int], count: int) -> Iterator[str]:
     """Which settings of `count` configurations of a forecast were not given, in words.
 
-    >>> list(said_left_out({"lr": 3}, 3)), list(said_left_out({"lr": 1}, 3))
-    (['averaged over lr, not given'], ['averaged over lr, not given in 1 of 3'])
+    >>> list(said_left_out({"lr": 3, "decay": 3}, 3)), list(said_left_out({"lr": 1}, 3))
+    (['averaged over lr, decay, not given'], ['averaged over lr, not given in 1 of 3'])
     """
-    for name, times in left_out.items():
-        yield f"averaged over {name}, not given{'' if times == count else f' in {times} of {count}'}"
+    for times in dict.fromkeys(left_out.values()):
+        names = ", ".join(name for name in left_out if left_out[name] == times)
+        yield f"averaged over {names}, not given{'' if times == count else f' in {times} of {count}'}"
 
 
 @dataclass(frozen=True, eq=False)
