@@ -15,6 +15,7 @@ from probscale.errors import ConfigError
 from probscale.runs.order import table_order
 from probscale.runs.pools import Configs
 from probscale.surrogate.query import read_at, read_configs
+from probscale.surrogate.ranges import are_ranges, candidates
 
 if TYPE_CHECKING:
     from probscale.surrogate.curves import CurveSurrogate
@@ -57,19 +58,23 @@ def best_config(
 
     Args:
         surrogate: Fitted surrogate.
-        pool: Candidate configurations.
+        pool: Candidate configurations, or ranges; see `CurveSurrogate.best`.
         at: One axis value for all, or one per configuration, (configs,) or (configs, 1).
         within: Margin for `prob_within`, output units.
         samples: Joint posterior draws behind the probabilities.
         seed: Seed of the draws.
 
     Raises:
-        ConfigError: if more than one axis value per configuration is given, or a margin that is none.
+        ConfigError: if more than one axis value per configuration is given, or a margin that is none; as
+            `candidates`.
     """
     if not (isinstance(within, Real) and within >= 0):
         raise ConfigError(
             f"within is {within!r}; pass a margin of at least 0, in units of the output", within=within
         )
+    sign = 1.0 if surrogate.log.roles.goal == "min" else -1.0
+    if are_ranges(pool):
+        pool = _between(surrogate, pool, at, sign, seed)
     frame = read_configs(pool, surrogate.log)
     values = np.asarray(at)
     if values.ndim == 1 and len(values) == len(frame) and len(frame) > 1:
@@ -83,7 +88,6 @@ def best_config(
     frame = frame.iloc[order]
     curves = surrogate.predict(frame, values[order])
     draws = curves.latent().sample(samples, seed=seed)[:, :, 0]
-    sign = 1.0 if surrogate.log.roles.goal == "min" else -1.0
     gap = sign * draws - (sign * draws).min(axis=1, keepdims=True)
     mean = curves.latent().mean[:, 0]
     leading = int(np.argmin(sign * mean))
@@ -105,3 +109,16 @@ def best_config(
         table=table,
         left_out=curves.left_out,
     )
+
+
+def _between(
+    surrogate: CurveSurrogate, ranges: Mapping[str, Any], at: ArrayLike, sign: float, seed: int
+) -> pd.DataFrame:
+    """Candidates of ranges, the best found at an axis value among them."""
+    if np.size(at) != 1:
+        raise ConfigError(f"at has {np.size(at)} values; with ranges, best compares at one axis value")
+
+    def badness(frame: pd.DataFrame) -> Array:
+        return sign * surrogate.predict(frame, at).latent().mean[:, 0]
+
+    return candidates(ranges, surrogate.log, badness, seed)

@@ -1,0 +1,143 @@
+"""Settings given as ranges in place of a pool: the candidates to compare, and the best found between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import is_integer_dtype
+from scipy.stats import qmc
+
+from probscale.errors import ConfigError
+from probscale.runs import RunLog
+
+Array = NDArray[np.float64]
+
+SPREAD = 256
+"""Candidates spread evenly over all ranges."""
+
+NEAR = 64
+"""Candidates near the best ones, per round of the search."""
+
+LEADERS = 4
+"""Best candidates around which a round searches."""
+
+STEPS = (0.1, 0.03, 0.01)
+"""Deviations of a round's candidates from these, as shares of each range."""
+
+WIDE = 5.0
+"""Ratio of the ends of a range above which it is searched by its logarithm."""
+
+
+def are_ranges(pool: object) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a pool gives settings as ranges or choices, not as configurations."""
+    return isinstance(pool, Mapping) and any(
+        isinstance(value, tuple | list | np.ndarray | range) for value in pool.values()
+    )
+
+
+def candidates(
+    ranges: Mapping[str, Any],
+    log: RunLog,
+    badness: Callable[[pd.DataFrame], Array],
+    seed: int,
+) -> pd.DataFrame:
+    """Configurations spread over ranges, and the best found by searching on near the best of them.
+
+    Args:
+        ranges: For each setting a range (low, high), a list of choices, or one value.
+        log: Run log of the fit: columns of whole numbers stay so.
+        badness: What is to be small, of a table of configurations, (configs,).
+        seed: Seed of the candidates.
+
+    Returns:
+        A table with one configuration a row, without duplicates; the best found is among them.
+
+    Raises:
+        ConfigError: for a range whose ends are no numbers or not in order, or a list without choices.
+
+    Cost: forecasts of at most 448 configurations.
+
+    Source: scrambled Sobol points, Owen 1998.
+    """
+    axes = [_axis(str(name), value, log) for name, value in ranges.items()]
+    generator = np.random.default_rng(seed)
+    points = qmc.Sobol(len(axes), seed=generator).random(SPREAD)
+    spread = _table(axes, points)
+    worth = badness(spread)
+    seen, worths = points, worth
+    for step in STEPS:
+        leaders = seen[np.argsort(worths, kind="stable")[:LEADERS]]
+        near = np.repeat(leaders, NEAR // LEADERS, axis=0)
+        moved = np.clip(near + step * generator.standard_normal(near.shape), 0.0, 1.0)
+        seen = np.concatenate([seen, moved])
+        worths = np.concatenate([worths, badness(_table(axes, moved))])
+    found = _table(axes, seen[[int(np.argmin(worths))]])
+    return pd.concat([spread, found]).drop_duplicates().reset_index(drop=True)
+
+
+class _Axis:
+    """Values of one setting, by a share between 0 and 1."""
+
+    def __init__(self, name: str, values: list[Any] | None, low: float, high: float, scale: str) -> None:
+        self.name, self.values, self.low, self.high, self.scale = name, values, low, high, scale
+
+    def at(self, share: Array) -> list[Any]:
+        """Values at shares, (rows,)."""
+        if self.values is not None:
+            places = np.minimum((share * len(self.values)).astype(int), len(self.values) - 1)
+            return [self.values[place] for place in places]
+        if self.scale == "log":
+            return (
+                np.exp(np.log(self.low) + share * np.log(self.high / self.low))
+                .clip(self.low, self.high)
+                .tolist()
+            )
+        return (self.low + share * (self.high - self.low)).tolist()
+
+
+def _axis(name: str, value: Any, log: RunLog) -> _Axis:
+    """How one setting is searched."""
+    if not isinstance(value, tuple):
+        values = list(value) if isinstance(value, list | np.ndarray | range) else [value]
+        if not values:
+            raise ConfigError(f"{name!r} has no choices; list at least one value", column=name)
+        return _Axis(name, values, 0.0, 0.0, "choice")
+    numbers = len(value) == 2 and all(
+        isinstance(end, int | float | np.number) and not isinstance(end, bool) and np.isfinite(end)
+        for end in value
+    )
+    if not numbers or not value[0] < value[1]:
+        raise ConfigError(
+            f"{name!r} is {value!r}, which is no range; pass two numbers (low, high), the lower one first, "
+            "or a list of the values to choose among",
+            column=name,
+        )
+    low, high = float(value[0]), float(value[1])
+    scale = "log" if low > 0 and high / low > WIDE else "linear"
+    if name in log.configs and is_integer_dtype(log.configs[name]):
+        inner = np.arange(np.ceil(low), np.floor(high) + 1) if high - low <= SPREAD else None
+        if inner is not None and scale == "linear":
+            if not inner.size:
+                raise ConfigError(
+                    f"{name!r} lies in {value!r}, without a whole number; widen it", column=name
+                )
+            return _Axis(name, inner.astype(int).tolist(), 0.0, 0.0, "choice")
+        return _WholeAxis(name, None, np.ceil(low), np.floor(high), scale)
+    return _Axis(name, None, low, high, scale)
+
+
+class _WholeAxis(_Axis):
+    """Whole numbers of a setting."""
+
+    def at(self, share: Array) -> list[Any]:
+        """Values at shares, rounded."""
+        return [round(value) for value in super().at(share)]
+
+
+def _table(axes: list[_Axis], points: Array) -> pd.DataFrame:
+    """Configurations at points of the unit cube, (rows, settings)."""
+    return pd.DataFrame({axis.name: axis.at(points[:, i]) for i, axis in enumerate(axes)})
