@@ -242,15 +242,15 @@ class CurveSurrogate:
         """Configuration of a pool with the best predicted output at an axis value, and how sure that is.
 
         Args:
-            pool: Candidate configurations, as in `predict`; or a dict of settings, each (low, high), a list of
-                choices or one value, between which the best found is compared with 256 others.
+            pool: Candidate configurations, as in `predict`; or a dict of settings, each (low, high), a list
+                of choices or one value, between which the best found is compared with 256 others.
             at: One axis value for all, or one per configuration, (configs,) or (configs, 1).
             within: Margin for `prob_within`, in the units of the output.
             samples: Joint posterior draws behind the probabilities.
             seed: Seed of the draws.
 
         Returns:
-            The configuration, its mean, 90 % interval and probability to be the best, and `table` of the pool.
+            The configuration, its mean, 90 % interval and probability to be the best, and a `table` of all.
 
         Raises:
             ConfigError: if more than one axis value per configuration is given, or as `predict`.
