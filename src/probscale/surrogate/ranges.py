@@ -65,7 +65,8 @@ def candidates(
     """
     axes = [_axis(str(name), value, log) for name, value in ranges.items()]
     generator = np.random.default_rng(seed)
-    points = qmc.Sobol(len(axes), seed=generator).random(SPREAD)
+    # The name from before scipy 1.15, which later ones take too.
+    points = qmc.Sobol(len(axes), seed=generator).random(SPREAD)  # pyright: ignore[reportCallIssue]
     spread = _table(axes, points)
     worth = badness(spread)
     seen, worths = points, worth
