@@ -52,10 +52,11 @@ def test_whole_numbers_stay_whole(log):
         params="params",
         config=["learning_rate", "depth"],
     )
-    found = ps.fit_surrogate(mine, embedder=None).best(
-        {"params": 3e8, "learning_rate": 1e-3, "depth": (2, 6)}, at=1e10
-    )
+    fitted = ps.fit_surrogate(mine, embedder=None)
+    found = fitted.best({"params": 3e8, "learning_rate": 1e-3, "depth": (2, 6)}, at=1e10)
     assert set(found.table["depth"]) == {2, 3, 4, 5, 6}
+    with pytest.raises(ConfigError, match=r"depth.*without a whole number"):
+        fitted.best({"params": 3e8, "learning_rate": 1e-3, "depth": (0.1, 0.9)}, at=1e10)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -68,8 +70,7 @@ def candidates(
     # The name from before scipy 1.15, which later ones take too.
     points = qmc.Sobol(len(axes), seed=generator).random(SPREAD)  # pyright: ignore[reportCallIssue]
     spread = _table(axes, points)
-    worth = badness(spread)
-    seen, worths = points, worth
+    seen, worths = points, badness(spread)
     for step in STEPS:
         leaders = seen[np.argsort(worths, kind="stable")[:LEADERS]]
         near = np.repeat(leaders, NEAR // LEADERS, axis=0)
@@ -80,24 +81,38 @@ def candidates(
     return pd.concat([spread, found]).drop_duplicates().reset_index(drop=True)
 
 
+@dataclass(frozen=True)
 class _Axis:
-    """Values of one setting, by a share between 0 and 1."""
+    """Values of one setting, by a share between 0 and 1: choices in turn, or all between two ends.
 
-    def __init__(self, name: str, values: list[Any] | None, low: float, high: float, scale: str) -> None:
-        self.name, self.values, self.low, self.high, self.scale = name, values, low, high, scale
+    Attributes:
+        name: Column.
+        ends: Ends of the range.
+        choices: Values in its place, where there are any.
+        whole: Whether values are whole numbers.
+    """
+
+    name: str
+    ends: tuple[float, float] = (0.0, 0.0)
+    choices: Sequence[Any] = ()
+    whole: bool = False
 
     def at(self, share: Array) -> list[Any]:
         """Values at shares, (rows,)."""
-        if self.values is not None:
-            places = np.minimum((share * len(self.values)).astype(int), len(self.values) - 1)
-            return [self.values[place] for place in places]
-        if self.scale == "log":
-            return (
-                np.exp(np.log(self.low) + share * np.log(self.high / self.low))
-                .clip(self.low, self.high)
-                .tolist()
-            )
-        return (self.low + share * (self.high - self.low)).tolist()
+        if len(self.choices):
+            places = np.minimum((share * len(self.choices)).astype(int), len(self.choices) - 1)
+            return [self.choices[place] for place in places]
+        low, high = self.ends
+        if wide(low, high):
+            values = np.exp(np.log(low) + share * np.log(high / low)).clip(low, high).tolist()
+        else:
+            values = (low + share * (high - low)).tolist()
+        return [round(value) for value in values] if self.whole else values
+
+
+def wide(low: float, high: float) -> bool:
+    """Whether a range is searched by its logarithm."""
+    return low > 0 and high / low > WIDE
 
 
 def _axis(name: str, value: Any, log: RunLog) -> _Axis:
@@ -106,7 +121,7 @@ def _axis(name: str, value: Any, log: RunLog) -> _Axis:
         values = list(value) if isinstance(value, list | np.ndarray | range) else [value]
         if not values:
             raise ConfigError(f"{name!r} has no choices; list at least one value", column=name)
-        return _Axis(name, values, 0.0, 0.0, "choice")
+        return _Axis(name, choices=values)
     numbers = len(value) == 2 and all(
         isinstance(end, int | float | np.number) and not isinstance(end, bool) and np.isfinite(end)
         for end in value
@@ -118,25 +133,14 @@ def _axis(name: str, value: Any, log: RunLog) -> _Axis:
             column=name,
         )
     low, high = float(value[0]), float(value[1])
-    scale = "log" if low > 0 and high / low > WIDE else "linear"
-    if name in log.configs and is_integer_dtype(log.configs[name]):
-        inner = np.arange(np.ceil(low), np.floor(high) + 1) if high - low <= SPREAD else None
-        if inner is not None and scale == "linear":
-            if not inner.size:
-                raise ConfigError(
-                    f"{name!r} lies in {value!r}, without a whole number; widen it", column=name
-                )
-            return _Axis(name, inner.astype(int).tolist(), 0.0, 0.0, "choice")
-        return _WholeAxis(name, None, np.ceil(low), np.floor(high), scale)
-    return _Axis(name, None, low, high, scale)
-
-
-class _WholeAxis(_Axis):
-    """Whole numbers of a setting."""
-
-    def at(self, share: Array) -> list[Any]:
-        """Values at shares, rounded."""
-        return [round(value) for value in super().at(share)]
+    if name not in log.configs or not is_integer_dtype(log.configs[name]):
+        return _Axis(name, (low, high))
+    first, last = math.ceil(low), math.floor(high)
+    if first > last:
+        raise ConfigError(f"{name!r} lies in {value!r}, without a whole number; widen it", column=name)
+    if wide(first, last) or last - first > SPREAD:
+        return _Axis(name, (first, last), whole=True)
+    return _Axis(name, choices=range(first, last + 1))
 
 
 def _table(axes: list[_Axis], points: Array) -> pd.DataFrame:
