@@ -71,3 +71,8 @@ def test_what_is_no_range_is_refused_with_its_name(surrogate, value, said):
 def test_ranges_are_compared_at_one_axis_value(surrogate):
     with pytest.raises(ConfigError, match="one axis value"):
         surrogate.best({**FIXED, "schedule": "cosine", "learning_rate": (1e-4, 1e-2)}, at=[1e9, 2e10])
+
+
+def test_a_setting_that_no_run_has_cannot_be_searched(surrogate):
+    with pytest.raises(ConfigError, match=r"no run of the log has 'learning_rates'.*'learning_rate'\?"):
+        surrogate.best({**FIXED, "schedule": "cosine", "learning_rates": (1e-4, 1e-2)}, at=2e10)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from probscale.cli import allocate, frontier, plan, replay, report, suggest
+from probscale.cli import allocate, best, frontier, plan, replay, report, suggest
 from probscale.cli.options import (
     Debug,
     EmbedderName,
@@ -206,6 +206,7 @@ def check(
 
 for panel, command, example in (
     (FORECAST, report.report, report.EXAMPLE),
+    (DECIDE, best.best, best.EXAMPLE),
     (DECIDE, frontier.frontier, frontier.EXAMPLE),
     (DECIDE, suggest.suggest, suggest.EXAMPLE),
     (DECIDE, plan.plan, plan.EXAMPLE),

@@ -128,11 +128,14 @@ def _fail(message: str, code: int) -> None:
 
 
 def _speak_warnings(options: Iterable[str], *, quiet: bool) -> None:
-    """Warnings of this package as notes; those of other packages are not for the user of a command."""
+    """Warnings of this package as notes, each once; those of other packages are not for its user."""
+    said: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-        if not quiet and category.__module__.startswith("probscale"):
-            typer.echo(f"Note: {as_options(str(message), options)}", err=True)
+        note = as_options(str(message), options)
+        if not quiet and category.__module__.startswith("probscale") and note not in said:
+            said.add(note)
+            typer.echo(f"Note: {note}", err=True)
 
     warnings.simplefilter("default", UserWarning)
     warnings.showwarning = show

@@ -172,9 +172,10 @@ def read_axis(text: str, frame: pd.DataFrame) -> tuple[np.ndarray, str | None]:
         if not values.size:
             raise ValueError("no value")
     except ValueError:
+        columns = f", or a column ({', '.join(map(str, frame.columns[:8]))})" if len(frame.columns) else ""
         raise ConfigError(
-            f"--at {text!r} is not understood; give numbers such as 1e9,2e9, a range START:STOP:COUNT, or a "
-            f"column of the configurations ({', '.join(map(str, frame.columns[:8]))})",
+            f"--at {text!r} is not understood; give numbers such as 1e9,2e9, a range START:STOP:COUNT"
+            f"{columns}",
             at=text,
         ) from None
     return np.tile(values, (len(frame), 1)), None

@@ -15,6 +15,8 @@ from scipy.stats import qmc
 
 from probscale.errors import ConfigError
 from probscale.runs import RunLog
+from probscale.runs.schema import listed
+from probscale.spelling import close_names, did_you_mean
 
 Array = NDArray[np.float64]
 
@@ -59,13 +61,15 @@ def candidates(
         A table with one configuration a row, without duplicates; the best found is among them.
 
     Raises:
-        ConfigError: for a range whose ends are no numbers or not in order, or a list without choices.
+        ConfigError: for a range whose ends are no numbers or not in order, a list without choices, or a range
+            or choices of a setting that the log does not have.
 
     Cost: forecasts of at most 448 configurations.
 
     Source: scrambled Sobol points, Owen 1998.
     """
     axes = [_axis(str(name), value, log) for name, value in ranges.items()]
+    _check_known(axes, log)
     generator = np.random.default_rng(seed)
     # The name from before scipy 1.15, which later ones take too.
     points = qmc.Sobol(len(axes), seed=generator).random(SPREAD)  # pyright: ignore[reportCallIssue]
@@ -141,6 +145,19 @@ def _axis(name: str, value: Any, log: RunLog) -> _Axis:
     if wide(first, last) or last - first > SPREAD:
         return _Axis(name, (first, last), whole=True)
     return _Axis(name, choices=range(first, last + 1))
+
+
+def _check_known(axes: list[_Axis], log: RunLog) -> None:
+    """Refuse to search a setting of which the log says nothing."""
+    strange = [axis.name for axis in axes if len(axis.choices) != 1 and axis.name not in log.roles.described]
+    if strange:
+        close = close_names(strange[0], log.roles.described)
+        hint = did_you_mean(close) or f"settings of the log are: {listed(log.roles.described)}"
+        raise ConfigError(
+            f"no run of the log has {strange[0]!r}, so that nothing is known of what it does; {hint}",
+            column=strange[0],
+            close=close,
+        )
 
 
 def _table(axes: list[_Axis], points: Array) -> pd.DataFrame:
