@@ -45,6 +45,15 @@ def _normals(rng, shape, parts):
     return [(w, rng.normal(0, 0.3, shape), rng.uniform(0.001, 0.5, shape)) for w in weights]
 
 
+def test_crps_of_many_normals_is_that_of_scoringrules():
+    """Mixtures over settings that are not known have a hundred components, narrow ones beside wide ones."""
+    rng = np.random.default_rng(1)
+    m, v = rng.normal(0, 0.3, (40, 96)), np.exp(2 * rng.normal(-4, 0.6, (40, 96)))
+    y, weights = rng.normal(0, 0.5, 40), np.full((40, 96), 1 / 96)
+    ours = mixture_crps(Affine(0.0, 1.0), [(1 / 96, m[:, k], v[:, k]) for k in range(96)], y)
+    np.testing.assert_allclose(ours, sr.crps_mixnorm(y, m, np.sqrt(v), weights), rtol=1e-6)
+
+
 def test_crps_of_a_normal_mixture_is_that_of_scoringrules():
     rng = np.random.default_rng(0)
     normals, y = _normals(rng, (4, 3), 3), rng.normal(0, 1, (4, 3))

@@ -8,6 +8,7 @@ import pytest
 
 import probscale as ps
 from probscale.encode.donors import donors
+from probscale.surrogate.curves import CurveSurrogate
 from probscale.surrogate.population import population_level
 from tolerances import EXACT, monte_carlo
 
@@ -159,3 +160,18 @@ def test_what_runs_of_the_log_lack_too_is_a_value_like_any_other():
     configs["dropout"] = configs["dropout"].where(configs.index % 3 > 0)
     surrogate = ps.fit_surrogate(log_of(configs, loss), embedder=None, seed=0)
     assert surrogate.predict(configs.drop(columns=["run", "dropout"]), ENDS).left_out == {}
+
+
+def test_runs_are_looked_through_once_for_all_forecasts(told, monkeypatch):
+    surrogate, asked, _ = told
+    surrogate.predict(asked[:1], ENDS)
+    monkeypatch.setattr(CurveSurrogate, "_assigned", _refuse_long(CurveSurrogate._assigned, 5))
+    surrogate.predict(asked[:1].drop(columns="lr"), ENDS)
+
+
+def _refuse_long(assigned, most):
+    def checked(self, frame, *args, **kwargs):
+        assert len(frame) <= most
+        return assigned(self, frame, *args, **kwargs)
+
+    return checked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -65,8 +66,23 @@ class UnsettledBlock(Block):
         return centre, total + apart.reshape(total.shape), np.mean(noises, axis=0)
 
     def sample(self, generator: np.random.Generator, n: int) -> Array:  # noqa: D102
-        counts = generator.multinomial(n, np.full(len(self.ways), 1 / len(self.ways)))
-        draws = [
-            way.sample(generator, int(count)) for way, count in zip(self.ways, counts, strict=True) if count
-        ]
-        return np.concatenate(draws)[generator.permutation(n)]
+        def draw(way: CurveBlock) -> Callable[[np.random.Generator, int], list[Array]]:
+            return lambda generator, count: [way.sample(generator, count)]
+
+        return drawn_of_ways([draw(way) for way in self.ways], generator, n)[0]
+
+
+def drawn_of_ways(
+    ways: Sequence[Callable[[np.random.Generator, int], list[Array]]], generator: np.random.Generator, n: int
+) -> list[Array]:
+    """Draws of equally likely ways, in random order.
+
+    Args:
+        ways: Each draws arrays whose first axis is the number asked for, the same arrays in every way.
+        generator: Source of chance.
+        n: Number of draws.
+    """
+    counts = generator.multinomial(n, np.full(len(ways), 1 / len(ways)))
+    draws = [draw(generator, int(count)) for draw, count in zip(ways, counts, strict=True) if count]
+    order = generator.permutation(n)
+    return [np.concatenate(parts)[order] for parts in zip(*draws, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from probscale.encode.embedders import Embedder
 from probscale.encode.fields import label
 from probscale.errors import ConfigError, RunLogError
 from probscale.randomness import generator_of
-from probscale.runs import Roles, RunLog
+from probscale.runs import RunLog
 from probscale.runs.log import check_log
 from probscale.runs.order import canonical
 from probscale.runs.pools import Configs
@@ -25,7 +25,8 @@ from probscale.surrogate.expert import Expert
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.grid import GridExpert
 from probscale.surrogate.known_points import asked_codes, places_of, run_codes
-from probscale.surrogate.left_out import Settled, draw_outputs, forecast, settled
+from probscale.surrogate.left_out import KnownSettings, Settled, draw_outputs, forecast
+from probscale.surrogate.log_outputs import any_finite, finite_points, viewed, with_outputs
 from probscale.surrogate.posterior import CurvePosterior
 from probscale.surrogate.query import beyond_log, read_at, read_configs
 from probscale.surrogate.report import FitReport
@@ -117,7 +118,7 @@ class CurveSurrogate:
         """Posterior of an output for configurations as `read_configs` returns them, at (configs, points)."""
         codes = asked_codes(frame, self.log)
         experts, log = self._experts(output), viewed(self.log, output)
-        asked = self._settled(frame, experts)
+        asked = self._settled(frame, output)
         blocks = [
             (where, forecast(experts[name].begun(log, codes[where]), ways, codes[where], values[where]))
             for name, (where, ways) in asked.items()
@@ -162,7 +163,7 @@ class CurveSurrogate:
                 for i, output in enumerate(outputs)
             }
         drawn = {output: np.empty((n, *values.shape)) for output in outputs}
-        for name, (where, ways) in self._settled(frame, self.experts).items():
+        for name, (where, ways) in self._settled(frame, self.log.output).items():
             experts = [self._experts(o)[name].begun(self.log, codes[where]) for o in outputs]
             known = [expert for expert in experts if isinstance(expert, Expert)]
             parts = draw_outputs(known, ways, codes[where], values[where], seed, n)
@@ -318,18 +319,24 @@ class CurveSurrogate:
         out[POOLED] = positions if every else positions[left]
         return {name: where for name, where in out.items() if len(where)}
 
-    def _settled(
-        self, frame: pd.DataFrame, experts: Mapping[str, CurveExpert]
-    ) -> dict[str, tuple[Positions, Settled]]:
-        """Which rows each expert answers for, and these with what they leave out filled in."""
+    @cached_property
+    def _known(self) -> dict[str, dict[str, KnownSettings]]:
+        """Settings of the runs that each expert of each output learns from."""
         configs = self.log.configs
-        known = self._assigned(configs, experts, every=True)
         return {
-            name: (
-                where,
-                settled(frame.iloc[where], configs.iloc[known[name]], experts[name].encoder, self.together),
-            )
-            for name, where in self._assigned(frame, experts).items()
+            output: {
+                name: KnownSettings(configs.iloc[where], experts[name].encoder)
+                for name, where in self._assigned(configs, experts, every=True).items()
+            }
+            for output, experts in ((self.log.output, self.experts), *self.others.items())
+        }
+
+    def _settled(self, frame: pd.DataFrame, output: str) -> dict[str, tuple[Positions, Settled]]:
+        """Which rows each expert of an output answers for, and these with what they leave out filled in."""
+        known = self._known[output]
+        return {
+            name: (where, known[name].settled(frame.iloc[where], self.together))
+            for name, where in self._assigned(frame, self._experts(output)).items()
         }
 
     def _news(self, more: RunLog) -> RunLog:
@@ -364,37 +371,3 @@ def check_fitted(value: object, verb: str) -> None:
             f"{verb} needs a fitted surrogate, got {type(value).__name__}; pass what fit_surrogate or "
             "load_surrogate returned"
         )
-
-
-def viewed(log: RunLog, output: str) -> RunLog:
-    """The log with another principal output; all points stay where they are."""
-    roles = log.roles
-    if output == log.output:
-        return log
-    order = (output, *(name for name in roles.outputs if name != output))
-    goals = tuple(roles.goal_of(name) for name in order) if roles.goals else ()
-    return replace(log, roles=replace(roles, outputs=order, goal=roles.goal_of(output), goals=goals))
-
-
-def finite_points(log: RunLog) -> NDArray[np.bool_]:
-    """Which points have a finite value of the principal output."""
-    return np.isfinite(log.points[log.output].to_numpy(dtype=np.float64))
-
-
-def any_finite(log: RunLog) -> NDArray[np.bool_]:
-    """Which points have a finite value of any output."""
-    values = log.points[list(log.roles.outputs)].to_numpy(dtype=np.float64)
-    return np.logical_or.reduce(np.isfinite(values), axis=1)
-
-
-def with_outputs(log: RunLog, roles: Roles) -> RunLog:
-    """A log of some of the outputs as one of all, the others missing."""
-    mine = log.roles
-    if mine.outputs == roles.outputs or not set(mine.outputs) <= set(roles.outputs):
-        return log
-    goals = {name: roles.goal_of(name) for name in mine.outputs}
-    if any(mine.goal_of(name) != goal for name, goal in goals.items()):
-        raise RunLogError(f"the new log has goals that differ from those of the fit: {goals}", goals=goals)
-    absent = {name: np.nan for name in roles.outputs if name not in mine.outputs}
-    full = replace(mine, outputs=roles.outputs, goal=roles.goal, goals=roles.goals)
-    return replace(log, points=log.points.assign(**absent), roles=full)

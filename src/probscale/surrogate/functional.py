@@ -34,7 +34,7 @@ from probscale.surrogate.beyond import MARGIN, exceeds
 from probscale.surrogate.functional_drift import Beginnings, Drifts, courses_of, drift_ends
 from probscale.surrogate.functional_places import SAME_LENGTH, Alike, Larger, Places
 from probscale.surrogate.functional_told import ToldSizes, told_sizes
-from probscale.surrogate.known_points import points_of, spikes_of
+from probscale.surrogate.known_points import points_of, spikes_of, spread_evenly
 from probscale.surrogate.rows import rows_of
 from probscale.surrogate.unseen import has_unseen
 
@@ -51,9 +51,6 @@ nothing, and beyond one another account serves."""
 
 MOST_LOOKS = 64
 """Runs up to which all that was computed to judge their points is kept to learn from them."""
-
-MOST_SEEN = 40
-"""Points of a run that enter the model; longer runs are thinned evenly in progress."""
 
 
 @dataclass(frozen=True)
@@ -181,9 +178,9 @@ class FunctionalExpert:
 
         Where size divides the loss it takes the same off its logarithm all along a run.
         """
-        if isinstance(self._fitted.states[0].process.mean, FallingMean):
+        if isinstance(self.scores.states[0].process.mean, FallingMean):
             return False
-        sizes = self._fitted.states[0].data.rows.size.numpy()
+        sizes = self._fitted_rows.size.numpy()
         distinct = 1 + int((np.diff(np.unique(sizes)) > MARGIN).sum())
         varies = self.encoder.roles.params in self.encoder.continuous and self.clock.horizon is not None
         return varies and distinct >= FEWEST_SIZES and isinstance(self.transform, LogFloor)
@@ -193,10 +190,16 @@ class FunctionalExpert:
         """The scores as the fit left them: what curves of new lengths begin like does not change later."""
         return self.scores.before()
 
+    @property
+    def _fitted_rows(self) -> Rows:
+        """Rows of the runs of the fit."""
+        state = self.scores.states[0]
+        return state.data.rows.take(slice(len(state.data) - sum(state.pieces)))
+
     @cached_property
     def lengths(self) -> tuple[float, float]:
         """Least and largest reference end of the runs of the fit, axis units."""
-        ends = self._fitted.states[0].data.rows.progress
+        ends = self._fitted_rows.progress
         return float(ends.min().exp()), float(ends.max().exp())
 
     def _own_places(self, configs: pd.DataFrame, rows: Rows, horizons: Array) -> Places:
@@ -226,7 +229,7 @@ class FunctionalExpert:
     @cached_property
     def _told_sizes(self) -> ToldSizes:
         """What other coordinates say of the sizes of the runs of the fit."""
-        rows = self._fitted.states[0].data.rows
+        rows = self._fitted_rows
         return told_sizes(rows.size.numpy(), self.coordinates(rows))
 
     def block(self, configs: pd.DataFrame, runs: Array, at: Array) -> CurveBlock:
@@ -387,13 +390,3 @@ class FunctionalExpert:
             factors = factors * np.where(new, self.unseen, 1.0)[:, None]
         share, spread = CONTAMINATION
         return Tail(factors, np.where(outside, share, 0.0), np.where(outside, spread, 1.0))
-
-
-def spread_evenly(v: Array) -> Positions:
-    """Positions of at most `MOST_SEEN` points of a run, even in progress, the last one among them."""
-    count = len(v)
-    if count <= MOST_SEEN:
-        return np.arange(count)
-    keep = np.unique(np.searchsorted(v, np.linspace(v[0], v[-1], MOST_SEEN)).clip(0, count - 1))
-    keep[-1] = count - 1
-    return keep

@@ -18,9 +18,9 @@ from probscale.model.gp import Observations
 from probscale.model.means import Rows
 from probscale.model.transforms import FLOOR_SHARE, OutputTransform, choose_transform
 from probscale.runs import RunLog
-from probscale.surrogate.functional import Observed, spread_evenly
+from probscale.surrogate.functional import Observed
 from probscale.surrogate.functional_places import Places
-from probscale.surrogate.known_points import ended_diverged, run_codes, spikes_of
+from probscale.surrogate.known_points import ended_diverged, run_codes, spikes_of, spread_evenly
 from probscale.surrogate.options import FitOptions
 from probscale.surrogate.prepare import MOST_CLASSIFIED, cells_of, diverged_runs
 from probscale.surrogate.rows import rows_of

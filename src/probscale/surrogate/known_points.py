@@ -13,6 +13,9 @@ from probscale.runs.schema import DIVERGED
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
+MOST_SEEN = 40
+"""Points of a run that enter the model; longer runs are thinned evenly in progress."""
+
 FEWEST_PER_RUN = 6
 """Points of a run below which a curve is no longer a curve: then runs are left out instead."""
 
@@ -116,3 +119,13 @@ def places_of(
     wanted = asked * len(values) + rank[len(codes) :]
     found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
     return np.where((known[found] == wanted) & (asked >= 0), found, -1)
+
+
+def spread_evenly(v: Array) -> Positions:
+    """Positions of at most `MOST_SEEN` points of a run, even in progress, the last one among them."""
+    count = len(v)
+    if count <= MOST_SEEN:
+        return np.arange(count)
+    keep = np.unique(np.searchsorted(v, np.linspace(v[0], v[-1], MOST_SEEN)).clip(0, count - 1))
+    keep[-1] = count - 1
+    return keep

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from probscale.encode.encoder import Encoder
 from probscale.encode.features import labels_of_gaps
 from probscale.encode.fields import label
 from probscale.model.posterior import Block
-from probscale.model.unsettled import UnsettledBlock
+from probscale.model.unsettled import UnsettledBlock, drawn_of_ways
 from probscale.surrogate.expert import Expert
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.grid import GridExpert
@@ -66,95 +67,124 @@ def draw_outputs(
     """Joint draws of outputs, whose left-out settings are the same; see `sample_outputs`."""
     if len(told.ways) == 1:
         return sample_outputs(experts, told.ways[0], runs, at, seed, n)
-    generator = np.random.default_rng(seed)
-    counts = generator.multinomial(n, np.full(len(told.ways), 1 / len(told.ways)))
-    draws = [
-        sample_outputs(experts, way, runs, at, int(generator.integers(2**32)), int(count))
-        for way, count in zip(told.ways, counts, strict=True)
-        if count
-    ]
-    order = generator.permutation(n)
-    return [np.concatenate(parts)[order] for parts in zip(*draws, strict=True)]
+
+    def draw(way: pd.DataFrame) -> Callable[[np.random.Generator, int], list[Array]]:
+        return lambda generator, count: sample_outputs(
+            experts, way, runs, at, int(generator.integers(2**32)), count
+        )
+
+    return drawn_of_ways([draw(way) for way in told.ways], np.random.default_rng(seed), n)
 
 
-def settled(frame: pd.DataFrame, known: pd.DataFrame, encoder: Encoder, together: bool = False) -> Settled:
-    """Asked configurations with what they leave out filled in, in each of several ways; one where none does.
+@dataclass(frozen=True, eq=False)
+class KnownSettings:
+    """Settings of the runs of a fit, against which questions are held.
 
-    A value that every run of the log has, and a question has not, may be any of those that runs had which
-    resemble it in all else. Where some runs lack it too, being left out is a value like any other.
-
-    Args:
-        frame: Asked configurations.
-        known: Configurations of the runs of the fit.
+    Attributes:
+        configs: Configurations of the runs.
         encoder: Which columns matter.
-        together: Whether settings are as low or as high in all configurations at once.
-
-    Cost: O(runs × columns² + configs × runs) per set of settings that are left out together.
     """
-    frame = _described(frame, known, encoder)
-    lacking = lacking_in(frame, known, encoder)
-    if lacking.empty:
-        return Settled((frame,))
-    if len(known) > MOST_DONORS:
-        known = known.iloc[np.linspace(0, len(known) - 1, MOST_DONORS).astype(int)]
-    mattering = matters(encoder)
-    left_out = {str(name): int(lacking[name].sum()) for name in lacking if name in mattering}
-    count = WAYS if left_out else 1
-    chosen, mixer = [], np.random.default_rng(0)
-    for where, names in _alike(lacking):
-        have = np.flatnonzero(known[names].notna().all(axis=1))
-        runs = donors(known.iloc[have], frame.iloc[where], names, count)
-        chosen.append((where, names, have[runs if together else mixer.permuted(runs, axis=1)]))
-    ways = (
-        _filled(frame, known, [(where, names, runs[:, way]) for where, names, runs in chosen])
-        for way in range(count)
-    )
-    return Settled(tuple(ways), left_out, together)
+
+    configs: pd.DataFrame
+    encoder: Encoder
+
+    def settled(self, frame: pd.DataFrame, together: bool = False) -> Settled:
+        """Asked configurations with what they leave out filled in, in each of several ways; one if none does.
+
+        A value that every run of the log has, and a question has not, may be any of those that runs had which
+        resemble it in all else. Where some runs lack it too, being left out is a value like any other.
+
+        Args:
+            frame: Asked configurations.
+            together: Whether settings are as low or as high in all configurations at once.
+
+        Cost: O(runs × columns² + configs × runs) per set of settings that are left out together.
+        """
+        frame = self._described(frame)
+        lacking = self.lacking(frame)
+        if lacking.empty:
+            return Settled((frame,))
+        known, mattering = self._donors, matters(self.encoder)
+        left_out = {str(name): int(lacking[name].sum()) for name in lacking if name in mattering}
+        count = WAYS if left_out else 1
+        chosen, mixer = [], np.random.default_rng(0)
+        for where, names in _alike(lacking):
+            have = np.flatnonzero(known[names].notna().all(axis=1))
+            runs = donors(known.iloc[have], frame.iloc[where], names, count)
+            chosen.append((where, names, have[runs if together else mixer.permuted(runs, axis=1)]))
+        ways = (
+            _filled(frame, known, [(where, names, runs[:, way]) for where, names, runs in chosen])
+            for way in range(count)
+        )
+        return Settled(tuple(ways), left_out, together)
+
+    def lacking(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Which configurations lack what every run like them has, (configs, columns lacked by any).
+
+        An end that is not given is the asked one, a level must be given, and which repetition it is need not.
+        """
+        found = {}
+        for name, labels in self._always.items():
+            here = frame[name].isna().to_numpy() if name in frame else np.ones(len(frame), dtype=bool)
+            if not here.any():
+                continue
+            if labels is not None:
+                given = next((other for other in labels if other in frame), None)
+                if given is None:
+                    continue
+                here = here & frame[given].map(label).isin(labels[given]).to_numpy()
+            if here.any():
+                found[name] = here
+        return pd.DataFrame(found, index=frame.index)
+
+    @cached_property
+    def _donors(self) -> pd.DataFrame:
+        """Runs whose values may stand in for those that are left out."""
+        count = len(self.configs)
+        if count <= MOST_DONORS:
+            return self.configs
+        return self.configs.iloc[np.linspace(0, count - 1, MOST_DONORS).astype(int)]
+
+    @cached_property
+    def _always(self) -> dict[str, dict[str, list[str]] | None]:
+        """Columns that every run has (None), or all runs of some labels: these, by the columns of labels."""
+        roles, known = self.encoder.roles, self.configs
+        marked = {item.name for item in self.encoder.features.numeric if item.marks_missing or item.repeats}
+        out: dict[str, dict[str, list[str]] | None] = {}
+        for name in map(str, known):
+            if name in (*roles.levels, roles.horizon) or name in marked:
+                continue
+            told = known[name].notna()
+            out[name] = None
+            if not told.all():
+                out[name] = {
+                    other: list(shares.index[shares])
+                    for other in labels_of_gaps(~told.to_numpy(), known)
+                    for shares in [told.groupby(known[other].map(label).to_numpy()).all()]
+                }
+        return out
+
+    @cached_property
+    def _descriptions(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Level, column that describes it, and the text of each of its values."""
+        return [
+            (level, name, dict(zip(self.configs[level].map(label), self.configs[name], strict=True)))
+            for level, name in self.encoder.features.descriptions.items()
+        ]
+
+    def _described(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Configurations whose levels are described as in the log where a question does not describe them."""
+        for level, name, texts in self._descriptions:
+            given = frame[name] if name in frame else pd.Series(np.nan, index=frame.index, dtype=object)
+            if bool(given.isna().any()):
+                told = frame[level].map(label).map(texts)
+                frame = frame.assign(**{name: given.where(given.notna(), told)})
+        return frame
 
 
 def matters(encoder: Encoder) -> set[str]:
     """Columns of configurations that forecasts depend on."""
     return {*encoder.features.columns, *([encoder.roles.params] if encoder.roles.params else [])}
-
-
-def lacking_in(frame: pd.DataFrame, known: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
-    """Which configurations lack what every run like them has, (configs, columns lacked by any).
-
-    An end that is not given is the asked one, a level must be given, and which repetition it is need not.
-    """
-    roles, found = encoder.roles, {}
-    marked = {item.name for item in encoder.features.numeric if item.marks_missing or item.repeats}
-    for name in known:
-        if name in (*roles.levels, roles.horizon) or name in marked:
-            continue
-        here = frame[name].isna().to_numpy() if name in frame else np.ones(len(frame), dtype=bool)
-        if here.any():
-            here = here & _always_told(known, str(name), frame)
-        if here.any():
-            found[str(name)] = here
-    return pd.DataFrame(found, index=frame.index)
-
-
-def _always_told(known: pd.DataFrame, name: str, frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """For which configurations all runs have a value, or all of their label, where labels say which have."""
-    told = known[name].notna()
-    if told.all():
-        return np.ones(len(frame), dtype=bool)
-    for other in labels_of_gaps(~told.to_numpy(), known):
-        if other in frame:
-            shares = told.groupby(known[other].map(label).to_numpy()).all()
-            return frame[other].map(label).isin(shares.index[shares]).to_numpy()
-    return np.zeros(len(frame), dtype=bool)
-
-
-def _described(frame: pd.DataFrame, known: pd.DataFrame, encoder: Encoder) -> pd.DataFrame:
-    """Configurations whose levels are described as in the log where a question does not describe them."""
-    for level, name in encoder.features.descriptions.items():
-        given = frame[name] if name in frame else pd.Series(np.nan, index=frame.index, dtype=object)
-        texts = dict(zip(known[level].map(label), known[name], strict=True))
-        if bool(given.isna().any()):
-            frame = frame.assign(**{name: given.where(given.notna(), frame[level].map(label).map(texts))})
-    return frame
 
 
 def _alike(lacking: pd.DataFrame) -> Iterator[tuple[NDArray[np.intp], list[str]]]:
