@@ -141,12 +141,25 @@ def test_a_run_that_always_raises_is_given_up_after_bounded_attempts_and_the_oth
     assert result.lost > 0
 
 
+def test_what_two_pools_taught_adds_up_to_one_log(tmp_path):
+    """Runs of different pools have different names; those of one pool the same, and the same curves."""
+    larger = [config | {"N": 3 * config["N"]} for config in POOL]
+    one, again, other = (
+        spend(Trainer(), tmp_path, strategy="halving", pool=pool, ledger=tmp_path / name)
+        for pool, name in ((POOL, "a"), (POOL, "b"), (larger, "c"))
+    )
+    both = one.log + other.log
+    assert both.n_runs == one.log.n_runs + other.log.n_runs
+    assert set(both.configs.N) == {*one.log.configs.N, *other.log.configs.N}
+    assert (one.log + again.log).equals(one.log)
+
+
 def test_a_run_that_diverges_is_paid_recorded_and_stopped(tmp_path):
     trainer = Trainer(lambda config, attempt: math.nan if config["N"] == 20.0 else None)
     result = spend(trainer, tmp_path, strategy="halving")
     assert result.runs.status[1] == "diverged"
     assert trainer.calls.count(20.0) == 1
-    assert result.log.points.loc[result.log.points.diverged, "run"].unique().tolist() == ["pool row 1"]
+    assert result.log.points.loc[result.log.points.diverged, "run"].unique().tolist() == [result.runs.name[1]]
     assert math.isfinite(result.best.output)
 
 

@@ -52,9 +52,11 @@ def paid(trainer):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_budget_is_spent_recorded_and_not_spent_again(workers, home, invoke, trainer):
     extra = ["--strategy", "halving", "--workers", workers, "--curves", trainer / "log.csv"]
+    extra += ["--picture", trainer / "runs.png"]
     result = spend(invoke, home, trainer, *extra, "--json", trainer / "facts.json")
     assert result.exit_code == 0, result.output
     assert paid(trainer) == pytest.approx(1e18)
+    assert (trainer / "runs.png").read_bytes().startswith(b"\x89PNG")
     table, facts = pd.read_csv(trainer / "runs.csv"), json.loads((trainer / "facts.json").read_text())
     assert table["spent"].sum() == pytest.approx(1e18)
     assert facts["output"] == table["loss"].min()

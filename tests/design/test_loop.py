@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 
 from probscale.design import CRITERIA, ActiveLoop
+from probscale.design.loop import named_pool
 from probscale.encode.embedders import HashedNgramEmbedder
 from probscale.errors import BudgetError, ConfigError
 from probscale.ledger import read_ledger
+from probscale.runs.pools import row_names
 
 STEPS = np.geomspace(1e8, 1e10, 6)
 DEPTHS = STEPS[[2, 5]]
@@ -80,9 +82,9 @@ def test_loop_spends_within_budget_and_returns_what_it_learnt(whole, small_log, 
 def test_a_loop_trains_the_same_runs_in_any_order_of_its_pool(
     whole, small_log, pool, true_loss, flops, tmp_path
 ):
-    runner, names = Trainer(true_loss), [f"pool row {row}" for row in (2, 0, 3, 1)]
-    loop_of(small_log, pool.iloc[[2, 0, 3, 1]], runner, flops, tmp_path / "a.jsonl").run()
-    named = {f"pool row {row}": name for row, name in enumerate(names)}
+    runner, turned, names = Trainer(true_loss), pool.iloc[[2, 0, 3, 1]], row_names(pool)
+    loop_of(small_log, turned, runner, flops, tmp_path / "a.jsonl").run()
+    named = dict(zip(row_names(turned), [names[row] for row in (2, 0, 3, 1)], strict=True))
     assert [(named[run], *rest) for run, *rest in runner.calls] == whole[2]
     one, two = (
         [order["score"] for event in read_ledger(path).events for order in event.get("orders", ())]
@@ -243,16 +245,31 @@ def test_a_pool_that_names_runs_of_the_log_needs_no_more(small_log, true_loss, f
     assert log.equals(small_log)
 
 
+def test_the_ledger_of_an_earlier_version_goes_on_under_the_names_it_knows(
+    whole, small_log, pool, true_loss, flops, tmp_path
+):
+    path, trainer = tmp_path / "a.jsonl", Trainer(true_loss)
+    former = named_pool(pool, small_log, numbered=True)
+    assert former["run"].tolist()[:2] == ["pool row 0", "pool row 1"]
+    # The earlier version: rows of the pool under numbers alone.
+    log = loop_of(small_log, former, Trainer(true_loss), flops, path, budget=BUDGET / 2).run()
+    more = loop_of(small_log, pool, trainer, flops, path).run()
+    assert {name for name in more.runs if name.startswith("pool")} <= set(former["run"])
+    assert set(log.runs) <= set(more.runs)
+    assert trainer.calls
+
+
 def test_a_budget_that_pays_for_nothing_is_refused(small_log, pool, true_loss, flops, tmp_path):
     with pytest.raises(BudgetError, match="the cheapest action costs"):
         loop_of(small_log, pool, Trainer(true_loss), flops, tmp_path / "a", budget=1.0).run()
 
 
-def test_what_one_loop_learnt_begins_the_next(whole, true_loss, flops, tmp_path):
+def test_what_one_loop_learnt_begins_the_next(whole, pool, true_loss, flops, tmp_path):
     fresh = pd.DataFrame({"N": [5e6, 7e6], "depth": 8.0})
     log = loop_of(whole[0], fresh, Trainer(true_loss), flops, tmp_path / "a", growth=9.0).run()
-    assert {"pool 2 row 0", "pool row 0"} <= set(log.runs)
-    assert log.configs["N"]["pool 2 row 0"] == 5e6
+    name = row_names(fresh)[0]
+    assert {name, row_names(pool)[0]} <= set(log.runs)
+    assert log.configs["N"][name] == 5e6
     points = log.points[log.points["run"].isin(whole[0].runs)]
     assert len(points) == whole[0].n_points
 
@@ -328,10 +345,10 @@ def test_invalid_answers_are_failures(small_log, pool, flops, tmp_path):
 
 @pytest.mark.parametrize("executor", [None, functools.partial(ThreadPoolExecutor, 2)])
 def test_hanging_run_does_not_stop_the_others(executor, small_log, pool, true_loss, flops, tmp_path):
-    trainer = Trainer(true_loss)
+    trainer, first = Trainer(true_loss), row_names(pool)[0]
 
     def runner(config, until, state):
-        if config["run"] == "pool row 0":
+        if config["run"] == first:
             time.sleep(1.5)
         return trainer(config, until, state)
 
@@ -339,7 +356,7 @@ def test_hanging_run_does_not_stop_the_others(executor, small_log, pool, true_lo
     options = {"batch": 2, "executor": executor, "timeout": 0.5, "retries": 0}
     log = loop_of(small_log, pool, runner, flops, path, **options).run()
     hung = [e for e in read_ledger(path).events if e["event"] == "failed"]
-    assert [(e["run"], e["problem"]) for e in hung] == [("pool row 0", "timeout")]
+    assert [(e["run"], e["problem"]) for e in hung] == [(first, "timeout")]
     assert log.n_runs > small_log.n_runs
 
 

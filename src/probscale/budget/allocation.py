@@ -38,7 +38,7 @@ from probscale.errors import BudgetError
 from probscale.ledger import Ledger, name_of
 from probscale.running import Runner, Workers
 from probscale.runs import RunLog
-from probscale.runs.pools import Configs
+from probscale.runs.pools import Configs, row_names
 
 if TYPE_CHECKING:
     from probscale.surrogate import CurveSurrogate
@@ -60,7 +60,8 @@ class AllocationResult:
         spent: Cost of all training that was recorded as done, each increment once.
         lost: Most that failed attempts may have cost besides.
         log: Everything observed.
-        runs: One row per configuration: reached, spent, output (its best), status and problem.
+        runs: One row per configuration: name (in `log`), reached, spent, output (its best), points, status
+            and problem.
         decisions: What was decided, with the probabilities behind it.
         ledger: File with every event, if one was kept.
         steps: Rows of `table`.
@@ -238,6 +239,7 @@ def _concluded(
         ledger.append({"event": "finished", "run": row, "output": winner.output, "spent": spent})
     runs = pd.DataFrame(
         {
+            "name": row_names(bench.configs),
             bench.axis: [run.reached for run in bench.runs],
             "spent": bench.spent,
             output: np.where(np.isfinite(best), sign * best, np.nan),

@@ -131,7 +131,7 @@ class JointForecaster:
     def named(self, bench: Observed, run: str) -> pd.DataFrame:
         """Configurations with run identifiers that no earlier run has."""
         frame = bench.configs.copy()
-        frame[run] = row_names(len(frame), () if self.surrogate is None else self.surrogate.log.runs)
+        frame[run] = row_names(frame, () if self.surrogate is None else self.surrogate.log.runs)
         return frame
 
     def _take(self, fresh: dict[int, list[tuple[float, float]]]) -> None:

@@ -18,7 +18,7 @@ from probscale.digest import short_digest
 from probscale.errors import BudgetError, ConfigError, ExtrapolationWarning
 from probscale.running import check_runner
 from probscale.runs import RunLog
-from probscale.runs.pools import Configs, pool_table
+from probscale.runs.pools import Configs, pool_table, row_names
 
 if TYPE_CHECKING:
     from probscale.surrogate import CurveSurrogate
@@ -208,7 +208,8 @@ def pool_log(configs: pd.DataFrame, rows: Rows, **roles: Unpack[PoolRoles]) -> R
     run = free_name("run", [*columns, axis, output])
     table = configs.iloc[[row for row, _, _ in rows]].reset_index(drop=True)
     table = table.drop(columns=[name for name in (axis, output) if name in table])
-    table[run] = [f"pool row {row}" for row, _, _ in rows]
+    names = row_names(configs)
+    table[run] = [names[row] for row, _, _ in rows]
     table[axis] = [at for _, at, _ in rows]
     table[output] = [value for _, _, value in rows]
     return RunLog.from_frame(

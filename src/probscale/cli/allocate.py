@@ -19,6 +19,7 @@ from probscale.cli.options import (
     Eta,
     Goal,
     GoalName,
+    Picture,
     Pool,
     PoolAxis,
     Quiet,
@@ -118,6 +119,7 @@ def allocate(
     costs: PlannedCosts,
     out: OutOption = Path("runs.csv"),
     curves: CurvesOption = None,
+    picture: Picture = None,
     summary: Summary = None,
     embedder: EmbedderName = "default",
     seed: Seed = 0,
@@ -136,7 +138,7 @@ def allocate(
         **{"retry_failed": retry_failed},
     }
     asked |= {"executor": executor_of(executor, workers, executor_option or [])}
-    files = {"out": out, "curves": curves, "summary": summary}
+    files = {"out": out, "curves": curves, "picture": picture, "summary": summary}
     run_allocate(pool, runner, costs, asked, (surrogate, embedder), files, quiet=quiet)
 
 
@@ -154,12 +156,14 @@ def run_allocate(
     from probscale.budget import allocate as spend
     from probscale.cli.evidence import read_table, warm_surrogate
     from probscale.cli.tables import records, shown, write_json
-    from probscale.cli.work import check_place, check_suffix, write_table
+    from probscale.cli.work import check_picture, check_place, check_suffix, draw_picture, write_table
     from probscale.running import named_runner
 
     for path in (files["out"], files["curves"]):
         if path is not None:
             check_suffix(path)
+    if files["picture"] is not None:
+        check_picture(files["picture"])
     if files["summary"] is not None:
         check_place(files["summary"])
     cost, frame, train = costs.model(), read_table(pool), named_runner(runner)
@@ -170,6 +174,10 @@ def run_allocate(
     write_table(table, Path(str(files["out"])))
     if files["curves"] is not None:
         write_table(result.log.to_frame(), files["curves"])
+    if files["picture"] is not None:
+        from probscale.plot import plot_allocation
+
+        draw_picture(files["picture"], lambda ax: plot_allocation(result, cost_unit=cost.unit, ax=ax))
     facts = {"best": result.best.config, "output": result.best.output, "spent": result.spent}
     facts |= {"lost": result.lost, "unit": cost.unit, "runs": records(table)}
     facts |= {"rungs": records(result.table())}

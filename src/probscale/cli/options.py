@@ -116,6 +116,10 @@ Summary = Annotated[
     Path | None,
     typer.Option("--json", help="File for everything that is printed, as JSON.", show_default=False),
 ]
+Picture = Annotated[
+    Path | None,
+    typer.Option("--picture", help="File for the picture: .png, .svg or .pdf.", show_default=False),
+]
 EmbedderName = Annotated[
     str, typer.Option("--embedder", help='"default", "none", a Hugging Face id or a local path.')
 ]

@@ -14,6 +14,7 @@ from probscale.cli.costs import CostOptions
 from probscale.cli.options import (
     Debug,
     FinishedRoles,
+    Picture,
     Quiet,
     RoleOptions,
     Table,
@@ -67,10 +68,6 @@ StoreOption = Annotated[
     typer.Option(help="File of finished games: the same command plays only the rest.", show_default=False),
 ]
 WorkersOption = Annotated[int, typer.Option("-w", "--workers", help="Processes that play.", min=1)]
-PictureOption = Annotated[
-    Path | None,
-    typer.Option("--picture", help="File for the picture: .png, .svg or .pdf.", show_default=False),
-]
 
 
 @readable
@@ -86,7 +83,7 @@ def replay(
     budget: BudgetsOption = None,
     store: StoreOption = None,
     workers: WorkersOption = 1,
-    picture: PictureOption = None,
+    picture: Picture = None,
     out: Table = Path("replay.csv"),
     quiet: Quiet = False,
     debug: Debug = False,
@@ -122,7 +119,6 @@ PUBLISHED_BUDGET: dict[str, list[tuple[int, float]]] = {
 }
 SHARES = (0.05, 0.1, 0.2)
 MOST_RUNS = 16
-PICTURES = (".png", ".svg", ".pdf")
 
 
 def run_replay(
@@ -134,7 +130,7 @@ def run_replay(
 ) -> None:
     """Play, print, write."""
     from probscale.cli.tables import shown
-    from probscale.cli.work import check_suffix, write_table
+    from probscale.cli.work import check_picture, check_suffix, draw_picture, write_table
 
     out, picture = files
     check_suffix(out)
@@ -149,29 +145,10 @@ def run_replay(
         raise ConfigError(f"there is no game {asked.game!r} to replay; accepted are {known}", game=asked.game)
     write_table(results, out)
     if picture is not None:
-        from probscale.plot.style import new_figure, style
-
-        with style():
-            figure = new_figure(7.0, 4.6, dpi=150)
-            draw(figure.subplots())
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(picture)
+        draw_picture(picture, draw)
     if not asked.quiet:
         typer.echo(shown(table, rows=60))
         typer.echo(f"wrote {out}" + (f" and {picture}" if picture is not None else ""))
-
-
-def check_picture(path: Path) -> None:
-    """Refuse a picture that could not be written, before any game is played.
-
-    Raises:
-        ConfigError: for an unknown suffix, or a place where nothing can be written.
-    """
-    from probscale.cli.work import check_place
-
-    if path.suffix.lower() not in PICTURES:
-        raise ConfigError(f"cannot draw {path.name!r}: accepted are {', '.join(PICTURES)}", path=str(path))
-    check_place(path)
 
 
 def finished_runs(asked: Asked, roles: RoleOptions, costs: CostOptions) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,13 @@ from probscale.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from probscale.runs import RunLog
 
 CHUNK = 250
 WRITERS = (".csv", ".parquet", ".jsonl")
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def read_log(paths: Sequence[str], roles: dict[str, Any]) -> RunLog:
@@ -238,6 +240,28 @@ def check_place(out: Path) -> None:
             f"cannot write {str(out)!r}: it may not be changed; give another file", path=str(out)
         )
     check_folder(out.parent)
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that could not be written, before any work is done.
+
+    Raises:
+        ConfigError: for an unknown suffix, or a place where nothing can be written.
+    """
+    if path.suffix.lower() not in PICTURES:
+        raise ConfigError(f"cannot draw {path.name!r}: accepted are {', '.join(PICTURES)}", path=str(path))
+    check_place(path)
+
+
+def draw_picture(path: Path, draw: Callable[[Axes], Any]) -> None:
+    """Write a picture of one panel, which `draw` fills."""
+    from probscale.plot.style import new_figure, style
+
+    with style():
+        figure = new_figure(7.0, 4.6, dpi=150)
+        draw(figure.subplots())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
 
 
 def check_folder(folder: Path) -> None:

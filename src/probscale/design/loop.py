@@ -32,7 +32,7 @@ from probscale.design.suggest import greedy, nothing_left, situation_of
 from probscale.digest import short_digest
 from probscale.encode.embedders import Embedder, get_embedder
 from probscale.errors import BudgetError, ConfigError, expecting_new_values
-from probscale.ledger import Ledger, name_of
+from probscale.ledger import Ledger, name_of, read_ledger
 from probscale.randomness import count_of
 from probscale.running import (
     Increment,
@@ -46,7 +46,7 @@ from probscale.running import (
 )
 from probscale.runs import RunLog
 from probscale.runs.order import table_order
-from probscale.runs.pools import Configs, row_names
+from probscale.runs.pools import Configs, numbered_rows, row_names
 from probscale.surrogate import CurveSurrogate, fit_surrogate
 
 Array = NDArray[np.float64]
@@ -56,6 +56,9 @@ FORMER = {"overhead": 0.0, "cost": None, "embedder": None}
 """What loops had before their ledgers said so: starts cost nothing, and costs and language models were not
 compared."""
 
+
+WHAT = "pool and log"
+"""Where a ledger says what its loop learns from and chooses among."""
 
 WATCHED = ("decision", "done", "failed")
 """Events that a watching function is told."""
@@ -149,7 +152,7 @@ class ActiveLoop:
             ConfigError: if pool, criterion or constraints are not accepted.
         """
         self._check()
-        frame = named_pool(self.pool, self.log)
+        frame = self._named()
         with (
             closing(Workers(self.runner, self.executor, self.timeout)) as workers,
             Ledger(self.ledger, settings=self._settings(frame), former=FORMER) as ledger,
@@ -180,6 +183,16 @@ class ActiveLoop:
                 self._told(event)
                 progress = self._settled(progress.after(event), ledger, workers)
 
+    def _named(self) -> pd.DataFrame:
+        """The pool with the names of its runs, those of the ledger where an earlier version wrote it."""
+        frame = named_pool(self.pool, self.log)
+        try:
+            begun = read_ledger(self.ledger).settings.get(WHAT)
+        except (BudgetError, OSError):  # none yet, or one that opening it refuses in full words
+            return frame
+        former = named_pool(self.pool, self.log, numbered=True)
+        return former if begun == self._settings(former)[WHAT] else frame
+
     def _check(self) -> None:
         if not (isinstance(self.budget, Real) and math.isfinite(self.budget) and self.budget > 0):
             raise BudgetError(
@@ -202,7 +215,7 @@ class ActiveLoop:
         text = frame.to_json(orient="split", double_precision=15) + repr(self.log.to_frame().to_csv())
         return {
             "loop": "active",
-            "pool and log": short_digest(text),
+            WHAT: short_digest(text),
             "seed": self.seed,
             "criterion": name_of(self.criterion),
             "cost": self.cost.digest(frame),
@@ -321,15 +334,20 @@ def _model_name(embedder: str | Path | Embedder | None) -> str:
     return "none" if chosen is None else chosen.identity
 
 
-def named_pool(pool: Configs, log: RunLog) -> pd.DataFrame:
+def named_pool(pool: Configs, log: RunLog, *, numbered: bool = False) -> pd.DataFrame:
     """A pool with one distinct run identifier per row; rows without one get a new one.
+
+    Args:
+        pool: Configurations.
+        log: Known runs.
+        numbered: New identifiers as earlier versions made them.
 
     Raises:
         ConfigError: if an identifier repeats.
     """
     frame = read_pool(pool, log).reset_index(drop=True)
     run = log.roles.run
-    fresh = row_names(len(frame), log.runs)
+    fresh = numbered_rows(len(frame), log.runs) if numbered else row_names(frame, log.runs)
     if run not in frame:
         return frame.assign(**{run: fresh})
     given = frame[run].astype(object)

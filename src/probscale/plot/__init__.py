@@ -8,6 +8,7 @@ from probscale.lazy import deferred
 
 if TYPE_CHECKING:
     from probscale.plot.acquisition import plot_acquisition
+    from probscale.plot.allocation import plot_allocation
     from probscale.plot.calibration import plot_parity, plot_reliability
     from probscale.plot.check import draw_check_curves, plot_check
     from probscale.plot.curves import plot_curves, plot_fan
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HOME = {
     "draw_check_curves": ".check",
     "plot_acquisition": ".acquisition",
+    "plot_allocation": ".allocation",
     "plot_check": ".check",
     "plot_curves": ".curves",
     "plot_fan": ".curves",
@@ -38,6 +40,7 @@ _HOME = {
 __all__ = [
     "draw_check_curves",
     "plot_acquisition",
+    "plot_allocation",
     "plot_check",
     "plot_curves",
     "plot_fan",

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from probscale.digest import short_digest
 from probscale.errors import ConfigError
 
 Configs: TypeAlias = pd.DataFrame | pd.Series | Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -24,19 +25,36 @@ def pool_table(pool: Configs) -> pd.DataFrame:
     return frame
 
 
-def row_names(count: int, taken: Collection[Any]) -> list[str]:
-    """Names for the rows of a pool that no known run has: a log may hold the rows of an earlier pool.
+def row_names(pool: pd.DataFrame, taken: Collection[Any] = ()) -> list[str]:
+    """Names for the rows of a pool, from what it holds: rows of different pools have different names.
 
     Args:
-        count: Rows.
-        taken: Names of known runs.
+        pool: Configurations.
+        taken: Names of known runs, which no row gets: a log may hold what was learnt of the same pool.
 
-    >>> row_names(2, ["a"]), row_names(2, ["pool row 1"])
+    >>> row_names(pd.DataFrame({"lr": [1e-3, 3e-3]}))
+    ['pool 0b3a68 row 0', 'pool 0b3a68 row 1']
+    >>> row_names(pd.DataFrame({"lr": [1e-3, 3e-3]}), ["pool 0b3a68 row 1"])
+    ['pool 0b3a68-2 row 0', 'pool 0b3a68-2 row 1']
+    """
+    table = pool.reset_index(drop=True)
+    mark = short_digest(table.to_json(orient="split", double_precision=15, default_handler=str))[:6]
+    return _free_names(f"pool {mark}", "-", len(pool), taken)
+
+
+def numbered_rows(count: int, taken: Collection[Any]) -> list[str]:
+    """Names that the rows of a pool had in earlier versions, as ledgers of theirs know them.
+
+    >>> numbered_rows(2, ["a"]), numbered_rows(2, ["pool row 1"])
     (['pool row 0', 'pool row 1'], ['pool 2 row 0', 'pool 2 row 1'])
     """
+    return _free_names("pool", " ", count, taken)
+
+
+def _free_names(pool: str, between: str, count: int, taken: Collection[Any]) -> list[str]:
     known, number = set(taken), 1
     while True:
-        names = [f"pool {'' if number == 1 else f'{number} '}row {row}" for row in range(count)]
+        names = [f"{pool}{'' if number == 1 else f'{between}{number}'} row {row}" for row in range(count)]
         if known.isdisjoint(names):
             return names
         number += 1
