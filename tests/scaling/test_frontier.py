@@ -167,7 +167,8 @@ def test_log_alone_gives_the_frontier_of_its_runs(surrogate, log):
     for level, value, spread in zip(COMPUTE, found.loss.mean, found.loss.std, strict=True):
         within = observed[observed["compute"] <= level]["loss"].min()
         assert value <= within + 5 * spread + 5e-3
-    assert set(found.optimum.config) <= set(range(len(SIZES)))
+    assert set(found.optimum.config) <= set(found.pool.index)
+    assert set(log.runs) <= set(found.pool.index)
 
 
 def test_extrapolation_warns_by_how_much(surrogate):
@@ -226,7 +227,8 @@ def planned():
 
 
 def test_planned_ends_follow_the_compute(planned):
-    found = fit_frontier(planned, pd.DataFrame({"N": SIZES[::3]}), compute=COMPUTE, cost=COST)
+    with pytest.warns(MisfitWarning, match=r"the frontier bends: .* lower half .* in the upper half"):
+        found = fit_frontier(planned, pd.DataFrame({"N": SIZES[::3]}), compute=COMPUTE, cost=COST)
     np.testing.assert_allclose(found.loss.mean, true_frontier(SIZES[::3])[0], rtol=0.02)
 
 

@@ -159,12 +159,14 @@ def _check_aim(target: float | None, aim: tuple[float | None, float]) -> None:
 
 
 def widened(log: RunLog, cost: CostModel, budget: float) -> Any:
-    """Levels of compute that a log covers, widened to a budget outside them."""
+    """Levels of compute that a log covers, widened to a budget outside them; None where it is within."""
     import numpy as np
 
-    from probscale.scaling.frontier import observed_levels
+    from probscale.scaling.levels import observed_levels
 
     levels = observed_levels(log, cost)
+    if levels[0] <= budget <= levels[-1]:
+        return None
     return np.geomspace(min(levels[0], budget), max(levels[-1], budget), len(levels))
 
 
@@ -201,7 +203,8 @@ def facts_of(found: Frontier, unit: str, budget: float | None, probability: floa
         }
         for name, middle in found.law.median.items()
     }
-    facts: dict[str, Any] = {"unit": unit, "compute": [found.compute[0], found.compute[-1]], "law": law}
+    through = found.law_compute
+    facts: dict[str, Any] = {"unit": unit, "compute": [through[0], through[-1]], "law": law}
     growth = {"params": found.optimum.params_exponent, found.optimum.axis_name: found.optimum.axis_exponent}
     facts["growth of the optimum"] = {
         name: _summary(draws) for name, draws in growth.items() if draws is not None
@@ -213,6 +216,8 @@ def facts_of(found: Frontier, unit: str, budget: float | None, probability: floa
             "probability within the budget": found.prob_reach(budget=budget),
             "probability asked": probability,
             "smallest budget": found.smallest_budget(probability=probability),
+            "largest budget": found.compute[-1],
+            "unit": unit,
         }
     return facts
 
@@ -247,7 +252,7 @@ def told(facts: dict[str, Any], output: str, axis: str) -> str:
             f"{output} {number(aim['output'])} is reached within {number(aim['budget'])} {facts['unit']} "
             f"with probability {aim['probability within the budget']:.2f}"
         )
-        lines.append(_smallest(aim, facts))
+        lines.append(_smallest(aim))
     return "\n".join(lines)
 
 
@@ -258,17 +263,17 @@ MEANINGS = {
 """What parameters of a law are that its formula does not show."""
 
 
-def _smallest(aim: dict[str, Any], facts: dict[str, Any]) -> str:
+def _smallest(aim: dict[str, Any]) -> str:
     from probscale.cli.tables import number
 
     if aim["smallest budget"] == float("inf"):
         return (
-            f"no budget up to {number(facts['compute'][1])} {facts['unit']} makes that "
+            f"no budget up to {number(aim['largest budget'])} {aim['unit']} makes that "
             f"{100 * aim['probability asked']:.0f} % probable"
         )
     return (
         f"the smallest budget that makes it {100 * aim['probability asked']:.0f} % probable: "
-        f"{number(aim['smallest budget'])} {facts['unit']}"
+        f"{number(aim['smallest budget'])} {aim['unit']}"
     )
 
 

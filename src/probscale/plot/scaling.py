@@ -81,8 +81,9 @@ def plot_frontier(
         label="expected best",
     )
     if law:
-        fitted = frontier.law.predict(frontier.compute).mean
-        ax.plot(frontier.compute, fitted, color=style.INK, lw=1.1, ls="--", label=_law_words(frontier.law))
+        through = frontier.law_compute
+        fitted = frontier.law.predict(through).mean
+        ax.plot(through, fitted, color=style.INK, lw=1.1, ls="--", label=_law_words(frontier.law))
     name = output or (log.output if log is not None else "loss" if frontier.goal == "min" else "score")
     style.log_scale(ax, "x", frontier.compute)
     values = np.concatenate(shown_y)

@@ -82,10 +82,6 @@ def candidates_of(
     """
     frame = _observed(log) if pool is None else pool_table(pool)
     horizon = log.roles.horizon
-    if until is not None and not (isinstance(until, Real) and until > 0):
-        raise ConfigError(
-            f"until is {until!r}; pass a positive value of {log.roles.axis}, or None", until=until
-        )
     limit = np.full(len(frame), np.inf if until is None else float(until))
     if pool is None:
         last = log.points.groupby(log.roles.run, sort=False)[log.roles.axis].last()
@@ -111,5 +107,20 @@ def candidates_of(
     return Candidates(frame, asked, at, cost(frame, at), apart=True)
 
 
+def first_place(log: RunLog) -> float:
+    """First observed axis value, before which nothing is known."""
+    return float(log.points[log.roles.axis].min())
+
+
+def check_until(until: object, axis: str) -> None:
+    """Refuse an end of runs that is none.
+
+    Raises:
+        ConfigError: unless it is None or a positive number.
+    """
+    if until is not None and not (isinstance(until, Real) and float(until) > 0):
+        raise ConfigError(f"until is {until!r}; pass a positive value of {axis}, or None", until=until)
+
+
 def _observed(log: RunLog) -> pd.DataFrame:
-    return log.configs.reset_index(names=log.roles.run)
+    return log.configs.assign(**{log.roles.run: log.runs})

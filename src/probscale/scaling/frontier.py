@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
@@ -16,21 +16,20 @@ from probscale.envelope import area_between, best_of, crossings, given_levels, l
 from probscale.errors import ConfigError, ShapeError
 from probscale.randomness import count_of
 from probscale.runs import RunLog
-from probscale.runs.order import canonical_order, table_order
 from probscale.runs.pools import Configs
-from probscale.scaling.candidates import Candidates, candidates_of
-from probscale.scaling.doubts import warn_bent, warn_beyond, warn_level
+from probscale.scaling.between import pool_of_log
+from probscale.scaling.candidates import Candidates, check_until, first_place
+from probscale.scaling.doubts import warn_beyond, warn_misfit
+from probscale.scaling.drawing import drawn_curves
 from probscale.scaling.draws import Draws
 from probscale.scaling.law_posterior import LawPosterior, fit_laws
+from probscale.scaling.levels import law_levels, observed_levels, spread_out
 from probscale.scaling.optimum import OptimumPosterior
 from probscale.surrogate import CurveSurrogate, fit_surrogate
 from probscale.surrogate.curves import check_fitted
 from probscale.surrogate.population import population_level
 
 Array = NDArray[np.float64]
-
-LEVELS, DECADES = 40, 2.0
-"""Levels of compute by default, and how far below the dearest run they begin."""
 
 FEWEST_LEVELS = 3
 """Levels of compute from which a law is fitted."""
@@ -50,6 +49,8 @@ class Frontier:
         optimum: Configuration, params and axis value at the optimum.
         goal: "min" or "max".
         target: Output that `prob_reach` and `smallest_budget` mean by default.
+        pool: Configurations that were chosen among, by the names that `optimum` has for them.
+        followed: Levels through which the law goes, (levels,); by default all that are reached.
     """
 
     compute: Array
@@ -58,10 +59,17 @@ class Frontier:
     optimum: OptimumPosterior
     goal: str
     target: float | None = None
+    pool: pd.DataFrame | None = None
+    followed: NDArray[np.bool_] | None = None
 
     def __repr__(self) -> str:
         low, high = self.compute[0], self.compute[-1]
         return f"Frontier({len(self.compute)} levels of compute, {low:.4g} to {high:.4g}; law: {self.law})"
+
+    @property
+    def law_compute(self) -> Array:
+        """Levels of compute through which the law goes."""
+        return self.compute if self.followed is None else self.compute[self.followed]
 
     def prob_reach(self, target: float | None = None, budget: float | None = None) -> float:
         """Probability that the best output within a budget is at least as good as a target.
@@ -112,7 +120,7 @@ class Frontier:
         Args:
             truth: True frontier at `compute`, (levels,), to which a line is fitted; or the line itself, a
                 mapping with slope and intercept.
-            span: Compute between which the area is taken; by default the frontier's.
+            span: Compute between which the area is taken; by default that of the law.
 
         Raises:
             ShapeError: if `truth` does not match the levels.
@@ -126,9 +134,10 @@ class Frontier:
             line = float(truth["slope"]), float(truth["intercept"])
         else:
             true = self._linear(self._matching(truth))
-            slope, intercept = line_through(np.log(self.compute), true)
+            true = true if self.followed is None else true[self.followed]
+            slope, intercept = line_through(np.log(self.law_compute), true)
             line = float(slope), float(intercept)
-        low, high = (float(self.compute[0]), float(self.compute[-1])) if span is None else span
+        low, high = (float(self.law_compute[0]), float(self.law_compute[-1])) if span is None else span
         if not 0 < low < high < math.inf:
             raise ConfigError(f"span is {span}; pass two rising amounts of compute", span=span)
         mean = self.law.mean
@@ -198,15 +207,17 @@ def fit_frontier(
 
     Args:
         surrogate: Fitted surrogate; or a run log, to which one is fitted first.
-        pool: Configurations to choose among; without a pool, the runs of the log as far as they went.
-        compute: Levels of compute, rising, in the unit of `cost`; by default forty over the last two decades
-            up to the dearest observed run, fewer decades if runs begin later.
+        pool: Configurations to choose among. Without one, those of the log and sizes between theirs, as long
+            as the longest run; where sizes have no part, the runs as far as they went.
+        compute: Levels of compute, rising, in the unit of `cost`. By default those of the last two decades up
+            to the dearest observed run; without a pool the law then goes through those (forty, over up to
+            three decades) at which neither a smallest or largest size nor the end of a run binds the best.
         cost: Cost model.
         seed: Seed of the draws.
         samples: Number of joint posterior draws.
         target: Output to reach, remembered for `prob_reach` and `smallest_budget`.
         until: Largest axis value of a run; a larger budget leaves the rest unspent, and configurations that
-            are planned to go further are left out. By default none.
+            are planned to go further are left out. By default none; the longest observed without a pool.
         luck: Whether what sets single runs apart takes part: their seeds, and what their configurations do
             that the model does not explain. Without it the best of a pool does not fall as more and more
             alike configurations join, but intervals are too narrow where a model explains little.
@@ -221,7 +232,9 @@ def fit_frontier(
         ExtrapolationWarning: if levels, sizes of the pool or lengths of the best runs lie beyond what was
             observed, saying by how much.
         MisfitWarning: if the floor of the law lies above an output that is reached, as where curves are still
-            in their first fall at the lower levels; or if levels are more than any run of the pool costs.
+            in their first fall at the lower levels; if levels are more than any run of the pool costs; if
+            its halves have exponents that contradict each other; or if sizes or lengths bind the best nearly
+            everywhere.
 
     Cost: O((configs × points)³) with up to 2,000 cells; a second for 100 configurations.
 
@@ -242,41 +255,33 @@ def fit_frontier(
     check_fitted(surrogate, "fit_frontier")
     samples = count_of(samples, "samples", 2)
     log, cost = surrogate.log, as_cost(cost)
-    levels = observed_levels(log, cost) if levels is None else levels
-    found = candidates_of(log, pool, cost, levels, until)
+    check_until(until, log.roles.axis)
     believed = surrogate if luck else population_level(surrogate)
-    # Curves are drawn in an order of their own, and so are ties decided.
-    order = canonical_order(log) if pool is None else table_order(found.pool, log.roles.run, found.at)
-    found = found.ordered(order)
-    curves = believed.predict(found.asked, found.places).latent()
-    draws = found.arranged(curves.sample(samples, seed=seed))
-    begun = (found.at >= _first(log) * (1 - 1e-9)) & (found.at <= (until or math.inf) * (1 + 1e-9))
-    # Before the first observed axis value nothing is known; such cells must not look like bargains.
-    draws = np.where(begun, draws, np.nan)
-    meets = crossings(np.maximum.accumulate(found.cost, axis=1), levels)
-    best, position = best_of(meets.at(draws), log.roles.goal)
+    asked, within = pool, None
+    if pool is None:
+        longest = float(log.points[log.roles.axis].max()) if until is None else float(until)
+        asked = pool_of_log(believed, cost, longest)
+        if asked is not None:
+            until = longest
+            within = law_levels(believed, asked, cost, longest, seed) if levels is None else None
+    if levels is None:
+        levels = observed_levels(log, cost)
+        levels = levels if within is None else spread_out(within, levels)
+    drawn = drawn_curves(believed, asked, cost, levels, until, samples, seed)
+    found, order, most = drawn.found, drawn.order, drawn.bounds[1]
+    best, position = best_of(drawn.at(levels), log.roles.goal)
     _check_reached(log, found, cost, levels, best)
+    kept = np.asarray(np.isfinite(best).all(axis=0))
+    if within is not None:
+        inside = (levels >= within[0] * (1 - 1e-9)) & (levels <= within[-1] * (1 + 1e-9))
+        kept = np.logical_and(kept, inside)
     optimum = _optimum(log, found, levels, position, np.isnan(best[0]), order)
+    optimum = replace(optimum, followed=kept)
     warn_beyond(log, found, levels, cost, optimum)
-    law = fit_laws(levels, best, goal=log.roles.goal, most=curves.bounds[1])
-    warn_bent(law, best)
-    warn_level(levels, np.where(begun, found.cost, 0.0))
-    return Frontier(levels, Draws(best), law, optimum, log.roles.goal, target)
-
-
-def observed_levels(log: RunLog, cost: CostModel) -> Array:
-    """Levels of compute that the runs of a log cover.
-
-    Raises:
-        ConfigError: if all of them cost the same.
-    """
-    first = log.points.groupby(log.roles.run, sort=False)[log.roles.axis].first().reindex(log.configs.index)
-    begin = cost.increment(log.configs.reset_index(names=log.roles.run), 0.0, first.to_numpy())
-    high = float(cost.spent(log).max())
-    low = max(high * 10**-DECADES, float(begin[begin > 0].min(initial=high)))
-    if low >= high:
-        raise ConfigError("the runs of the log cover a single amount of compute; pass compute=")
-    return np.geomspace(low, high, LEVELS)
+    law = fit_laws(levels[kept], best[:, kept], goal=log.roles.goal, most=most)
+    warn_misfit(law, levels[kept], best[:, kept], np.where(drawn.begun, found.cost, 0.0), most)
+    chosen = found.pool.iloc[np.argsort(order)]
+    return Frontier(levels, Draws(best), law, optimum, log.roles.goal, target, chosen, kept)
 
 
 def _levels(compute: ArrayLike) -> Array:
@@ -321,17 +326,12 @@ def _optimum(
     )
 
 
-def _first(log: RunLog) -> float:
-    """First observed axis value, before which nothing is known."""
-    return float(log.points[log.roles.axis].min())
-
-
 def _check_reached(log: RunLog, found: Candidates, cost: CostModel, levels: Array, best: Array) -> None:
     """Refuse a pool that leaves no law to fit."""
     reached = int(np.isfinite(best).all(axis=0).sum())
     if reached >= FEWEST_LEVELS:
         return
-    horizon, first = log.roles.horizon, _first(log)
+    horizon, first = log.roles.horizon, first_place(log)
     beginnings = cost(found.pool, np.full((len(found.pool), 1), first))
     cheapest = float(np.where(found.at >= first * (1 - 1e-9), found.cost, beginnings).min())
     said = (

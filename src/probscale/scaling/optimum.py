@@ -28,6 +28,7 @@ class OptimumPosterior:
         axis_name: Name of the axis.
         ranks: Place of each configuration in the order in which the first of several with the same
             probability is named; by default that of the pool.
+        followed: Levels through which exponents are taken, (levels,); by default all that are reached.
     """
 
     compute: Array
@@ -37,6 +38,7 @@ class OptimumPosterior:
     index: pd.Index
     axis_name: str
     ranks: NDArray[np.intp] | None = None
+    followed: NDArray[np.bool_] | None = None
 
     def __repr__(self) -> str:
         configs, levels = self.probability.shape
@@ -51,12 +53,12 @@ class OptimumPosterior:
     @cached_property
     def params_exponent(self) -> Draws | None:
         """Exponent of params in compute along the optimum; None without a params role."""
-        return None if self.params is None else _exponent(self.compute, self.params)
+        return None if self.params is None else self._exponent(self.params)
 
     @cached_property
     def axis_exponent(self) -> Draws:
         """Exponent of the axis value in compute along the optimum."""
-        return _exponent(self.compute, self.axis)
+        return self._exponent(self.axis)
 
     def to_frame(self, level: float = 0.9) -> pd.DataFrame:
         """One row per level: best configuration, its probability, params and axis value with intervals."""
@@ -70,7 +72,7 @@ class OptimumPosterior:
                 table[name], table[f"{name}_lower"], table[f"{name}_upper"] = draws.mean, lower, upper
         return table
 
-
-def _exponent(compute: Array, draws: Draws) -> Draws:
-    kept = np.isfinite(draws.values).all(axis=0)
-    return Draws(line_through(np.log(compute[kept]), np.log(draws.values[:, kept]))[0])
+    def _exponent(self, draws: Draws) -> Draws:
+        kept = np.isfinite(draws.values).all(axis=0)
+        kept = kept if self.followed is None else kept & self.followed
+        return Draws(line_through(np.log(self.compute[kept]), np.log(draws.values[:, kept]))[0])
