@@ -37,7 +37,7 @@ EXAMPLE = (
 PoolFileOption = Annotated[
     str | None,
     typer.Option(
-        help="Configurations to choose among; by default the runs of the log as far as they went.",
+        help="Configurations to choose among; by default those of the log and sizes between.",
         show_default=False,
     ),
 ]
