@@ -21,7 +21,7 @@ def report(request):
     frame.loc[last & (frame["run"] == SPOILT[0]), "loss"] *= 1.25
     frame.loc[last & (frame["run"] == SPOILT[1]), "loss"] *= 0.8
     if request.param == "functional":
-        frame.loc[frame["run"].isin(SPOILT), "loss"] *= 1.4
+        frame.loc[frame["run"].isin(SPOILT), "loss"] *= 1.8
     frame = frame[last] if request.param == "finals" else frame
     roles = ps.simulate_runs("law", n_runs=24, points=4, seed=2).roles.arguments()
     log = RunLog.from_frame(frame.drop(columns="diverged"), **roles)
