@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -39,6 +40,9 @@ MOST_INDUCING = 60
 
 MOST_PLACES = 8
 """Inducing positions of the variational fit."""
+
+SPREADS = (0.05, 5e-4)
+"""Variances of positions, relative to the prior's, from which the variational fit begins."""
 
 AXIS_BINS = 4
 """Parts of the axis in which the typical curve of a member is read off."""
@@ -197,20 +201,28 @@ def _fit_order(
 def _variational(
     fit: LatentFit, data: Observations, options: FitOptions, generator: np.random.Generator
 ) -> LatentFit:
-    """The same order with normal beliefs about positions, from where the point estimate ended."""
-    process, columns = fit.process, fit.process.tasks.columns
+    """The same order with normal beliefs about positions, from where the point estimate ended.
+
+    Beliefs that are wide at first may end where positions say nothing and all is noise; the best bound of
+    `SPREADS` is taken.
+    """
+    columns = fit.process.tasks.columns
     seen = list((*columns.inputs, *columns.members))
     first = np.unique(data.rows.x[:, seen].numpy(), axis=0, return_index=True)[1]
     chosen = np.sort(generator.permutation(first)[:MOST_INDUCING])
     tasks = np.unique(data.rows.x[:, columns.task].numpy(), return_index=True)[1]
     some = np.sort(generator.permutation(tasks)[:MOST_PLACES])
     with torch.no_grad():
-        places = process.tasks.positions(data.rows.x[torch.from_numpy(some)])[0]
-    bound = LatentBound(process, data.rows.x[torch.from_numpy(chosen)], places).to(options.place)
-    outcome = fit_process(bound, data.to(options.place), iterations=2 * options.iterations)
-    bound.cpu()
+        places = fit.process.tasks.positions(data.rows.x[torch.from_numpy(some)])[0]
+    inducing, there = data.rows.x[torch.from_numpy(chosen)], data.to(options.place)
+    found: list[tuple[LatentBound, FitOutcome]] = []
+    for spread in SPREADS:
+        bound = LatentBound(copy.deepcopy(fit.process), inducing, places, spread=spread).to(options.place)
+        found.append((bound, fit_process(bound, there, iterations=2 * options.iterations)))
+    bound, outcome = max(found, key=lambda each: each[1].objective)
+    process = bound.cpu().process
     process.tasks.spread.copy_(bound.variances.detach())
-    return replace(fit, outcome=outcome)
+    return replace(fit, process=process, outcome=outcome)
 
 
 def _starts(
