@@ -25,11 +25,17 @@ def process():
     return built.requires_grad_(False)
 
 
-def data_with(seen):
+STRAYS = np.zeros((RUNS, 3))
+STRAYS[[2, 5]] = [[0.3, 0.1, 0.2], [0.5, -0.05, 0.01]]
+
+
+def data_with(seen, strays=None):
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.standard_normal((RUNS, 2)))
     y = torch.from_numpy(0.3 + 0.4 * rng.standard_normal((RUNS, GRID)))
-    return GridData(x, torch.linspace(-1.5, 1.5, GRID, dtype=torch.float64), y, torch.from_numpy(seen))
+    axis = torch.linspace(-1.5, 1.5, GRID, dtype=torch.float64)
+    strays = None if strays is None else torch.from_numpy(strays)
+    return GridData(x, axis, y, torch.from_numpy(seen), strays)
 
 
 def prefixes():
@@ -39,18 +45,24 @@ def prefixes():
 
 
 PATTERNS = {"complete": np.ones((RUNS, GRID), dtype=bool), "prefixes": prefixes()}
+LOGS = {name: (seen, None) for name, seen in PATTERNS.items()}
+LOGS |= {f"{name}, two stray": (seen, STRAYS) for name, seen in PATTERNS.items()}
 
 
-@pytest.fixture(params=PATTERNS, scope="module")
+@pytest.fixture(params=LOGS, scope="module")
 def state(request, process):
-    return solve_grid(process, data_with(PATTERNS[request.param]))
+    return solve_grid(process, data_with(*LOGS[request.param]))
 
 
-def dense(process, x1, t1, run1, x2, t2, run2):
+def dense(process, strays, x1, t1, run1, x2, t2, run2):
     """Covariance of latent cells written out."""
     between = process.between(x1, x2) * (process.features(t1) @ process.features(t2).mT)
-    same = torch.from_numpy((run1[:, None] == run2[None]).astype(float))
-    return (between + same * process.own(t1, t2)).numpy()
+    same = (run1[:, None] == run2[None]).astype(float)
+    total = (between + torch.from_numpy(same) * process.own(t1, t2)).numpy()
+    known = np.zeros((RUNS, 3)) if strays is None else strays.numpy()
+    level, both, slope = np.r_[known, np.zeros((200, 3))][run1].T[:, :, None]
+    one, two = t1.numpy()[:, None], t2.numpy()[None]
+    return total + same * (level + both * (one + two) + slope * one * two)
 
 
 def cells(data):
@@ -70,10 +82,10 @@ def reference(process, data, query):
     names = np.where(query.member.numpy() >= 0, query.member.numpy(), 100 + np.arange(len(query.member)))
     points = query.axis.shape[1]
     xs, ts, runs = query.x.repeat_interleave(points, 0), query.axis.flatten(), np.repeat(names, points)
-    k = dense(process, x, t, run, x, t, run) + np.diag(process.noise(t).numpy())
-    c = dense(process, x, t, run, xs, ts, runs)
+    k = dense(process, data.strays, x, t, run, x, t, run) + np.diag(process.noise(t).numpy())
+    c = dense(process, data.strays, x, t, run, xs, ts, runs)
     solved = np.linalg.solve(k, c)
-    prior = dense(process, xs, ts, runs, xs, ts, runs)
+    prior = dense(process, data.strays, xs, ts, runs, xs, ts, runs)
     return process.centre + solved.T @ (y - process.centre), prior - c.T @ solved
 
 
@@ -88,7 +100,7 @@ def test_marginals_and_covariance_are_those_of_the_dense_process(state, process)
 
 def test_likelihood_is_that_of_the_dense_process(state, process):
     x, t, run, y = cells(state.data)
-    k = dense(process, x, t, run, x, t, run) + np.diag(process.noise(t).numpy())
+    k = dense(process, state.data.strays, x, t, run, x, t, run) + np.diag(process.noise(t).numpy())
     centre = torch.full((len(y),), process.centre, dtype=torch.float64)
     normal = torch.distributions.MultivariateNormal(centre, torch.from_numpy(k))
     expected = float(normal.log_prob(torch.from_numpy(y)))

@@ -134,6 +134,22 @@ def test_what_was_not_given_sets_runs_apart_by_what_it_would_have_told():
     assert (matrix[:3, 3:] == 0).all()
 
 
+def test_runs_that_came_without_a_value_stray_along_lines_of_their_own():
+    layout = Layout(("lr", "step"), axis=(1,), run=2)
+    term = RunTerm(layout, scale=0.1)
+    x = torch.zeros(6, 3, dtype=torch.float64)
+    x[:, 2] = torch.tensor([1.0, 1.0, 4.0, 4.0, 5.0, 5.0])
+    x[:, 1] = torch.tensor([-1.0, 0.5, -1.0, 0.5, -1.0, 0.5])
+    plain = dense(term, x)
+    term.strays = torch.tensor([[4.0, 0.2, 0.1, 0.3], [9.0, 1.0, 0.0, 1.0]], dtype=torch.float64)
+    line = np.array([[1.0, -1.0], [1.0, 0.5]])
+    expected = np.zeros((6, 6))
+    expected[2:4, 2:4] = line @ np.array([[0.2, 0.1], [0.1, 0.3]]) @ line.T
+    np.testing.assert_allclose(dense(term, x) - plain, expected, atol=ALGEBRA)
+    np.testing.assert_allclose(term(x, diag=True).detach().numpy(), np.diag(dense(term, x)), rtol=ALGEBRA)
+    np.testing.assert_allclose(term(x[:3], x[3:]).detach().numpy(), dense(term, x)[:3, 3:], atol=ALGEBRA)
+
+
 def test_a_run_term_needs_a_run_column():
     with pytest.raises(ValueError, match="run column"):
         RunTerm(Layout(("N",)), scale=0.1)

@@ -59,28 +59,46 @@ class GridData:
         axis: Standardised axis coordinates of the grid, (grid,).
         y: Modelled values, (runs, grid); anything where missing.
         seen: Which cells were observed, (runs, grid).
+        strays: What runs that came later with values not given stray by, along straight lines: variance of
+            the level, covariance with the slope, variance of the slope, (runs, 3); None: no run does.
     """
 
     x: Tensor
     axis: Tensor
     y: Tensor
     seen: Tensor
+    strays: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     @property
     def complete(self) -> bool:
-        """Whether no cell is missing."""
-        return bool(self.seen.all())
+        """Whether no cell is missing and runs deviate alike."""
+        return bool(self.seen.all()) and self.strays is None
 
     def take(self, index: Tensor) -> GridData:
         """Some of the runs."""
-        return GridData(self.x[index], self.axis, self.y[index], self.seen[index])
+        strays = None if self.strays is None else self.strays[index]
+        return GridData(self.x[index], self.axis, self.y[index], self.seen[index], strays)
 
     def to(self, device: torch.device) -> GridData:
         """The same curves on a device."""
-        return GridData(*(part.to(device) for part in (self.x, self.axis, self.y, self.seen)))
+        x, axis, y, seen = (part.to(device) for part in (self.x, self.axis, self.y, self.seen))
+        return GridData(x, axis, y, seen, None if self.strays is None else self.strays.to(device))
+
+    def straying(self, runs: Tensor, axis1: Tensor, axis2: Tensor) -> Tensor:
+        """Covariance of what runs stray by at axis coordinates, (runs, points, points).
+
+        Args:
+            runs: Positions of runs, (runs,).
+            axis1: Coordinates, (runs, points) or (points,).
+            axis2: The same.
+        """
+        assert self.strays is not None
+        level, both, slope = self.strays[runs][:, :, None, None].unbind(1)
+        first, second = axis1[..., :, None], axis2[..., None, :]
+        return level + both * (first + second) + slope * first * second
 
 
 class GridProcess(Module):
@@ -198,6 +216,9 @@ def runs_say(process: GridProcess, data: GridData) -> RunsSay:
     if data.complete:
         factor = torch.linalg.cholesky(full).expand(len(data), -1, -1)
     else:
+        if data.strays is not None:
+            every = torch.arange(len(data), device=full.device)
+            full = full + data.straying(every, data.axis, data.axis)
         masked = full * seen[:, :, None] * seen[:, None, :] + torch.diag_embed(1 - seen)
         factor = torch.linalg.cholesky(masked)
     centred = torch.where(data.seen, data.y - process.centre, torch.zeros_like(data.y))

@@ -124,7 +124,11 @@ class GridState:
         where = query.member.clamp_min(0)
         seen = self._data.seen[where].to(own.dtype)
         grid = self._data.axis.expand(len(where), -1)
-        cross = self._process.own(query.axis, grid) * seen[:, None, :]
+        cross = self._process.own(query.axis, grid)
+        if self._data.strays is not None:
+            own = own + known * self._data.straying(where, query.axis, query.axis)
+            cross = cross + known * self._data.straying(where, query.axis, grid)
+        cross = cross * seen[:, None, :]
         half = torch.linalg.solve_triangular(self.says.factor[where], cross.mT, upper=False)
         carry = torch.linalg.solve_triangular(self.says.factor[where].mT, half, upper=True).mT
         return features, known * carry, own - known * (half.mT @ half)
@@ -166,7 +170,13 @@ class GridState:
         same = (run[:, None] == run[None]).to(axis.dtype)
         seen = self._data.seen[query.member.clamp_min(0)].to(axis.dtype).repeat_interleave(points, 0)
         known = carry.flatten(0, 1) * seen
-        return same * (self._process.own(axis, axis) - known @ self._process.own(self._data.axis, axis))
+        apart = self._process.own(axis, axis) - known @ self._process.own(self._data.axis, axis)
+        if self._data.strays is not None:
+            where, grid = query.member.clamp_min(0).repeat_interleave(points), self._data.axis
+            told = known[:, None] @ self._data.straying(where, grid, axis)
+            extra = (self._data.straying(where, axis[:, None], axis) - told)[:, 0]
+            apart = apart + (query.member >= 0).repeat_interleave(points)[:, None] * extra
+        return same * apart
 
     @torch.no_grad()
     def draw(self, query: GridQuery, generator: np.random.Generator, n: int) -> Array:

@@ -269,12 +269,17 @@ class RunTerm(AxisKernel):
     """Deviation of each run from what its configuration says: an offset plus a curve of its own.
 
     Each value that was not given adds to the offset what it would have told: runs whose learning rate nobody
-    wrote down differ by what the rate does, and are no more alike than that.
+    wrote down differ by what the rate does, and are no more alike than that. Where the fit knew of no such
+    values, runs that came later without them stray along a straight line besides.
 
     Attributes:
         fresh: Whether runs that were never observed, those with negative codes, deviate too.
         untold: Columns that mark values that were not given.
+        strays: Codes of runs that came later with values not given, and what that adds: variance of the
+            level at axis coordinate zero, its covariance with the slope, variance of the slope, (runs, 4).
     """
+
+    strays: Tensor
 
     def __init__(self, layout: Layout, *, scale: float) -> None:
         super().__init__()
@@ -287,6 +292,7 @@ class RunTerm(AxisKernel):
         self.declare("drift", math.log(scale / 2), math.log(scale), 1.0)
         self.declare("width", math.log(1.0), math.log(1.0), 0.7, len(layout.axis))
         self.untold = layout.untold
+        self.register_buffer("strays", torch.zeros(0, 4, dtype=torch.float64), persistent=False)
         if self.untold:
             usual = math.log(UNTOLD * scale / math.sqrt(len(self.untold)))
             self.declare("hidden", usual, usual, UNTOLD_STD, len(self.untold))
@@ -295,8 +301,28 @@ class RunTerm(AxisKernel):
         """Covariance within runs, zero between them."""
         drift = torch.exp(2 * self.get_parameter("drift"))
         if diag:
-            return (self.offset(x1) + drift) * self._deviates(x1).to(x1.dtype)
-        return self._same(x1, x2) * (self.offset(x1)[:, None] + self.along("width", x1, x2, drift))
+            return (self.offset(x1) + drift + self._strays_at(x1)) * self._deviates(x1).to(x1.dtype)
+        own = self.offset(x1)[:, None] + self.along("width", x1, x2, drift)
+        return self._same(x1, x2) * (own + self._strays(x1, x2) if len(self.strays) else own)
+
+    def _strays(self, x1: Tensor, x2: Tensor) -> Tensor:
+        """Covariance of the lines along which runs stray, as if all rows were of the run of `x1`."""
+        level, both, slope = self._lines(x1)[:, :, None].unbind(1)
+        first, second = x1[:, self.axis[0], None], x2[None, :, self.axis[0]]
+        return level + both * (first + second) + slope * first * second
+
+    def _strays_at(self, x: Tensor) -> Tensor | float:
+        """The same of each row with itself, (rows,)."""
+        if not len(self.strays):
+            return 0.0
+        level, both, slope = self._lines(x).unbind(1)
+        at = x[:, self.axis[0]]
+        return level + 2 * both * at + slope * at.square()
+
+    def _lines(self, x: Tensor) -> Tensor:
+        """What `strays` says of the run of each row, zero of others, (rows, 3)."""
+        table = self.strays.to(x.device)
+        return (x[:, self.run, None] == table[:, 0]).to(x.dtype) @ table[:, 1:]
 
     def offset(self, x: Tensor) -> Tensor:
         """Variance of the offset of each row's run, (rows,), or (1,) where all have the same."""

@@ -30,6 +30,7 @@ from probscale.surrogate.log_outputs import any_finite, finite_points, viewed, w
 from probscale.surrogate.posterior import CurvePosterior
 from probscale.surrogate.query import beyond_log, read_at, read_configs
 from probscale.surrogate.report import FitReport
+from probscale.surrogate.untold import Untold
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,7 @@ class CurveSurrogate:
         report: What was fitted, and what was repaired.
         others: The same per further output of the log; `experts` are those of the principal one.
         together: Whether settings that a question leaves out are the same in all of its configurations.
+        later: Runs that `condition` brought.
     """
 
     log: RunLog
@@ -65,6 +67,7 @@ class CurveSurrogate:
     report: FitReport
     others: Mapping[str, Mapping[str, CurveExpert]] = field(default_factory=dict)
     together: bool = False
+    later: frozenset[Any] = frozenset()
 
     def __repr__(self) -> str:
         log = self.log
@@ -178,6 +181,8 @@ class CurveSurrogate:
 
         Args:
             more: New points, with the roles of the log; points that the log holds already are passed over.
+                A new run without a setting that every run of the fit has counts for as little as that
+                setting may have moved it; its own continuation does not suffer.
 
         Returns:
             Another surrogate; this one stays as it is.
@@ -199,13 +204,21 @@ class CurveSurrogate:
         for name, where in self._assigned(more.configs, experts, every=True).items():
             member = np.isin(more.codes, where)
             new = (any_finite(news) if self._linked else finite_points(principal)) & member
+            doubted = self._untold(name, more, where)
             if new.any():
-                experts[name] = experts[name].extended(principal, codes, np.flatnonzero(new))
+                experts[name] = _extended(experts[name], principal, codes, new, doubted)
             for output, known in others.items():
                 if name in known:
                     view = viewed(news, output)
-                    known[name] = self._followed(known[name], experts[name], view, codes, member)
-        return replace(self, log=log, experts=experts, others=others)
+                    known[name] = self._followed(known[name], experts[name], view, codes, member, doubted)
+        later = self.later | {*more.runs[~more.runs.isin(self.log.runs)]}
+        return replace(self, log=log, experts=experts, others=others, later=later)
+
+    def _untold(self, name: str, more: RunLog, runs: Positions) -> Untold | None:
+        """New runs, among some of an added log, that leave out what every run of an expert's fit has."""
+        runs = runs[~more.runs[runs].isin(self.log.runs)]
+        found = self._known[self.log.output][name].untold(more.configs.iloc[runs])
+        return None if found is None else replace(found, runs=runs[found.runs])
 
     @property
     def _linked(self) -> bool:
@@ -219,12 +232,13 @@ class CurveSurrogate:
         news: RunLog,
         codes: Array,
         member: NDArray[np.bool_],
+        untold: Untold | None,
     ) -> CurveExpert:
         """Expert of a further output after more data."""
         if isinstance(expert, Expert) and isinstance(principal, Expert) and expert.siblings is not None:
             return replace(expert, states=principal.states)
         new = finite_points(news) & member
-        return expert.extended(news, codes, np.flatnonzero(new)) if new.any() else expert
+        return _extended(expert, news, codes, new, untold) if new.any() else expert
 
     def _output(self, name: str | None) -> str:
         outputs = (self.log.output, *self.others)
@@ -323,9 +337,10 @@ class CurveSurrogate:
     def _known(self) -> dict[str, dict[str, KnownSettings]]:
         """Settings of the runs that each expert of each output learns from."""
         configs = self.log.configs
+        fitted = ~configs.index.isin(list(self.later))
         return {
             output: {
-                name: KnownSettings(configs.iloc[where], experts[name].encoder)
+                name: KnownSettings(configs.iloc[where], experts[name].encoder, fitted[where])
                 for name, where in self._assigned(configs, experts, every=True).items()
             }
             for output, experts in ((self.log.output, self.experts), *self.others.items())
@@ -358,6 +373,15 @@ class CurveSurrogate:
         values = np.where(known, np.nan, more.points[outputs].to_numpy(dtype=np.float64))
         points = more.points.assign(**dict(zip(outputs, values.T, strict=True)))
         return replace(more, points=points)
+
+
+def _extended(
+    expert: CurveExpert, news: RunLog, codes: Array, new: NDArray[np.bool_], untold: Untold | None
+) -> CurveExpert:
+    """Expert after the points of a log that are new, (points,)."""
+    where = np.flatnonzero(new)
+    told = untold if untold is None else untold.among(news.codes[where])
+    return expert.extended(news, codes, where, told)
 
 
 def check_fitted(value: object, verb: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,18 +17,21 @@ from probscale.model.gp import CurveProcess, Observations
 from probscale.model.means import Rows
 from probscale.model.outputs import OUTPUT, RUN, OutputsProcess, errors_like, with_output, without_output
 from probscale.model.posterior import CurveBlock, Tail
+from probscale.model.strays import weighed
 from probscale.model.succession import Succession
 from probscale.model.transforms import OutputTransform
 from probscale.model.view import component_of
 from probscale.runs import RunLog
 from probscale.surrogate.averaging import shares_at
 from probscale.surrogate.beyond import MARGIN, exceeds, expected_beyond, larger_begun, share_beyond
+from probscale.surrogate.exact_untold import doubt_of
 from probscale.surrogate.known_points import points_of, thinned
 from probscale.surrogate.lone_values import told_apart
 from probscale.surrogate.rows import rows_of
 from probscale.surrogate.spikes import without_spikes
 from probscale.surrogate.text_trust import MOST_RENEWED, has_new_label, reads_labels, renewed
 from probscale.surrogate.unseen import has_unseen
+from probscale.surrogate.untold import Untold
 
 Array = NDArray[np.float64]
 
@@ -238,27 +242,45 @@ class Expert:
         where = where[thinned(log.codes[where], most, np.random.default_rng(0))]
         return self.extended(log, known, where) if len(where) else self
 
-    def extended(self, more: RunLog, codes: Array, where: NDArray[np.intp]) -> Expert:
+    def extended(
+        self, more: RunLog, codes: Array, where: NDArray[np.intp], untold: Untold | None = None
+    ) -> Expert:
         """The expert after further points, parameters unchanged.
 
         Args:
             more: Log with the new points.
             codes: Run codes of its runs.
             where: Positions of the points that are new.
+            untold: New runs that leave out what all runs of the fit have.
         """
+        if untold is None:
+            return self._after(self.states, [self._news(more, codes, where)] * len(self.states))
+        doubts = [doubt_of(self, state, more, codes, where, untold) for state in self.states]
+        news = [
+            replace(self, states=(doubt.state,))._news(more, codes, where, doubt.variances)
+            for doubt in doubts
+        ]
+        return self._after(tuple(doubt.state for doubt in doubts), news)
+
+    def _news(
+        self, more: RunLog, codes: Array, where: NDArray[np.intp], doubt: Sequence[Array] = ()
+    ) -> Observations:
+        """Further points of all outputs; `doubt`: variances beside the noise, (runs,), for each output."""
         if self.siblings is None:
-            new = self._heard(self._observed(more, codes, where, more.output, self.transform, None))
-        else:
-            shown = self.siblings
-            new = joined(
-                [
-                    self._observed(more, codes, where, output, transform, place)
-                    for place, (output, transform) in enumerate(
-                        zip(shown.outputs, shown.transforms, strict=True)
-                    )
-                ]
-            )
-        states = told_apart(tuple(state.extend(new) for state in self.states), self.weights)
+            new = self._observed(more, codes, where, more.output, self.transform, None, doubt)
+            return self._heard(new)
+        shown = self.siblings
+        return joined(
+            [
+                self._observed(more, codes, where, output, transform, place, doubt)
+                for place, (output, transform) in enumerate(zip(shown.outputs, shown.transforms, strict=True))
+            ]
+        )
+
+    def _after(self, states: tuple[ExactState, ...], news: list[Observations]) -> Expert:
+        """The expert with states that have seen more."""
+        pairs = zip(states, news, strict=True)
+        new, states = news[0], told_apart(tuple(state.extend(seen) for state, seen in pairs), self.weights)
         after = replace(self, states=states)
         if self._doubts_texts(new.rows):
             told = renewed(states, self.weights, self.trust)
@@ -305,8 +327,9 @@ class Expert:
         output: str,
         transform: OutputTransform,
         place: int | None,
+        doubt: Sequence[Array] = (),
     ) -> Observations:
-        """Measured points of one output among those at `where`."""
+        """Measured points of one output among those at `where`; `doubt` as in `_news`."""
         values = more.points[output].to_numpy(dtype=np.float64)
         where = where[np.isfinite(values[where])]
         at = more.points[more.roles.axis].to_numpy(dtype=np.float64)[where]
@@ -315,7 +338,8 @@ class Expert:
         # Outputs at or below the floor stand for the smallest value seen.
         lowest = known.y if place is None else known.y[known.rows.x[:, OUTPUT] == place]
         y = np.where(np.isfinite(y), y, float(lowest.min()))
-        return Observations(rows, torch.from_numpy(y), torch.ones(len(y), dtype=torch.float64))
+        new = Observations(rows, torch.from_numpy(y), torch.ones(len(y), dtype=torch.float64))
+        return weighed(self.states[0], new, doubt[place or 0][more.codes[where]]) if doubt else new
 
 
 def joined(parts: list[Observations]) -> Observations:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -34,9 +34,11 @@ from probscale.surrogate.beyond import MARGIN, exceeds
 from probscale.surrogate.functional_drift import Beginnings, Drifts, courses_of, drift_ends
 from probscale.surrogate.functional_places import SAME_LENGTH, Alike, Larger, Places
 from probscale.surrogate.functional_told import ToldSizes, told_sizes
+from probscale.surrogate.functional_untold import strays_of, with_strays
 from probscale.surrogate.known_points import points_of, spikes_of, spread_evenly
 from probscale.surrogate.rows import rows_of
 from probscale.surrogate.unseen import has_unseen
+from probscale.surrogate.untold import Untold
 
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
@@ -92,6 +94,7 @@ class FunctionalExpert:
         divergence: Probability of divergence; None when no run diverged.
         annealing: Where configurations tell how the learning rate goes; None where they do not.
         warming: Where configurations tell how long it rises; None where they do not.
+        strays: By run code, what scores of runs that came without a setting vary by besides, (scores,).
     """
 
     encoder: Encoder
@@ -111,6 +114,7 @@ class FunctionalExpert:
     divergence: DivergenceModel | None = None
     annealing: Annealing | None = None
     warming: Warming | None = None
+    strays: Mapping[float, Array] = field(default_factory=dict)
 
     def rows(self, configs: pd.DataFrame, runs: Array, ends: Array) -> Rows:
         """One row per configuration, at its reference end."""
@@ -257,15 +261,12 @@ class FunctionalExpert:
         absent = np.array([code for code in codes if code >= 0 and code not in self.observed])
         return self.shown(log, *points_of(log, absent)) if len(absent) else self
 
-    def extended(self, more: RunLog, codes: Array, where: Positions) -> FunctionalExpert:
-        """The expert after further points of runs, parameters unchanged.
-
-        Args:
-            more: Log with the new points.
-            codes: Run codes of its runs.
-            where: Positions of the points that are new.
-        """
-        changed = self.shown(more, codes, where)
+    def extended(
+        self, more: RunLog, codes: Array, where: Positions, untold: Untold | None = None
+    ) -> FunctionalExpert:
+        """The expert after further points of runs, parameters unchanged; see `Expert.extended`."""
+        strays = self.strays if untold is None else {**self.strays, **strays_of(self, codes, untold)}
+        changed = replace(self, strays=strays).shown(more, codes, where)
         touched = np.unique(more.codes[where])
         touched = touched[[codes[run] in changed.observed for run in touched]]
         if not len(touched):
@@ -275,7 +276,8 @@ class FunctionalExpert:
         rows = changed.rows(configs, names, changed.clock.ends(horizons))
         looks = self.scores.looks(rows) if len(rows) <= MOST_LOOKS else None
         sites = changed._told(rows, names, changed.places(configs, rows, horizons), looks)
-        end = replace(sites, location=sites.location + changed._first_shift(rows))
+        variance = with_strays(strays, names, sites.variance)
+        end = Sites(sites.location + changed._first_shift(rows), variance)
         return replace(changed, scores=self.scores.observe(names, rows, end, looks))
 
     def shown(self, more: RunLog, codes: Array, where: Positions) -> FunctionalExpert:
@@ -320,7 +322,7 @@ class FunctionalExpert:
         """Scores that other runs let expect, (rows, scores) each."""
         location, variance = self.scores.marginals(rows, looks)
         location, variance = self.scores.without(codes, location, variance)
-        return location - self._first_shift(rows), variance
+        return location - self._first_shift(rows), with_strays(self.strays, codes, variance)
 
     def _outlooks(self, rows: Rows, places: Places, runs: Array, v: Array, tail: Tail) -> list[list[Outlook]]:
         location, variance = self._expected(rows, runs)

@@ -45,6 +45,9 @@ def pack_functional(expert: FunctionalExpert, prefix: str, tensors: Tensors) -> 
         "seen/at": np.concatenate([run.at for run in seen]),
         "seen/y": np.concatenate([run.y for run in seen]),
     }
+    if expert.strays:
+        arrays["strays/code"] = np.array(list(expert.strays))
+        arrays["strays/variance"] = np.stack(list(expert.strays.values()))
     for key, value in arrays.items():
         tensors[f"{prefix}/{key}"] = torch.from_numpy(np.ascontiguousarray(value))
     described = [pack_state(s, f"{prefix}/{i}", tensors) for i, s in enumerate(expert.scores.states)]
@@ -96,7 +99,9 @@ def unpack_functional(
     cuts = np.cumsum(array("seen/count"))[:-1]
     runs = zip(np.split(array("seen/at"), cuts), np.split(array("seen/y"), cuts), strict=True)
     observed = {float(c): Observed(*run) for c, run in zip(array("seen/code"), runs, strict=True)}
-    offset = data["divergence"]
+    offset, strays = data["divergence"], {}
+    if f"{prefix}/strays/code" in tensors:
+        strays = dict(zip(array("strays/code").tolist(), array("strays/variance"), strict=True))
     return FunctionalExpert(
         encoder=encoder,
         clock=Clock(**data["clock"]),
@@ -117,4 +122,5 @@ def unpack_functional(
         else unpack_classifier(states[0].process, offset, f"{prefix}/divergence", tensors),
         annealing=None if data["anneals"] is None else Annealing(**data["anneals"]),
         warming=None if data.get("warms") is None else Warming(**data["warms"]),
+        strays=strays,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from probscale.model.transforms import OutputTransform
 from probscale.runs import RunLog
 from probscale.surrogate.beyond import run_tail, share_beyond
 from probscale.surrogate.rows import rows_of, sharing_of
+from probscale.surrogate.untold import Untold, lines_of
 
 Array = NDArray[np.float64]
 
@@ -117,13 +119,16 @@ class GridExpert:
         """The expert itself: all runs of a log are among its cells."""
         return self
 
-    def extended(self, more: RunLog, codes: Array, where: NDArray[np.intp]) -> GridExpert:
+    def extended(
+        self, more: RunLog, codes: Array, where: NDArray[np.intp], untold: Untold | None = None
+    ) -> GridExpert:
         """The expert after further points, parameters unchanged; axis values off the grid widen it.
 
         Args:
             more: Log with the new points.
             codes: Run codes of its runs.
             where: Positions of the points that are new.
+            untold: New runs that leave out what all runs of the fit have.
 
         Cost: One solve; see `solve_grid`.
         """
@@ -142,9 +147,24 @@ class GridExpert:
         place = (member_of(members, codes[more.codes[where]]), np.searchsorted(grid, at))
         cells[place], seen[place] = y, True
         axis = axis_coordinates(self.encoder, grid)
-        widened = GridData(x, axis, torch.from_numpy(cells), torch.from_numpy(seen))
+        strays = data.strays
+        if strays is not None or untold is not None:
+            known = np.zeros((len(data), 3)) if strays is None else strays.numpy()
+            added = np.zeros((more.n_runs, 3))
+            if untold is not None:
+                stations = untold.stations(at, more.codes[where], float(self.grid[-1]))
+                moves = untold.moves(partial(self._means_of, stations))
+                added[untold.runs] = lines_of(moves, axis_coordinates(self.encoder, stations).numpy())
+            strays = torch.from_numpy(np.concatenate([known, added[new]]))
+        widened = GridData(x, axis, torch.from_numpy(cells), torch.from_numpy(seen), strays)
         state = solve_grid(self.state.process, widened, self.state.device)
         return replace(self, state=state, grid=grid, members=members)
+
+    def _means_of(self, at: Array, configs: pd.DataFrame) -> Array:
+        """Means of new configurations at axis values, (configs, points)."""
+        member = torch.full((len(configs),), -1)
+        query = GridQuery(config_rows(self.encoder, configs), axis_coordinates(self.encoder, at), member)
+        return self.state.marginals(query)[0].numpy()
 
     def _tail_for(self, outside: Array, continued: NDArray[np.bool_]) -> Tail:
         return run_tail(self.tail, self.prefix_tail, self.beyond, outside, continued)

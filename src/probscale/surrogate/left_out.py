@@ -21,6 +21,7 @@ from probscale.surrogate.expert import Expert
 from probscale.surrogate.functional import FunctionalExpert
 from probscale.surrogate.grid import GridExpert
 from probscale.surrogate.outputs import sample_outputs
+from probscale.surrogate.untold import Untold
 
 Array = NDArray[np.float64]
 
@@ -81,12 +82,14 @@ class KnownSettings:
     """Settings of the runs of a fit, against which questions are held.
 
     Attributes:
-        configs: Configurations of the runs.
+        configs: Configurations of the runs, and of those added since.
         encoder: Which columns matter.
+        fitted: Which of the runs are of the fit, (runs,): what these all have is missed elsewhere.
     """
 
     configs: pd.DataFrame
     encoder: Encoder
+    fitted: NDArray[np.bool_]
 
     def settled(self, frame: pd.DataFrame, together: bool = False) -> Settled:
         """Asked configurations with what they leave out filled in, in each of several ways; one if none does.
@@ -118,14 +121,29 @@ class KnownSettings:
         )
         return Settled(tuple(ways), left_out, together)
 
+    def untold(self, configs: pd.DataFrame) -> Untold | None:
+        """Those of the runs of an added log that leave out what matters; None where none does.
+
+        Args:
+            configs: Configurations of the log, (runs, columns).
+        """
+        frame = self._described(configs)
+        gaps = self.lacking(frame)
+        lacks = gaps[[name for name in gaps if name in matters(self.encoder)]].any(axis=1).to_numpy()
+        runs = np.flatnonzero(lacks)
+        return Untold(runs, frame.iloc[runs], self.settled(frame.iloc[runs]).ways) if len(runs) else None
+
     def lacking(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Which configurations lack what every run like them has, (configs, columns lacked by any).
 
         An end that is not given is the asked one, a level must be given, and which repetition it is need not.
+        What a run of the log has not told stays open: its points say what that did.
         """
-        found = {}
+        run, found = self.encoder.roles.run, {}
+        fresh = ~frame[run].isin(self.configs.index).to_numpy() if run in frame else np.True_
         for name, labels in self._always.items():
             here = frame[name].isna().to_numpy() if name in frame else np.ones(len(frame), dtype=bool)
+            here = here & fresh
             if not here.any():
                 continue
             if labels is not None:
@@ -148,7 +166,7 @@ class KnownSettings:
     @cached_property
     def _always(self) -> dict[str, dict[str, list[str]] | None]:
         """Columns that every run has (None), or all runs of some labels: these, by the columns of labels."""
-        roles, known = self.encoder.roles, self.configs
+        roles, known = self.encoder.roles, self.configs[self.fitted]
         marked = {item.name for item in self.encoder.features.numeric if item.marks_missing or item.repeats}
         out: dict[str, dict[str, list[str]] | None] = {}
         for name in map(str, known):

@@ -163,6 +163,8 @@ def pack_grid(expert: GridExpert, prefix: str, tensors: Tensors) -> dict[str, An
     state = expert.state
     parts = {key: getattr(state.data, key) for key in ("x", "axis", "y", "seen")}
     parts |= {"grid": torch.from_numpy(expert.grid), "members": torch.from_numpy(expert.members)}
+    if state.data.strays is not None:
+        parts["strays"] = state.data.strays
     tensors.update({f"{prefix}/{key}": value.clone().contiguous() for key, value in parts.items()})
     pack_parameters(state.process, f"{prefix}/parameter", tensors)
     model = expert.divergence
@@ -191,7 +193,8 @@ def unpack_grid(
     transform = transform_from(data["transform"])
     process = GridProcess(config_layout(encoder), **data["process"], ends=(0.0, 1.0))
     unpack_parameters(process, f"{prefix}/parameter", tensors)
-    cells = GridData(*(tensors[f"{prefix}/{key}"] for key in ("x", "axis", "y", "seen")))
+    x, axis, y, seen = (tensors[f"{prefix}/{key}"] for key in ("x", "axis", "y", "seen"))
+    cells = GridData(x, axis, y, seen, tensors.get(f"{prefix}/strays"))
     classifier, described = None, data["divergence"]
     if described is not None:
         where = f"{prefix}/divergence"

@@ -18,6 +18,7 @@ from probscale.model.offsets import SizeOffset, offset_of, with_offsets
 from probscale.model.outputs import OutputsProcess, linked
 from probscale.model.repeats import UniqueData
 from probscale.model.rising import RisingMean
+from probscale.model.strays import run_term_of
 from probscale.model.transforms import LogFloor, OutputTransform
 from probscale.surrogate.rows import layout_of
 
@@ -26,6 +27,12 @@ def describe_process(process: CurveProcess) -> dict[str, Any]:
     """What `build_process` needs beside the parameters."""
     if isinstance(process, OutputsProcess):
         return {"kind": "OutputsProcess", "parts": [describe_process(part) for part in process.each]}
+    term = run_term_of(process)
+    return _described(process) | ({} if term is None else {"strays": term.strays.tolist()})
+
+
+def _described(process: CurveProcess) -> dict[str, Any]:
+    """The same without what came after the fit."""
     mean = process.mean
     if isinstance(process, LatentProcess):
         shape = list(process.tasks.get_parameter("deviation").shape)
@@ -38,6 +45,15 @@ def describe_process(process: CurveProcess) -> dict[str, Any]:
 
 def build_process(description: dict[str, Any], encoder: Encoder, transform: OutputTransform) -> CurveProcess:
     """A process of the described structure; its parameters and buffers are still to be loaded."""
+    process = _built(description, encoder, transform)
+    term, strays = run_term_of(process), description.get("strays")
+    if term is not None and strays:
+        term.strays = torch.tensor(strays, dtype=torch.float64)
+    return process
+
+
+def _built(description: dict[str, Any], encoder: Encoder, transform: OutputTransform) -> CurveProcess:
+    """The same without what came after the fit."""
     layout = layout_of(encoder)
     if description["kind"] == "LatentProcess":
         raw = description["columns"]

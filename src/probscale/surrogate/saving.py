@@ -66,6 +66,7 @@ def save_surrogate(surrogate: CurveSurrogate, path: str | Path) -> None:
         "notes": list(surrogate.log.notes),
         "report": surrogate.report.to_dict(),
         "experts": {},
+        "later": np.flatnonzero(surrogate.log.runs.isin(list(surrogate.later))).tolist(),
     }
     for key, frame in (("configs", surrogate.log.configs), ("points", surrogate.log.points)):
         tensors[f"log/{key}"] = _table_bytes(frame)
@@ -185,7 +186,8 @@ def _unpacked(
         }
         for output, packed in header.get("others", {}).items()
     }
-    return CurveSurrogate(log, experts, report, others)
+    later = frozenset(log.runs[header.get("later", [])])
+    return CurveSurrogate(log, experts, report, others, later=later)
 
 
 def _embedder_for(identity: str | None, choice: str | Path | Embedder | None) -> CachedEmbedder | None:
