@@ -124,6 +124,19 @@ def test_points_in_two_parts_are_points_at_once(engine):
         np.testing.assert_allclose(one.std, two.std, rtol=1e-4)
 
 
+@pytest.mark.parametrize("engine", CURVES)
+@pytest.mark.parametrize("fitted", [True, False], ids=["in the fit too", "later only"])
+def test_a_run_may_begin_at_zero(engine, fitted):
+    configs, at, loss = simulated(engine)
+    zero, first, second = np.r_[0.0, at[1:]], KEPT[engine], KEPT[engine] + 3
+    known = log_of(configs[:first], zero if fitted else at, loss[:first])
+    later = log_of(configs[first:second], zero, loss[first:second], ["lr"], 6)
+    surrogate = ps.fit_surrogate(known, embedder=None, model=engine).condition(later)
+    own = surrogate.predict([{"run": run} for run in configs["run"][first:second]], [END])
+    assert (np.abs(own.median[:, 0] - loss[first:second, -1]) < 6 * own.std[:, 0]).all()
+    assert (own.std < 0.1).all()
+
+
 def test_only_runs_that_leave_out_what_all_have_are_doubted():
     case = case_of("finals")
     (known,) = case.fitted._known["loss"].values()

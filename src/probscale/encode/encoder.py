@@ -73,6 +73,10 @@ class AxisScale:
         """Logarithm of axis values."""
         return np.log(np.maximum(at + self.offset, 1e-300))
 
+    def value(self, log: Array) -> Array:
+        """Axis values of logarithms, the inverse of `log`."""
+        return np.maximum(np.exp(log) - self.offset, 0.0)
+
 
 @dataclass(frozen=True)
 class Encoder:

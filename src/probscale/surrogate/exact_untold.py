@@ -52,7 +52,8 @@ def doubt_of(
     at, runs = more.points[more.roles.axis].to_numpy(dtype=np.float64)[where], more.codes[where]
     parts = parts_of(state.process)
     curves = run_term_of(parts[0]) is not None
-    stations = untold.stations(at, runs, np.exp(expert.largest[1])) if curves else untold.ends(at, runs)
+    axis = expert.encoder.axis
+    stations = untold.stations(at, runs, axis, expert.largest[1]) if curves else untold.ends(at, runs)
     moves = [
         untold.moves(partial(_means_of, expert, state, untold.fresh, stations, place))
         for place in range(len(parts))
@@ -63,9 +64,9 @@ def doubt_of(
             extra[untold.runs] = np.square(each).mean(axis=(0, 2))
         return Doubt(state, variances)
     rows = _rows_of(expert, untold.typical, untold.fresh, stations, 0)
-    axis = rows.x[:, parts[0].layout.axis[0]].numpy().reshape(stations.shape)
-    sizes = (part.kernel.amplitude(rows.x).detach().numpy().reshape(axis.shape) for part in parts)
-    lines = [lines_of(each / size, axis) for each, size in zip(moves, sizes, strict=True)]
+    places = rows.x[:, parts[0].layout.axis[0]].numpy().reshape(stations.shape)
+    sizes = (part.kernel.amplitude(rows.x).detach().numpy().reshape(places.shape) for part in parts)
+    lines = [lines_of(each / size, places) for each, size in zip(moves, sizes, strict=True)]
     return Doubt(with_strays(state, codes[untold.runs], lines))
 
 

@@ -152,7 +152,8 @@ class GridExpert:
             known = np.zeros((len(data), 3)) if strays is None else strays.numpy()
             added = np.zeros((more.n_runs, 3))
             if untold is not None:
-                stations = untold.stations(at, more.codes[where], float(self.grid[-1]))
+                end = float(self.encoder.axis.log(self.grid)[-1])
+                stations = untold.stations(at, more.codes[where], self.encoder.axis, end)
                 moves = untold.moves(partial(self._means_of, stations))
                 added[untold.runs] = lines_of(moves, axis_coordinates(self.encoder, stations).numpy())
             strays = torch.from_numpy(np.concatenate([known, added[new]]))

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from probscale.encode.encoder import AxisScale
+
 Array = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
@@ -47,19 +49,24 @@ class Untold:
         ways = tuple(way.iloc[keep] for way in self.ways)
         return Untold(self.runs[keep], self.typical.iloc[keep], ways)
 
-    def stations(self, at: Array, runs: Positions, end: float) -> Array:
+    def stations(self, at: Array, runs: Positions, axis: AxisScale, end: float) -> Array:
         """Axis values at which forecasts of each run are compared, (runs, stations).
 
-        From the first point to the end, which is the last point where that is farther, evenly by logarithm.
+        From the first point to the end, which is the last point where that is farther, evenly by logarithm. A
+        point at zero is none to begin with where the axis of the fit does not start there.
 
         Args:
-            at: Positive axis values of points, (points,).
+            at: Axis values of points, (points,).
             runs: Positions of their runs in the log, (points,).
-            end: End of the runs of the fit.
+            axis: How the fit sees axis values.
+            end: Logarithm of the end of the runs of the fit, as `axis` has it.
         """
-        own = [at[runs == run] for run in self.runs]
-        ends = [(min(part.min(), end), max(part.max(), end)) for part in own]
-        return np.stack([np.geomspace(*each, STATIONS) for each in ends])
+        out = []
+        for run in self.runs:
+            own = at[runs == run]
+            logs = np.append(axis.log(own[own + axis.offset > 0]), end)
+            out.append(axis.value(np.linspace(logs.min(), logs.max(), STATIONS)))
+        return np.stack(out)
 
     def ends(self, at: Array, runs: Positions) -> Array:
         """Last axis value of each run, (runs, 1); see `stations`."""
