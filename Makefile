@@ -35,8 +35,8 @@ types: $(STAMP)  ## static types
 BENCHES := ncpl_finals ncpl_curves nanogpt_zero_shot generality size_folds general_curves side_by_side lcbench_prefixes \
 	text_gain outputs latent grid_choices continued_runs calibration laws schedules joint_tuning \
 	frontier_coverage replay_al_n replay_al_n_plain replay_al_g grown_budgets decision_time fit_speed growth \
-	never_fails onset_prior short_logs few_finals random_splits left_out_settings \
-	model_choices theory
+	never_fails onset_prior short_logs few_finals random_splits model_choices theory \
+	left_out_settings
 
 bench: $(STAMP) .venv/.installed-bench  ## every table of benchmarks/ that needs no other extra; most of a day
 	for name in $(BENCHES); do $(BIN)/python benchmarks/$$name.py || exit 1; done

@@ -20,6 +20,7 @@ from torch import Tensor
 from probscale.model.gp import NOISE_FLOOR
 from probscale.model.kernels import CurveKernel
 from probscale.model.layout import Layout
+from probscale.model.lines import line_covariance
 from probscale.model.matern import matern52
 from probscale.model.priors import declare
 
@@ -96,9 +97,8 @@ class GridData:
             axis2: The same.
         """
         assert self.strays is not None
-        level, both, slope = self.strays[runs][:, :, None, None].unbind(1)
-        first, second = axis1[..., :, None], axis2[..., None, :]
-        return level + both * (first + second) + slope * first * second
+        lines = self.strays[runs][:, None, None]
+        return line_covariance(lines, axis1[..., :, None], axis2[..., None, :])
 
 
 class GridProcess(Module):

@@ -17,6 +17,7 @@ from torch import Tensor
 from probscale.model.gradients import additive_covariance, still_covariance, still_product
 from probscale.model.labels import by_value, matern_by_place
 from probscale.model.layout import LabelBlock, Layout
+from probscale.model.lines import line_covariance
 from probscale.model.matern import matern52, scaled_matern, squared_distances
 from probscale.model.priors import UNTOLD, UNTOLD_STD, declare
 from probscale.model.row_cache import cached
@@ -301,23 +302,16 @@ class RunTerm(AxisKernel):
         """Covariance within runs, zero between them."""
         drift = torch.exp(2 * self.get_parameter("drift"))
         if diag:
-            return (self.offset(x1) + drift + self._strays_at(x1)) * self._deviates(x1).to(x1.dtype)
+            own = self.offset(x1) + drift
+            if len(self.strays):
+                at = x1[:, self.axis[0]]
+                own = own + line_covariance(self._lines(x1), at, at)
+            return own * self._deviates(x1).to(x1.dtype)
         own = self.offset(x1)[:, None] + self.along("width", x1, x2, drift)
-        return self._same(x1, x2) * (own + self._strays(x1, x2) if len(self.strays) else own)
-
-    def _strays(self, x1: Tensor, x2: Tensor) -> Tensor:
-        """Covariance of the lines along which runs stray, as if all rows were of the run of `x1`."""
-        level, both, slope = self._lines(x1)[:, :, None].unbind(1)
-        first, second = x1[:, self.axis[0], None], x2[None, :, self.axis[0]]
-        return level + both * (first + second) + slope * first * second
-
-    def _strays_at(self, x: Tensor) -> Tensor | float:
-        """The same of each row with itself, (rows,)."""
-        if not len(self.strays):
-            return 0.0
-        level, both, slope = self._lines(x).unbind(1)
-        at = x[:, self.axis[0]]
-        return level + 2 * both * at + slope * at.square()
+        if len(self.strays):
+            first, second = x1[:, self.axis[0], None], x2[None, :, self.axis[0]]
+            own = own + line_covariance(self._lines(x1)[:, None], first, second)
+        return self._same(x1, x2) * own
 
     def _lines(self, x: Tensor) -> Tensor:
         """What `strays` says of the run of each row, zero of others, (rows, 3)."""

@@ -14,7 +14,7 @@ from probscale.model.exact import ExactState
 from probscale.model.gp import CurveProcess, symmetric
 from probscale.model.means import Rows
 from probscale.model.outputs import OUTPUT, OutputsProcess
-from probscale.model.terms import RunTerm
+from probscale.model.strays import run_term_of
 
 JITTER = 1e-8
 """Added to the diagonal of covariances, relative to its mean: equal candidates would make them singular."""
@@ -116,11 +116,10 @@ def _process_of(state: ExactState, x: Tensor) -> CurveProcess:
 
 def _run_covariance(process: CurveProcess, blocks: Tensor) -> Tensor:
     """Covariance of run deviations within blocks; zero without such a term."""
-    kernel = process.kernel
-    terms = [term for term in kernel.terms if isinstance(term, RunTerm)]
-    if not terms:
+    kernel, term = process.kernel, run_term_of(process)
+    if term is None:
         return blocks.new_zeros(*blocks.shape[:-1], blocks.shape[-2])
-    alone = torch.vmap(lambda x: terms[0](x, x))(blocks)
+    alone = torch.vmap(lambda x: term(x, x))(blocks)
     if not kernel.amplitude_axis:
         return alone
     return alone * _outer(kernel.amplitude(blocks.flatten(0, -2)).reshape(blocks.shape[:-1]))

@@ -217,6 +217,8 @@ class CurveSurrogate:
     def _untold(self, name: str, more: RunLog, runs: Positions) -> Untold | None:
         """New runs, among some of an added log, that leave out what every run of an expert's fit has."""
         runs = runs[~more.runs[runs].isin(self.log.runs)]
+        if not len(runs):
+            return None
         found = self._known[self.log.output][name].untold(more.configs.iloc[runs])
         return None if found is None else replace(found, runs=runs[found.runs])
 

@@ -10,7 +10,7 @@ import torch
 from probscale.model.gp import CurveProcess
 from probscale.model.layout import Layout
 from probscale.model.means import CurveMean
-from probscale.model.terms import RunTerm
+from probscale.model.strays import run_term_of
 from probscale.model.transforms import LogFloor
 from probscale.surrogate.prepare import Prepared
 
@@ -43,11 +43,12 @@ def set_run_apart(process: CurveProcess, points: Prepared) -> list[torch.nn.Para
     if not points.encoder.axis.curves or len(points.diverged) > 1 or points.encoder.roles.params is not None:
         return []
     spread = max(APART * float(points.data.y.std()), 1e-3)
-    terms = [term for term in process.kernel.terms if isinstance(term, RunTerm)]
-    offsets = [term.get_parameter("scale") for term in terms]
-    for offset in offsets:
-        offset.data.fill_(math.log(spread))
-    return offsets
+    term = run_term_of(process)
+    if term is None:
+        return []
+    offset = term.get_parameter("scale")
+    offset.data.fill_(math.log(spread))
+    return [offset]
 
 
 def typical_end(points: Prepared) -> float:
