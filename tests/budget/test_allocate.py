@@ -323,6 +323,19 @@ def test_refusals_name_the_value_and_what_is_accepted(tmp_path, options, message
     assert not trainer.calls
 
 
+@pytest.mark.parametrize("strategy", ["uniform", "halving"])
+def test_whole_steps_end_at_a_horizon_that_is_none(tmp_path, strategy):
+    stops = []
+
+    def train(config, until, state):
+        stops.append(until)
+        return [(until, curve(config, until))], None
+
+    spend(train, tmp_path, strategy=strategy, resolution=8.0, horizon=20.0)
+    assert max(stops) == 20.0
+    assert set(stops) <= {8.0, 16.0, 20.0}
+
+
 def test_a_ledger_in_use_is_refused(tmp_path):
     def nested(config, until, state):
         spend(Trainer(), tmp_path)

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 import probscale as ps
-from probscale.budget.registry import STRATEGIES
+from probscale.budget.bench import drive
+from probscale.budget.registry import STRATEGIES, strategy_named
+from probscale.budget.worlds import WorldBench, WorldForecaster, imagined
 from probscale.cost import RateCost
 from probscale.errors import BudgetError, ExtrapolationWarning
 from probscale.surrogate import FitOptions
@@ -23,6 +25,49 @@ def test_a_halving_plan_has_the_rungs_of_the_arithmetic():
     assert table["FLOPs"].to_numpy() == pytest.approx([4.5e18, 4.5e18])
     assert table["tokens"].to_numpy() == pytest.approx([0.5e18 / 6e8, 2e18 / 6e8], rel=1e-6)
     assert table["share"].sum() == pytest.approx(1.0)
+
+
+def test_whole_steps_are_planned_as_allocate_trains_them():
+    given = {"total": 9e18, "cost": COST, "strategy": "halving", "eta": 3, "resolution": 1e8}
+    table = ps.plan_budget(POOL, **given).table()
+    # 8.33e8 tokens a run are eight whole steps.
+    assert table["tokens"][0] == pytest.approx(8e8)
+    assert table["FLOPs"][0] == pytest.approx(9 * 8e8 * 6e8)
+    assert table["share"].sum() <= 1 + 1e-9
+    trained = []
+
+    def train(config, until, state):
+        trained.append(until)
+        return [(until, 2 + config["lr"] + until**-0.3)], None
+
+    ps.allocate(POOL, train, ledger=None, **given)
+    assert trained[:9] == pytest.approx([8e8] * 9)
+    assert table["tokens (most)"].iloc[-1] == pytest.approx(max(trained), rel=1e-9)
+
+
+@pytest.mark.parametrize("strategy", ["halving", "asha", "uniform", "surrogate"])
+def test_each_outcome_of_a_plan_ends_at_whole_steps_within_the_total(strategy):
+    pool = pd.DataFrame(POOL).assign(batch=np.linspace(1e7, 9e7, 9))
+    last = np.full(9, 1.05e9)
+    options = {"axis": "tokens", "params": "N", "last": last, "worlds": 4, "surrogate": None, "seed": 0}
+    drawn = imagined(pool, COST, 4e18, resolution=pool["batch"].to_numpy(), **options)
+    maker = strategy_named(strategy)
+    for number in range(4):
+        bench = WorldBench(drawn, number)
+        forecaster = WorldForecaster(drawn) if maker.forecasts else None
+        drive(bench, maker.make(bench, np.random.default_rng(number), forecaster, 3.0))
+        places = bench.axis_at(range(9), bench.spent)
+        steps = places / pool["batch"]
+        whole = np.abs(steps - np.round(steps)) < 1e-6
+        assert (whole | np.isclose(places, last, rtol=1e-6)).all()
+        assert 3.5e18 < bench.spent.sum() <= 4e18 * (1 + 1e-9)
+
+
+def test_a_total_that_pays_for_no_step_is_refused():
+    with pytest.raises(BudgetError, match=r"no run .* total of 1e\+16.* raise the total"):
+        ps.plan_budget(POOL, total=1e16, cost=COST, strategy="halving", resolution=1e9)
+    with pytest.raises(ps.errors.ConfigError, match="resolution must be positive"):
+        ps.plan_budget(POOL, total=1e18, cost=COST, strategy="halving", resolution=-1.0)
 
 
 def test_prob_best_kept_falls_along_the_rungs_and_starts_at_one():

@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 NEGLIGIBLE = 1e-9
 """Share of a budget, or of a cost, that counts as nothing: compute is a sum of many increments."""
 
+ROUNDING = 1e-9
+"""Relative rounding that comparisons of costs and axis values allow for."""
+
 
 @dataclass(frozen=True)
 class Order:
@@ -147,6 +150,18 @@ def check_decision(decision: object, runs: int) -> Decision:
                 run=order.run,
             )
     return decision
+
+
+def whole_step(until: float, reached: float, step: float, last: float) -> float:
+    """The whole step below `until`, but at least the next one after `reached`; none is beyond `last`.
+
+    A `step` of 0 leaves `until` as it is, and so does a run that is to be trained to its end.
+    """
+    if step <= 0 or until >= last * (1 - ROUNDING):
+        return until
+    below = math.floor(until / step * (1 + ROUNDING))
+    following = math.floor(reached / step * (1 + ROUNDING) + ROUNDING) + 1
+    return min(max(below, following) * step, last)
 
 
 def best_outputs(bench: Bench) -> Array:

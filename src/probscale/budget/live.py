@@ -12,14 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probscale.budget.bench import NEGLIGIBLE, Array, Decision, Order, check_decision
+from probscale.budget.bench import NEGLIGIBLE, ROUNDING, Array, Decision, Order, check_decision, whole_step
 from probscale.budget.stages import Stage
 from probscale.cost import CostModel
 from probscale.ledger import Ledger
 from probscale.running import Increment, Outcome, Workers, advance, unless_stalled
-
-ROUNDING = 1e-9
-"""Relative rounding that comparisons of costs and axis values allow for."""
 
 
 @dataclass
@@ -115,7 +112,7 @@ class LiveBench:
         reached = np.array([run.reached for run in self.runs])
         room = self._last - reached > ROUNDING * np.maximum(reached, 1.0)
         # A run whose next whole step is beyond the budget cannot be trained with it.
-        step = np.where(self._resolution > 0, reached + self._resolution, reached)
+        step = np.minimum(np.where(self._resolution > 0, reached + self._resolution, reached), self._last)
         price = self._cost(self.configs, step[:, None])[:, 0] - self.spent
         return sound & room & (price <= self.remaining * (1 + ROUNDING))
 
@@ -185,14 +182,7 @@ class LiveBench:
     def _target(self, run: int, compute: float) -> float:
         """Axis value for some compute, at a whole step where steps are known; at least the next one."""
         until = float(min(self.axis_at([run], np.array([compute]))[0], self._last[run]))
-        step = self._resolution[run]
-        if step <= 0 or until >= self._last[run] * (1 - ROUNDING):
-            return until
-        reached = self.runs[run].reached
-        return max(
-            math.floor(until / step * (1 + ROUNDING)) * step,
-            (math.floor(reached / step + ROUNDING) + 1) * step,
-        )
+        return whole_step(until, self.runs[run].reached, float(self._resolution[run]), float(self._last[run]))
 
     def _price(self, run: int, until: float) -> float:
         return float(self._cost(self.configs.iloc[[run]], [[until]])[0, 0]) - self.runs[run].spent

@@ -96,6 +96,7 @@ def plan_budget(
     eta: float = 3.0,
     axis: str = "tokens",
     horizon: str | float | None = None,
+    resolution: str | float | None = None,
     worlds: int = 200,
     seed: int = 0,
     ledger: str | Path | None = None,
@@ -118,14 +119,16 @@ def plan_budget(
         eta: One in eta runs goes on, for strategies with rungs; one in two where "surrogate" goes by size.
         axis: Name of the progress axis.
         horizon: Furthest axis value of a run: a number, or a column of the pool; None sets no end.
+        resolution: Step of the axis to whole multiples of which runs are trained (such as tokens in an
+            optimiser step): a number, or a column of the pool; None for none.
         worlds: Imagined outcomes.
         seed: Of the outcomes and the strategy's random choices.
         ledger: Ledger of an allocation of the same pool that is to go on with this total: the curves are
             drawn given all that it observed, and the plan begins where it stands.
 
     Raises:
-        BudgetError: if the budget or strategy is not accepted, or the ledger is of another allocation or has
-            paid the total already.
+        BudgetError: if the budget or strategy is not accepted, the ledger is of another allocation or has
+            paid the total already, or no run can be trained with what is left.
         ConfigError: if the cost does not accept the pool.
 
     Cost: O(worlds × decisions × runs).
@@ -141,19 +144,17 @@ def plan_budget(
     check_eta(eta)
     check_earlier(surrogate, configs, axis=axis, output=None, goal=None, horizon=horizon)
     maker = strategy_named(strategy)
-    if not isinstance(worlds, Integral) or worlds < 2:
-        raise BudgetError(
-            f"worlds is {worlds!r}; probabilities need a whole number of imagined outcomes, at least 2",
-            worlds=worlds,
-        )
+    _check_worlds(worlds)
     check_seed(seed)
     params = params_column(cost, configs)
     last = per_run(configs, horizon, "horizon", np.inf)
+    steps = per_run(configs, resolution, "resolution", 0.0)
     paid = None
     if ledger is not None:
         paid = read_paid(ledger, configs, cost, total=total, axis=axis, params=params)
-    means = {"surrogate": surrogate, "seed": seed, "paid": paid}
+    means = {"surrogate": surrogate, "seed": seed, "paid": paid, "resolution": steps}
     drawn = imagined(configs, cost, total, axis=axis, params=params, last=last, worlds=worlds, **means)
+    _check_begins(drawn)
     earliest = None if surrogate is None else first_point(surrogate.log)
     forecaster = WorldForecaster(drawn, earliest) if maker.forecasts else None
     games = [_played(drawn, number, maker, forecaster, eta, seed) for number in range(worlds)]
@@ -170,6 +171,24 @@ def plan_budget(
         _basis(surrogate, paid),
         0.0 if paid is None else float(paid.spent.sum()),
     )
+
+
+def _check_worlds(worlds: object) -> None:
+    if not isinstance(worlds, Integral) or worlds < 2:
+        raise BudgetError(
+            f"worlds is {worlds!r}; probabilities need a whole number of imagined outcomes, at least 2",
+            worlds=worlds,
+        )
+
+
+def _check_begins(drawn: Worlds) -> None:
+    """Refuse a total with which no run can be trained."""
+    if not WorldBench(drawn, 0).usable.any():
+        raise BudgetError(
+            f"no run of the pool can be trained with a total of {drawn.total:g}: each has ended, was given "
+            "up, or its next whole step costs more than is left; raise the total",
+            total=drawn.total,
+        )
 
 
 def _basis(surrogate: CurveSurrogate | None, paid: Paid | None) -> str:

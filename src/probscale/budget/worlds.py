@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probscale.budget.bench import Array, Bench, Decision
+from probscale.budget.bench import NEGLIGIBLE, ROUNDING, Array, Bench, Decision, whole_step
 from probscale.budget.forecast import JointForecaster
 from probscale.budget.paid import Paid
 from probscale.cost import CostModel
@@ -45,6 +45,7 @@ class Worlds:
         price: Compute at each point, (runs, points), rising.
         at: Axis value at each point, (runs, points).
         outputs: Lower better, (worlds, runs, points).
+        resolution: Step of the axis to whole multiples of which runs are trained, 0 for none, (runs,).
     """
 
     configs: pd.DataFrame
@@ -58,6 +59,7 @@ class Worlds:
     price: Array
     at: Array
     outputs: Array
+    resolution: Array
 
 
 def imagined(
@@ -72,6 +74,7 @@ def imagined(
     surrogate: CurveSurrogate | None,
     seed: int,
     paid: Paid | None = None,
+    resolution: Array | None = None,
 ) -> Worlds:
     """Curves of a pool drawn from a surrogate of earlier runs, or without one from power laws.
 
@@ -107,7 +110,8 @@ def imagined(
         outputs = _power_laws(at, sizes, worlds, np.random.default_rng(seed))
     stopped = np.zeros(len(configs), dtype=bool) if paid is None else paid.stopped
     flops = cost.unit == "FLOPs"
-    return Worlds(configs, axis, params, flops, total, spent, reach, stopped, price, at, outputs)
+    steps = np.zeros(len(configs)) if resolution is None else resolution
+    return Worlds(configs, axis, params, flops, total, spent, reach, stopped, price, at, outputs, steps)
 
 
 def _power_laws(at: Array, sizes: Array | None, worlds: int, generator: np.random.Generator) -> Array:
@@ -139,6 +143,7 @@ class WorldBench:
         self.paid: list[Array] = []
         self._worlds = worlds
         self._curves = worlds.outputs[number]
+        self._usable: NDArray[np.bool_] | None = None
 
     @property
     def begun(self) -> Array:
@@ -159,7 +164,12 @@ class WorldBench:
     @property
     def usable(self) -> NDArray[np.bool_]:
         """Which runs are unfinished and may go on."""
-        return (self.spent < self.ends * (1 - 1e-9)) & ~self._worlds.stopped
+        if self._usable is None:
+            able = (self.spent < self.ends * (1 - 1e-9)) & ~self._worlds.stopped
+            for run in np.flatnonzero(able & (self._worlds.resolution > 0)):
+                able[run] = self._to_whole_step(int(run), 0.0) > 0
+            self._usable = able
+        return self._usable
 
     def points(self, run: int) -> list[tuple[float, float]]:
         """Points paid for; the last is where the run stands."""
@@ -186,10 +196,26 @@ class WorldBench:
         before = self.spent.copy()
         for order in decision.orders:
             room = min(order.until, self.ends[order.run]) - self.spent[order.run]
-            self.spent[order.run] += min(max(room, 0.0), self.remaining)
+            room = min(max(room, 0.0), self.remaining)
+            if room > 0 and self._worlds.resolution[order.run] > 0:
+                room = self._to_whole_step(order.run, room)
+            self.spent[order.run] += room
+        self._usable = None
         self.decisions.append(decision)
         self.paid.append(self.spent - before)
         return decision
+
+    def _to_whole_step(self, run: int, room: float) -> float:
+        """Compute to the whole step that some compute reaches, or to the next one; 0 if that is too dear."""
+        price, at = np.r_[0.0, self._worlds.price[run]], np.r_[0.0, self._worlds.at[run]]
+        reached, until = np.interp([self.spent[run], self.spent[run] + room], price, at).tolist()
+        last = float(at[-1]) if np.isfinite(self.ends[run]) else np.inf
+        target = whole_step(until, reached, float(self._worlds.resolution[run]), last)
+        dear = float(np.interp(target, at, price)) - float(self.spent[run])
+        affordable = self.remaining * (1 + ROUNDING) + NEGLIGIBLE * self.total
+        if target > at[-1] * (1 + ROUNDING) or dear > affordable:
+            return 0.0
+        return min(max(dear, 0.0), self.remaining)
 
     def final(self) -> Array:
         """Output of each run if the whole budget were its own, (runs,)."""

@@ -23,6 +23,7 @@ from probscale.cli.options import (
     Pool,
     PoolAxis,
     Quiet,
+    Resolution,
     Seed,
     StrategyName,
     Summary,
@@ -57,13 +58,6 @@ RunnerOption = Annotated[
     ),
 ]
 OutputOption = Annotated[str, typer.Option(help="Name of the measured output.")]
-ResolutionOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Runs are trained to whole multiples of this, such as tokens in a step: a number or column.",
-        show_default=False,
-    ),
-]
 LedgerOption = Annotated[
     Path, typer.Option(help="File of events, to resume from; a larger --total goes on from it too.")
 ]
@@ -107,7 +101,7 @@ def allocate(
     strategy: StrategyName = "surrogate",
     eta: Eta = 3.0,
     horizon: Ends = None,
-    resolution: ResolutionOption = None,
+    resolution: Resolution = None,
     surrogate: Warm = None,
     ledger: LedgerOption = Path("alloc.jsonl"),
     workers: WorkersOption = 0,

@@ -106,6 +106,13 @@ Ends = Annotated[
         "--horizon", help="Furthest axis value of a run: a number, or a column of POOL.", show_default=False
     ),
 ]
+Resolution = Annotated[
+    str | None,
+    typer.Option(
+        help="Runs are trained to whole multiples of this, such as tokens in a step: a number or column.",
+        show_default=False,
+    ),
+]
 Warm = Annotated[
     Path | None,
     typer.Option(

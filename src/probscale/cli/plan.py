@@ -16,6 +16,7 @@ from probscale.cli.options import (
     Pool,
     PoolAxis,
     Quiet,
+    Resolution,
     Seed,
     StrategyName,
     Table,
@@ -54,6 +55,7 @@ def plan(
     strategy: StrategyName = "surrogate",
     eta: Eta = 3.0,
     horizon: Ends = None,
+    resolution: Resolution = None,
     surrogate: Warm = None,
     costs: PlannedCosts,
     worlds: WorldsOption = 200,
@@ -81,8 +83,8 @@ def plan(
     earlier = warm_surrogate(surrogate, embedder)
     with working(f"imagining {worlds} outcomes of {len(frame):,} runs", quiet=quiet):
         options = {"strategy": strategy, "surrogate": earlier, "eta": eta, "axis": axis, "ledger": ledger}
-        ends = number_or_column(horizon)
-        found = plan_budget(frame, total=total, cost=cost, horizon=ends, worlds=worlds, seed=seed, **options)
+        options |= {"horizon": number_or_column(horizon), "resolution": number_or_column(resolution)}
+        found = plan_budget(frame, total=total, cost=cost, worlds=worlds, seed=seed, **options)
     write_table(found.table(), out)
     if not quiet:
         typer.echo(told(found))
