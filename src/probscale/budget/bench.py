@@ -159,9 +159,14 @@ def whole_step(until: float, reached: float, step: float, last: float) -> float:
     """
     if step <= 0 or until >= last * (1 - ROUNDING):
         return until
-    below = math.floor(until / step * (1 + ROUNDING))
-    following = math.floor(reached / step * (1 + ROUNDING) + ROUNDING) + 1
-    return min(max(below, following) * step, last)
+    below, behind = (math.floor(place / step * (1 + ROUNDING)) for place in (until, reached))
+    return min(max(below, behind + 1) * step, last)
+
+
+def trainable(bench: Bench, runs: Sequence[int]) -> list[int]:
+    """Those of some runs that can be trained further, in their order."""
+    usable = bench.usable
+    return [run for run in runs if usable[run]]
 
 
 def best_outputs(bench: Bench) -> Array:
@@ -176,7 +181,7 @@ def best_output(bench: Bench, run: int) -> float:
 
 def equal_orders(bench: Bench, runs: Sequence[int], compute: float) -> tuple[Order, ...]:
     """Orders that share `compute` equally over runs that can still be trained."""
-    able = [run for run in runs if bench.usable[run]]
+    able = trainable(bench, runs)
     share = compute / max(len(able), 1)
     return tuple(Order(run, float(min(bench.spent[run] + share, bench.ends[run]))) for run in able)
 
@@ -186,7 +191,7 @@ def level_orders(bench: Bench, runs: Sequence[int], compute: float) -> tuple[Ord
 
     So a budget that grew is spent as if it had been as large from the start: who is ahead waits.
     """
-    able = [run for run in runs if bench.usable[run]]
+    able = trainable(bench, runs)
     if not able:
         return ()
     paid = np.sort(bench.spent[able])

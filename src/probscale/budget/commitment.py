@@ -19,6 +19,7 @@ from probscale.budget.bench import (
     Strategy,
     best_outputs,
     level_orders,
+    trainable,
 )
 from probscale.budget.forecast import Forecaster, earliest, forecast
 from probscale.budget.record import FEWEST_TO_JUDGE, Record, foreseen
@@ -268,7 +269,7 @@ def expected_improvement(
         orders = shares_of(bench)(bench, runs, probe * bench.remaining)
         yield Decision(orders, "probe", kept=tuple(runs))
     for number in range(most):
-        able = [run for run in runs if bench.usable[run]]
+        able = trainable(bench, runs)
         if not able or bench.remaining <= NEGLIGIBLE * bench.total:
             return
         best = best_outputs(bench)
@@ -323,7 +324,7 @@ def size_prior(
     orders = ladder_orders(bench, runs, weight, ladder * bench.remaining)
     if orders:
         yield Decision(orders, "ladder", kept=tuple(runs))
-    able = [run for run in runs if bench.usable[run]]
+    able = trainable(bench, runs)
     if not able:
         return
     draws = drawn(bench, able, forecaster, 1.0, generator)

@@ -112,8 +112,9 @@ class LiveBench:
         reached = np.array([run.reached for run in self.runs])
         room = self._last - reached > ROUNDING * np.maximum(reached, 1.0)
         # A run whose next whole step is beyond the budget cannot be trained with it.
-        step = np.minimum(np.where(self._resolution > 0, reached + self._resolution, reached), self._last)
-        price = self._cost(self.configs, step[:, None])[:, 0] - self.spent
+        lasts = zip(reached, self._resolution, self._last, strict=True)
+        following = np.array([whole_step(at, at, step, last) for at, step, last in lasts])
+        price = self._cost(self.configs, following[:, None])[:, 0] - self.spent
         return sound & room & (price <= self.remaining * (1 + ROUNDING))
 
     def given(self, stage: Stage) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from probscale.budget.bench import drive
+from probscale.budget.bench import ROUNDING, drive
 from probscale.budget.forecast import first_point
 from probscale.budget.history import cost_column
 from probscale.budget.intake import (
@@ -231,7 +231,7 @@ def _rungs(games: list[WorldBench], axis: str, unit: str, total: float) -> pd.Da
                     **{axis: np.median(reach), f"{axis} (least)": reach.min()},
                     **{f"{axis} (most)": reach.max(), unit: paid.sum()},
                     # A run that has ended is out of the race, but not dropped.
-                    _KEPT: best in decision.kept or before[best] >= game.ends[best] * (1 - 1e-9),
+                    _KEPT: best in decision.kept or before[best] >= game.ends[best] * (1 - ROUNDING),
                 }
             )
     table = pd.DataFrame(rows)

@@ -20,6 +20,7 @@ from probscale.budget.bench import (
     best_outputs,
     equal_orders,
     level_orders,
+    trainable,
 )
 from probscale.budget.forecast import Forecaster, forecast
 from probscale.errors import BudgetError, ProbscaleError
@@ -152,7 +153,7 @@ def hyperband(bench: Bench, generator: np.random.Generator, *, eta: float = 3.0)
     """
     pool, budget, shared = everyone(bench), bench.remaining, shares_of(bench)
     for bracket in rungs.hyperband(len(pool), eta):
-        members = [run for run in permuted(pool, generator) if bench.usable[run]][: bracket.runs]
+        members = trainable(bench, permuted(pool, generator))[: bracket.runs]
         if members:
             yield from _halved(bench, members, bracket.rounds, eta, budget * bracket.share, shared)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -143,7 +143,9 @@ class WorldBench:
         self.paid: list[Array] = []
         self._worlds = worlds
         self._curves = worlds.outputs[number]
-        self._usable: NDArray[np.bool_] | None = None
+        # Compute at the next whole step of each run: strategies ask often which runs may go on.
+        self._following = np.zeros(len(worlds.price))
+        self._look_ahead(range(len(worlds.price)))
 
     @property
     def begun(self) -> Array:
@@ -164,12 +166,8 @@ class WorldBench:
     @property
     def usable(self) -> NDArray[np.bool_]:
         """Which runs are unfinished and may go on."""
-        if self._usable is None:
-            able = (self.spent < self.ends * (1 - 1e-9)) & ~self._worlds.stopped
-            for run in np.flatnonzero(able & (self._worlds.resolution > 0)):
-                able[run] = self._to_whole_step(int(run), 0.0) > 0
-            self._usable = able
-        return self._usable
+        payable = self._following - self.spent <= self._affordable
+        return (self.spent < self.ends * (1 - ROUNDING)) & ~self._worlds.stopped & payable
 
     def points(self, run: int) -> list[tuple[float, float]]:
         """Points paid for; the last is where the run stands."""
@@ -178,7 +176,7 @@ class WorldBench:
             return []
         value = float(np.interp(paid, price, self._curves[run]))
         place = float(np.interp(paid, np.r_[0.0, price], np.r_[0.0, self._worlds.at[run]]))
-        seen = price < paid * (1 - 1e-9)
+        seen = price < paid * (1 - ROUNDING)
         before = zip(self._worlds.at[run, seen].tolist(), self._curves[run, seen].tolist(), strict=True)
         return [*before, (place, value)]
 
@@ -198,24 +196,31 @@ class WorldBench:
             room = min(order.until, self.ends[order.run]) - self.spent[order.run]
             room = min(max(room, 0.0), self.remaining)
             if room > 0 and self._worlds.resolution[order.run] > 0:
-                room = self._to_whole_step(order.run, room)
+                room = self._whole(order.run, self.spent[order.run] + room) - self.spent[order.run]
+                room = min(room, self.remaining) if room <= self._affordable else 0.0
             self.spent[order.run] += room
-        self._usable = None
+        self._look_ahead([order.run for order in decision.orders])
         self.decisions.append(decision)
         self.paid.append(self.spent - before)
         return decision
 
-    def _to_whole_step(self, run: int, room: float) -> float:
-        """Compute to the whole step that some compute reaches, or to the next one; 0 if that is too dear."""
+    @property
+    def _affordable(self) -> float:
+        return self.remaining * (1 + ROUNDING) + NEGLIGIBLE * self.total
+
+    def _look_ahead(self, runs: Iterable[int]) -> None:
+        """Price the next whole step of runs that have steps."""
+        for run in runs:
+            if self._worlds.resolution[run] > 0:
+                self._following[run] = self._whole(run, self.spent[run])
+
+    def _whole(self, run: int, paid: float) -> float:
+        """Compute at the whole step that some compute reaches, or at the next; infinite beyond the budget."""
         price, at = np.r_[0.0, self._worlds.price[run]], np.r_[0.0, self._worlds.at[run]]
-        reached, until = np.interp([self.spent[run], self.spent[run] + room], price, at).tolist()
+        reached, until = self.axis_at([run, run], np.array([self.spent[run], paid])).tolist()
         last = float(at[-1]) if np.isfinite(self.ends[run]) else np.inf
         target = whole_step(until, reached, float(self._worlds.resolution[run]), last)
-        dear = float(np.interp(target, at, price)) - float(self.spent[run])
-        affordable = self.remaining * (1 + ROUNDING) + NEGLIGIBLE * self.total
-        if target > at[-1] * (1 + ROUNDING) or dear > affordable:
-            return 0.0
-        return min(max(dear, 0.0), self.remaining)
+        return float(np.interp(target, at, price)) if target <= at[-1] * (1 + ROUNDING) else np.inf
 
     def final(self) -> Array:
         """Output of each run if the whole budget were its own, (runs,)."""
