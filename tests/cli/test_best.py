@@ -44,6 +44,16 @@ def test_best_fits_a_log_and_takes_choices_and_the_axis_value_of_a_setting(home,
     assert result.stderr.count("never seen in the fit") == 1
 
 
+def test_best_says_how_far_the_answer_lies_beyond_the_log(home, invoke, tmp_path):
+    asked = ("best", home / "s.safetensors", *RANGE, "-o", tmp_path / "b.csv", "--at")
+    largest = ps.load_surrogate(home / "s.safetensors").log.points["tokens"].max()
+    far = invoke(*asked, f"{3 * largest:.17g}")
+    assert far.exit_code == 0, far.output
+    assert "beyond the log: " in far.output
+    assert "tokens up to 3 times the largest of the log" in far.output
+    assert "beyond the log" not in invoke(*asked, f"{largest:.17g}").output
+
+
 def test_one_setting_each_is_one_configuration(home, invoke, tmp_path):
     given = ["--set", "params=8e6", "--set", "lr=2e-3", "--at", "4e9", "-o", tmp_path / "b.csv"]
     result = invoke("best", home / "s.safetensors", *given)

@@ -167,6 +167,9 @@ def test_it_says_by_how_much_it_lies_beyond_the_log(surrogate, log):
     said = f"{log.roles.params} up to 4 times the largest of the log, {log.roles.axis} up to 2.5 times"
     assert said in repr(curves)
     assert pickle.loads(pickle.dumps(curves)).beyond == curves.beyond
+    best = surrogate.best(config.assign(**{log.roles.params: [size, 4 * size]}), 2.5 * axis)
+    assert best.beyond == pytest.approx(curves.beyond)
+    assert surrogate.best(config, axis).beyond == {}
 
 
 def test_a_pickled_posterior_is_the_same_to_the_last_digit(surrogate, log, new):

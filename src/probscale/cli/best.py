@@ -120,13 +120,13 @@ def run_best(
 def told(found: BestConfig, surrogate: CurveSurrogate) -> str:
     """The best configuration and its rivals, in words and a table."""
     from probscale.cli.tables import number, shown
-    from probscale.surrogate.posterior import said_left_out
+    from probscale.cli.work import cautions
 
     count = len(found.table)
     chosen = ", ".join(f"{name} {number(value)}" for name, value in found.config.items())
     low, high = map(number, found.interval)
     lines = [f"best: {chosen}", f"{surrogate.log.output} {number(found.mean)}, 90 % interval {low} to {high}"]
-    lines += [f"{line}: every run of the log has them" for line in said_left_out(found.left_out, count)]
+    lines += cautions(found.beyond, found.left_out, count)
     if count > 1:
         lines += [
             f"the best of {count:,} with probability {found.prob_best:.2f}; with probability "

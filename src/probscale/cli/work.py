@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
@@ -135,15 +135,22 @@ def predict_file(
     write_table(table, out)
     if not quiet:
         from probscale.cli.tables import shown
-        from probscale.surrogate.posterior import said_beyond, said_left_out
 
         typer.echo(f"{100 * interval:g} % intervals, lower to upper; config counts the rows of {configs}")
         typer.echo(shown(table[list(parts[0].columns)]))
-        if beyond:
-            typer.echo(f"beyond the log: {'; '.join(said_beyond(beyond))}; read intervals, not means")
-        for told in said_left_out(left_out, len(frame)):
-            typer.echo(f"{told}: every run of the log has them")
+        for told in cautions(beyond, left_out, len(frame)):
+            typer.echo(told)
         typer.echo(f"wrote {out}: {values.size:,} forecasts of {output or surrogate.log.output}")
+
+
+def cautions(beyond: Mapping[str, float], left_out: Mapping[str, int], count: int) -> Iterator[str]:
+    """What to keep in mind about forecasts of `count` configurations, a line each."""
+    from probscale.surrogate.posterior import said_beyond, said_left_out
+
+    if beyond:
+        yield f"beyond the log: {'; '.join(said_beyond(beyond))}; read intervals, not means"
+    for told in said_left_out(left_out, count):
+        yield f"{told}: every run of the log has them"
 
 
 def beside_configs(parts: Sequence[pd.DataFrame], frame: pd.DataFrame) -> pd.DataFrame:

@@ -38,6 +38,7 @@ class BestConfig:
         table: The whole pool with mean, prob_best and prob_within, best first; with prob_diverge too where a
             candidate may diverge, of which the others know nothing.
         left_out: Settings that candidates leave out, with how many do; see `CurvePosterior`.
+        beyond: How far candidates or the axis value lie beyond the log, as factors; see `CurvePosterior`.
     """
 
     config: dict[str, Any]
@@ -49,6 +50,7 @@ class BestConfig:
     within: float
     table: pd.DataFrame = field(repr=False)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    beyond: Mapping[str, float] = field(default_factory=dict)
 
 
 def best_config(
@@ -108,6 +110,7 @@ def best_config(
         within=within,
         table=table,
         left_out=curves.left_out,
+        beyond=curves.beyond,
     )
 
 
